@@ -1,0 +1,2 @@
+//! The agent that netcheck runs on nodes and in pods.
+fn main() {}

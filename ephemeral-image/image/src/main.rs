@@ -1,0 +1,2 @@
+//! Assembles netcheck's images.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reads what a node's kernel holds, namespace by namespace.

@@ -1,0 +1,1 @@
+//! Writes OCI images bit for bit reproducibly and pushes them to registries.
