@@ -1,0 +1,147 @@
+//! What plugin and agent tell each other. All of it is JSON in [`crate::Kind::Hello`] and [`crate::Kind::Message`] frames; fields are only
+//! ever added, and both sides ignore what they do not know.
+
+use crate::probe::{Place, PlaceFacts, Placed, Probe, ProbeResult, Query, Sightings};
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol. Sides with different numbers refuse each other.
+pub const PROTOCOL: u32 = 1;
+
+/// Number of a task, chosen by the plugin, unique in its session.
+pub type TaskId = u32;
+
+/// The plugin's first frame on every stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginHello {
+    /// [`PROTOCOL`] of the plugin.
+    pub protocol: u32,
+    /// Version of the plugin, for messages.
+    pub version: String,
+    /// The session to open or resume; the agent was started for exactly one.
+    pub session: String,
+    /// Highest number the plugin has received in order; 0 on the first stream.
+    pub received: u64,
+}
+
+/// The agent's answer to [`PluginHello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentHello {
+    /// [`PROTOCOL`] of the agent.
+    pub protocol: u32,
+    /// Version of the agent, for messages.
+    pub version: String,
+    /// Highest number the agent has received in order; 0 on the first stream.
+    pub received: u64,
+    /// `uname -r` of the node.
+    pub kernel: String,
+    /// Effective capabilities as the kernel's bit set (capabilities(7), `CapEff` of proc(5)).
+    pub capabilities: u64,
+    /// The user the agent runs as.
+    pub uid: u32,
+}
+
+/// From plugin to agent, numbered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToAgent {
+    /// Work to do. Tasks run side by side.
+    Task {
+        /// Its number.
+        id: TaskId,
+        /// What to do.
+        task: Task,
+    },
+    /// Ends a task early; it still closes with [`FromAgent::Done`].
+    Stop {
+        /// Which one.
+        id: TaskId,
+    },
+    /// No more tasks: finish what runs, send [`FromAgent::End`].
+    Finish,
+    /// The plugin has the end and its totals match: the agent may exit.
+    EndReceived,
+}
+
+/// Work for an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Task {
+    /// Find network namespaces and read what they hold; one [`Event::Located`] each. Later tasks name a place by its number.
+    Locate {
+        /// The namespaces to find.
+        places: Vec<Place>,
+    },
+    /// Watch for probes in places until stopped; one [`Event::Watching`] each. What is seen is kept in the agent until asked for.
+    Watch {
+        /// Numbers of located places.
+        places: Vec<u32>,
+    },
+    /// Send probes, all at once up to `parallel`; one [`Event::Probed`] each.
+    Probe {
+        /// The probes.
+        probes: Vec<Probe>,
+        /// How long one probe waits for its answer, in milliseconds.
+        timeout_ms: u32,
+        /// How many may be under way at once.
+        parallel: u32,
+    },
+    /// What the watch saw of some probes; one [`Event::Seen`] for each query, those without a sighting included.
+    Look {
+        /// What to look for and where.
+        queries: Vec<Query>,
+    },
+}
+
+/// From agent to plugin, numbered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromAgent {
+    /// Something a task found.
+    Event {
+        /// The task.
+        id: TaskId,
+        /// What it found.
+        event: Event,
+    },
+    /// A task is over; nothing of it follows.
+    Done {
+        /// The task.
+        id: TaskId,
+        /// How many events and data frames it sent.
+        events: u64,
+        /// Why it could not be done, if it could not.
+        error: Option<String>,
+    },
+    /// The last message of a session.
+    End {
+        /// What the plugin must have counted too.
+        totals: Totals,
+    },
+}
+
+/// What a session carried, counted by the sender, compared by the receiver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Tasks that were done.
+    pub tasks: u64,
+    /// Events sent.
+    pub events: u64,
+    /// Data frames sent.
+    pub data_frames: u64,
+    /// Bytes in data frames, task numbers not counted.
+    pub data_bytes: u64,
+}
+
+/// What a task found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Event {
+    /// Outcome of looking for one place.
+    Located(Placed<PlaceFacts>),
+    /// Whether one place is being watched.
+    Watching(Placed<()>),
+    /// Outcome of one probe.
+    Probed(ProbeResult),
+    /// What was seen of one probe.
+    Seen(Sightings),
+}
