@@ -1,0 +1,124 @@
+//! What the API says of pods, nodes and Services, reduced to what netcheck asks about. Plain data: everything that plans or judges takes
+//! these types, so it can be tested without a cluster.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Something that has a network namespace of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A pod, by `metadata.uid`.
+    Pod(String),
+    /// A node, by name.
+    Node(String),
+}
+
+/// The part of a cluster that a run looks at.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Pods in the asked namespaces, sorted by namespace and name.
+    pub pods: Vec<Pod>,
+    /// All nodes, sorted by name.
+    pub nodes: Vec<Node>,
+    /// Services in the asked namespaces, and the cluster's DNS Service, sorted by namespace and name.
+    pub services: Vec<Service>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`; what `/proc/*/cgroup` shows: for static pods the config hash.
+    pub uid: String,
+    /// The node it is bound to.
+    pub node: Option<String>,
+    /// `status.podIPs`.
+    pub ips: Vec<IpAddr>,
+    /// It lives in its node's network namespace.
+    pub host_network: bool,
+    /// `Running` and not being deleted.
+    pub running: bool,
+    /// The `Ready` condition.
+    pub ready: bool,
+    /// Why it is not running or ready, in the kubelet's words: `CrashLoopBackOff`, `Pending: 0/3 nodes available …`.
+    pub reason: Option<String>,
+    /// The workload that owns it (a ReplicaSet's Deployment, a Job's CronJob), else the pod itself.
+    pub workload: Workload,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Ports its containers declare.
+    pub ports: Vec<Port>,
+}
+
+/// The object a user would name for a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Workload {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, … or `Pod`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A declared port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// `name`, if it has one.
+    pub name: Option<String>,
+    /// Number.
+    pub port: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+}
+
+/// A node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its `InternalIP` addresses.
+    pub ips: Vec<IpAddr>,
+    /// The `Ready` condition.
+    pub ready: bool,
+    /// Why not, in the API's words.
+    pub reason: Option<String>,
+    /// `kubernetes.io/os`; agents run on `linux`.
+    pub os: String,
+    /// A virtual node (virtual-kubelet, Fargate): no agent can run there.
+    pub is_virtual: bool,
+    /// Port of the kubelet, the one TCP port that every node declares to the API.
+    pub kubelet_port: Option<u16>,
+}
+
+/// A Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Service {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.clusterIPs`, without `None`: empty for headless Services.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<Port>,
+    /// Backends by its EndpointSlices.
+    pub endpoints: Vec<Endpoint>,
+    /// It is the cluster's DNS.
+    pub is_dns: bool,
+}
+
+/// One backend of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Name of the Service port it serves, and its own port number.
+    pub ports: Vec<Port>,
+    /// UID of the pod behind it, if it is one.
+    pub pod_uid: Option<String>,
+    /// The pod's `namespace/name`, for messages.
+    pub pod_name: Option<String>,
+    /// Ready to take traffic.
+    pub ready: bool,
+}

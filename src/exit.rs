@@ -1,0 +1,64 @@
+//! Exit codes, the same for every verb, and the one error type that reaches `main`.
+
+use std::fmt;
+
+/// How a run ended, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// All checks held.
+    Held = 0,
+    /// Checks ran and at least one failed.
+    Failed = 1,
+    /// Usage, or a target that does not exist.
+    Usage = 2,
+    /// It could not be told: no permission, agent not started, stream cut, a timeout of our own.
+    Unknown = 3,
+    /// Interrupted by the user.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// Why a verb stopped: one line for the user, what to do about it, and the exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What went wrong and where, in one line.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// The request itself is wrong, or names something that does not exist.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into(), hint: None }
+    }
+
+    /// The answer could not be found out.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Unknown, message: message.into(), hint: None }
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
