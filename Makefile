@@ -1,0 +1,54 @@
+# The verbs of this repository. `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# Static, so that it runs in an image that holds nothing else.
+AGENT := target/$(HOST)/agent/netcheck-agent
+AGENT_IMAGE := target/agent-image/netcheck-agent.tar
+
+.PHONY: help demo test lint bench soak rig-up rig-down build packages kubernetes image
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+packages:
+	@tests/rig/install-packages.sh
+
+# Go and Rust side by side: each leaves a core idle part of the time.
+build: packages ## build everything: plugin, agent, its image, the rig and its Kubernetes
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line kubernetes image
+	@cargo build --quiet --workspace --bins
+
+kubernetes: packages
+	@cargo run --quiet --package netcheck-rig --bin netcheck-rig -- build
+
+image: packages
+	@RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile agent --package netcheck-agent --target $(HOST)
+	@cargo run --quiet --package netcheck-image -- build --agent $(AGENT) --output $(AGENT_IMAGE)
+
+demo: build ## a real cluster, a healthy matrix, a broken route, the matrix that finds it
+	@tests/demo.sh
+
+test: build ## every test: units, namespaces, a real cluster
+	@tests/run-tests.sh
+
+lint: ## rustfmt, clippy, shell syntax
+	@cargo fmt --all --check
+	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@bash -n .ci/run $$(git ls-files '*.sh')
+
+bench: build ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
+	@cargo build --quiet --release --package kubectl-netcheck
+	@cargo run --quiet --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
+
+soak: build ## the long counts
+	@NETCHECK_SOAK=1 cargo test --quiet --package netcheck-e2e --test soak
+
+rig-up: build ## bring up a real Kubernetes; then: source target/rig/env
+	@target/debug/netcheck-rig up
+	@target/debug/netcheck-rig image load $(AGENT_IMAGE)
+
+rig-down: ## take it down and leave nothing
+	@cargo run --quiet --package netcheck-rig --bin netcheck-rig -- down
