@@ -23,6 +23,8 @@ mod document;
 mod error;
 mod image;
 mod layer;
+#[cfg(feature = "push")]
+pub mod push;
 mod reference;
 
 pub use digest::Digest;

@@ -1,0 +1,356 @@
+//! Requests to one repository of one registry, with authentication when the registry asks for it.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use ureq::Agent;
+use ureq::http::{self, HeaderMap, Method, Response, StatusCode, Uri, header};
+
+use super::challenge::{self, Challenge};
+use super::error::safe;
+use super::{Credentials, Options, PushError};
+use crate::Reference;
+
+/// How long one request may take, its body included; a layer of ours over a slow line needs minutes.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Answers of a registry that we read are short; more is an attack or an error.
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
+
+/// A repository to talk to.
+pub(super) struct Session {
+    agent: Agent,
+    /// `https://registry`
+    origin: String,
+    repository: String,
+    credentials: Option<Credentials>,
+    /// The `Authorization` header that was last accepted.
+    authorization: Option<String>,
+}
+
+/// A request that can be sent again after the registry asked for authentication.
+pub(super) struct Request<'a> {
+    method: Method,
+    target: Target,
+    body: Option<(&'static str, &'a [u8])>,
+}
+
+enum Target {
+    /// Below the repository.
+    Path(String),
+    /// Where the registry pointed to: an absolute URL or an absolute path.
+    Location(String),
+}
+
+/// What the registry answered.
+pub(super) struct Reply {
+    pub status: StatusCode,
+    pub location: Option<String>,
+    /// The `Docker-Content-Digest` header.
+    pub content_digest: Option<String>,
+    challenge: Option<String>,
+    body: Vec<u8>,
+}
+
+impl<'a> Request<'a> {
+    pub fn new(method: Method, path: String) -> Self {
+        Self {
+            method,
+            target: Target::Path(path),
+            body: None,
+        }
+    }
+
+    pub fn at(method: Method, location: String) -> Self {
+        Self {
+            method,
+            target: Target::Location(location),
+            body: None,
+        }
+    }
+
+    pub fn body(mut self, content_type: &'static str, bytes: &'a [u8]) -> Self {
+        self.body = Some((content_type, bytes));
+        self
+    }
+}
+
+impl Session {
+    pub fn new(target: &Reference, options: &Options) -> Self {
+        // The name of Docker's registry is not where its API is.
+        let host = if target.registry == "docker.io" {
+            "registry-1.docker.io"
+        } else {
+            &target.registry
+        };
+        let scheme = if options.plain_http || is_loopback(host) {
+            "http"
+        } else {
+            "https"
+        };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_call(Some(REQUEST_TIMEOUT))
+            .user_agent(concat!("netcheck-oci/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self {
+            agent: Agent::new_with_config(config),
+            origin: format!("{scheme}://{host}"),
+            repository: target.repository.clone(),
+            credentials: options.credentials.clone(),
+            authorization: None,
+        }
+    }
+
+    /// The URL of a request.
+    pub fn url(&self, request: &Request) -> String {
+        match &request.target {
+            Target::Path(path) => format!("{}/v2/{}/{path}", self.origin, self.repository),
+            Target::Location(path) if path.starts_with('/') => format!("{}{path}", self.origin),
+            Target::Location(url) => url.clone(),
+        }
+    }
+
+    /// Sends the request, and once more with credentials if the registry asks for them.
+    pub fn send(&mut self, request: &Request) -> Result<Reply, PushError> {
+        let url = self.url(request);
+        // Some registries upload to another host's signed URLs, which must not see the credentials.
+        let ours = same_origin(&url, &self.origin);
+        let authorization = self.authorization.as_deref().filter(|_| ours);
+        let reply = self.exchange(&request.method, &url, authorization, request.body)?;
+        if reply.status != StatusCode::UNAUTHORIZED || !ours {
+            return Ok(reply);
+        }
+        self.authorize(&url, &reply)?;
+        let reply = self.exchange(&request.method, &url, self.authorization.as_deref(), request.body)?;
+        match reply.status {
+            StatusCode::UNAUTHORIZED => Err(self.unauthorized(url, reply.status)),
+            _ => Ok(reply),
+        }
+    }
+
+    /// Gets what the registry's challenge asks for.
+    fn authorize(&mut self, url: &str, refused: &Reply) -> Result<(), PushError> {
+        let header = refused.challenge.as_deref().unwrap_or_default();
+        let unusable = || PushError::Challenge {
+            url: url.to_owned(),
+            challenge: safe(header),
+        };
+        self.authorization = Some(match challenge::parse(header).ok_or_else(unusable)? {
+            Challenge::Basic => self
+                .basic()
+                .ok_or_else(|| self.unauthorized(url.to_owned(), refused.status))?,
+            Challenge::Bearer { realm, service } => {
+                // A password never travels in the clear because a registry reached by HTTPS said so.
+                let in_the_clear_anyway = self.origin.starts_with("http://") && realm.starts_with("http://");
+                if !(realm.starts_with("https://") || in_the_clear_anyway) {
+                    return Err(unusable());
+                }
+                format!("Bearer {}", self.fetch_token(&realm, service.as_deref())?)
+            }
+        });
+        Ok(())
+    }
+
+    fn fetch_token(&self, realm: &str, service: Option<&str>) -> Result<String, PushError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            token: Option<String>,
+            access_token: Option<String>,
+        }
+
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(service) = service {
+            query.append_pair("service", service);
+        }
+        query.append_pair("scope", &format!("repository:{}:pull,push", self.repository));
+        let separator = if realm.contains('?') { '&' } else { '?' };
+        let url = format!("{realm}{separator}{}", query.finish());
+        let reply = self.exchange(&Method::GET, &url, self.basic().as_deref(), None)?;
+        match reply.status {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized(url, reply.status)),
+            _ => return Err(reply.into_error(&Method::GET, &url)),
+        }
+        let answer: Option<Answer> = serde_json::from_slice(&reply.body).ok();
+        answer
+            .and_then(|answer| answer.token.or(answer.access_token))
+            .ok_or(PushError::NoToken { url })
+    }
+
+    fn basic(&self) -> Option<String> {
+        let Credentials { username, password } = self.credentials.as_ref()?;
+        Some(format!("Basic {}", BASE64.encode(format!("{username}:{password}"))))
+    }
+
+    fn unauthorized(&self, url: String, status: StatusCode) -> PushError {
+        PushError::Unauthorized {
+            url,
+            status: status.as_u16(),
+            anonymous: self.credentials.is_none(),
+        }
+    }
+
+    fn exchange(
+        &self,
+        method: &Method,
+        url: &str,
+        authorization: Option<&str>,
+        body: Option<(&str, &[u8])>,
+    ) -> Result<Reply, PushError> {
+        let failed = |source: ureq::Error| PushError::Transport {
+            method: method.to_string(),
+            url: safe(url),
+            source: Box::new(source),
+        };
+        let mut builder = http::Request::builder().method(method).uri(url);
+        if let Some(authorization) = authorization {
+            builder = builder.header(header::AUTHORIZATION, authorization);
+        }
+        let response = match body {
+            Some((content_type, bytes)) => builder
+                .header(header::CONTENT_TYPE, content_type)
+                .body(bytes)
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+            None => builder
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+        };
+        Reply::read(response.map_err(failed)?).map_err(failed)
+    }
+}
+
+impl Reply {
+    fn read(mut response: Response<ureq::Body>) -> Result<Self, ureq::Error> {
+        let text = |headers: &HeaderMap, name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        Ok(Self {
+            status: response.status(),
+            location: text(response.headers(), "location"),
+            content_digest: text(response.headers(), "docker-content-digest"),
+            challenge: text(response.headers(), "www-authenticate"),
+            body: response
+                .body_mut()
+                .with_config()
+                .limit(MAX_ANSWER_BYTES)
+                .read_to_vec()?,
+        })
+    }
+
+    /// The error for an answer that is not foreseen.
+    pub fn unexpected(self, session: &Session, request: &Request) -> PushError {
+        let url = session.url(request);
+        match self.status {
+            StatusCode::FORBIDDEN => session.unauthorized(url, self.status),
+            _ => self.into_error(&request.method, &url),
+        }
+    }
+
+    fn into_error(self, method: &Method, url: &str) -> PushError {
+        PushError::Status {
+            method: method.to_string(),
+            url: safe(url),
+            status: self.status.as_u16(),
+            detail: safe(&error_messages(&self.body)),
+        }
+    }
+}
+
+/// The messages of a registry's error answer (distribution-spec, "Error Codes"); other answers as they are.
+fn error_messages(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Answer {
+        errors: Vec<Message>,
+    }
+    #[derive(Deserialize)]
+    struct Message {
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+
+    match serde_json::from_slice::<Answer>(body) {
+        Ok(answer) => answer
+            .errors
+            .iter()
+            .map(|e| format!("{} {}", e.code, e.message))
+            .collect::<Vec<_>>()
+            .join("; "),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+/// Does the URL belong to this scheme, host and port?
+fn same_origin(url: &str, origin: &str) -> bool {
+    let parts = |url: &str| {
+        let uri: Uri = url.parse().ok()?;
+        Some((uri.scheme_str()?.to_owned(), uri.host()?.to_owned(), uri.port_u16()))
+    };
+    parts(url).is_some() && parts(url) == parts(origin)
+}
+
+fn is_loopback(registry: &str) -> bool {
+    let host = registry
+        .rsplit_once(':')
+        .filter(|(_, port)| port.parse::<u16>().is_ok())
+        .map_or(registry, |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_without_asking_only_on_loopback() {
+        for host in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "127.8.9.1",
+            "[::1]:5000",
+            "[::1]",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "ghcr.io",
+            "10.0.0.1:5000",
+            "localhost.example:5000",
+            "127.0.0.1.example",
+            "[2001:db8::1]:5000",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn credentials_stay_with_their_origin() {
+        assert!(same_origin("https://r.example/v2/x?y", "https://r.example"));
+        for other in [
+            "http://r.example/",
+            "https://r.example:444/",
+            "https://evil.example/",
+            "/v2/x",
+            "",
+        ] {
+            assert!(!same_origin(other, "https://r.example"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_registrys_words_are_shown_and_made_safe() {
+        let body = br#"{"errors":[{"code":"DENIED","message":"quota\u001b[2J exceeded\n"}]}"#;
+        assert_eq!(safe(&error_messages(body)), "DENIED quota [2J exceeded");
+        assert_eq!(safe(&error_messages(b"plain\ttext")), "plain text");
+        assert_eq!(safe(&"x".repeat(1000)).len(), 300);
+    }
+}

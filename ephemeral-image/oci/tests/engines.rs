@@ -1,0 +1,440 @@
+//! What real engines make of our images: containerd, Debian's docker-registry, skopeo.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use libtest_mimic::{Arguments, Failed, Trial};
+use netcheck_oci::push::{Credentials, Options, PushError, push};
+use netcheck_oci::{Image, ImageSpec, Layer, Reference};
+use rustix::net::{AddressFamily, SocketType};
+
+/// How long an engine may take to come up on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+fn main() {
+    let trials = vec![
+        trial(
+            "containerd_loads_it_under_tag_and_digest",
+            &["containerd", "ctr"],
+            true,
+            containerd_loads_it,
+        ),
+        trial(
+            "registry_serves_what_was_pushed",
+            &["docker-registry"],
+            false,
+            registry_serves_what_was_pushed,
+        ),
+        trial(
+            "registry_with_passwords",
+            &["docker-registry"],
+            false,
+            registry_with_passwords,
+        ),
+        trial(
+            "registry_with_token_service",
+            &["docker-registry"],
+            false,
+            registry_with_token_service,
+        ),
+        trial("registry_that_is_not_there", &[], false, registry_that_is_not_there),
+        trial("skopeo_agrees", &["skopeo", "docker-registry"], false, skopeo_agrees),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// A test that is skipped, with the reason in its name, where it cannot run.
+fn trial(name: &str, programs: &[&str], root: bool, run: fn() -> Result<(), Failed>) -> Trial {
+    let missing = programs
+        .iter()
+        .find(|program| !in_path(program))
+        .map(|program| format!("needs {program}"));
+    let reason = missing.or_else(|| (root && !rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()));
+    match reason {
+        Some(reason) => Trial::test(format!("{name} ({reason})"), run).with_ignored_flag(true),
+        None => Trial::test(name, run),
+    }
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn spec(name: &str) -> ImageSpec {
+    let mut spec = ImageSpec::new(name, "amd64");
+    spec.entrypoint = vec!["/app".into()];
+    spec.user = "65532".into();
+    spec.layers = vec![
+        Layer::new().dir("/run/app", 0o1777).symlink("/lib", "usr/lib"),
+        Layer::new()
+            .file("/app", b"#!program\n".repeat(10_000), 0o755)
+            .file("/usr/lib/x.so", b"x".as_slice(), 0o644),
+    ];
+    spec
+}
+
+fn containerd_loads_it() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let archive = folder.path().join("app.tar");
+    let written = spec("registry.example/team/app:1.0").write_archive(&archive)?;
+
+    let containerd = Containerd::start(folder.path())?;
+    containerd.ctr(&[
+        "images",
+        "import",
+        "--snapshotter",
+        "native",
+        &archive.display().to_string(),
+    ])?;
+
+    let names = containerd.ctr(&["images", "list", "--quiet"])?;
+    let names: Vec<_> = names.lines().collect();
+    assert!(names.contains(&"registry.example/team/app:1.0"), "{names:?}");
+    assert!(names.contains(&written.pinned_name()?.as_str()), "{names:?}");
+    let list = containerd.ctr(&["images", "list"])?;
+    assert_eq!(
+        list.matches(&written.manifest_digest.to_string()).count(),
+        3,
+        "twice as target, once in a name:\n{list}"
+    );
+
+    // The native snapshotter keeps each layer's tree as a plain folder: the upper one is the container's root.
+    let snapshots = folder.path().join("root/io.containerd.snapshotter.v1.native/snapshots");
+    let root = fs::read_dir(snapshots)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .find(|path| path.as_ref().is_ok_and(|path| path.join("app").exists()))
+        .ok_or("no snapshot has the file /app")??;
+    assert_eq!(fs::read(root.join("app"))?.len(), 100_000);
+    assert_eq!(fs::metadata(root.join("app"))?.permissions().mode() & 0o7777, 0o755);
+    assert_eq!(
+        fs::metadata(root.join("run/app"))?.permissions().mode() & 0o7777,
+        0o1777
+    );
+    assert_eq!(fs::read_link(root.join("lib"))?, Path::new("usr/lib"));
+    Ok(())
+}
+
+fn registry_serves_what_was_pushed() -> Result<(), Failed> {
+    let registry = Registry::start("")?;
+    let image = spec("registry.example/team/app:1.0").assemble()?;
+    let target = registry.reference("team/app:1.0")?;
+
+    let pushed = push(&image, &target, &Options::default())?;
+    assert_eq!((pushed.uploaded, pushed.reused), (3, 0));
+    assert_eq!(pushed.pinned_name, target.pinned(&image.manifest_digest()));
+    for version in ["1.0".to_owned(), image.manifest_digest().to_string()] {
+        assert!(
+            registry.manifest("team/app", &version)? == image.manifest(),
+            "{version}"
+        );
+    }
+
+    let again = push(&image, &target, &Options::default())?;
+    assert_eq!((again.uploaded, again.reused), (0, 3));
+
+    let by_digest = registry.reference(&format!("team/other@{}", image.manifest_digest()))?;
+    push(&image, &by_digest, &Options::default())?;
+    assert!(registry.manifest("team/other", &image.manifest_digest().to_string())? == image.manifest());
+
+    let other_digest = registry.reference(&format!("team/other@sha256:{}", "0".repeat(64)))?;
+    assert!(matches!(
+        push(&image, &other_digest, &Options::default()),
+        Err(PushError::OtherDigest { .. })
+    ));
+    Ok(())
+}
+
+fn registry_with_passwords() -> Result<(), Failed> {
+    // The password's bcrypt hash is a published test vector of crypt_blowfish.
+    let folder = tempfile::tempdir()?;
+    let passwords = folder.path().join("htpasswd");
+    fs::write(
+        &passwords,
+        "user:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n",
+    )?;
+    let registry = Registry::start(&format!(
+        "auth: {{htpasswd: {{realm: r, path: {}}}}}",
+        passwords.display()
+    ))?;
+    let image = spec("registry.example/team/app:1.0").assemble()?;
+    let target = registry.reference("team/app:1.0")?;
+
+    let login = |password: &str| Options {
+        credentials: Some(Credentials {
+            username: "user".into(),
+            password: password.into(),
+        }),
+        ..Options::default()
+    };
+    let anonymous = push(&image, &target, &Options::default());
+    assert!(
+        matches!(anonymous, Err(PushError::Unauthorized { anonymous: true, .. })),
+        "{anonymous:?}"
+    );
+    let wrong = push(&image, &target, &login("wrong"));
+    assert!(
+        matches!(wrong, Err(PushError::Unauthorized { anonymous: false, .. })),
+        "{wrong:?}"
+    );
+    assert_eq!(push(&image, &target, &login("U*U"))?.uploaded, 3);
+    Ok(())
+}
+
+/// The registry's "silly" access controller sends the real challenge and takes any token; the token service is the test's own.
+fn registry_with_token_service() -> Result<(), Failed> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let realm = format!("http://{}/token", listener.local_addr()?);
+    let registry = Registry::start(&format!("auth: {{silly: {{realm: '{realm}', service: the-service}}}}"))?;
+    let (send, requests) = mpsc::channel();
+    // Serves the one request that it expects; a second one would find nobody and fail the push.
+    thread::spawn(move || send.send(serve_one_token(&listener)));
+
+    let image = spec("registry.example/team/app:1.0").assemble()?;
+    let credentials = Some(Credentials {
+        username: "user".into(),
+        password: "pass".into(),
+    });
+    let pushed = push(
+        &image,
+        &registry.reference("team/app:1.0")?,
+        &Options {
+            credentials,
+            ..Options::default()
+        },
+    )?;
+    assert_eq!(pushed.uploaded, 3);
+
+    let request = requests.recv_timeout(START_LIMIT)??;
+    assert!(request.contains("service=the-service"), "{request}");
+    assert!(
+        request.contains("scope=repository%3Ateam%2Fapp%3Apull%2Cpush"),
+        "{request}"
+    );
+    let basic = base64::engine::general_purpose::STANDARD.encode("user:pass");
+    assert!(
+        request
+            .to_lowercase()
+            .contains(&format!("authorization: basic {basic}").to_lowercase()),
+        "{request}"
+    );
+    Ok(())
+}
+
+fn serve_one_token(listener: &TcpListener) -> std::io::Result<String> {
+    let (mut stream, _) = listener.accept()?;
+    let mut request = String::new();
+    let mut reader = BufReader::new(stream.try_clone()?);
+    while !request.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut request)? == 0 {
+            break;
+        }
+    }
+    let body = r#"{"token":"a-token"}"#;
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
+    Ok(request)
+}
+
+fn registry_that_is_not_there() -> Result<(), Failed> {
+    // Bound but not listened to: connections are refused, and nobody else can take the port meanwhile.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let address = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+    let target: Reference = format!("{address}/team/app:1.0").parse()?;
+    let Err(error) = push(&spec("x").assemble()?, &target, &Options::default()) else {
+        return Err("nobody listens, and yet the push succeeded".into());
+    };
+    assert!(matches!(error, PushError::Transport { .. }), "{error:?}");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    Ok(())
+}
+
+fn skopeo_agrees() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let archive = folder.path().join("app.tar");
+    let written = spec("registry.example/team/app:1.0").write_archive(&archive)?;
+    let image = Image::read_archive(&archive)?;
+
+    let source = format!("oci-archive:{}:1.0", archive.display());
+    let raw = run(Command::new("skopeo").args(["inspect", "--raw", &source]))?;
+    assert!(raw.as_bytes() == image.manifest());
+    let config = run(Command::new("skopeo").args(["inspect", "--config", &source]))?;
+    assert!(
+        config.contains(r#""User": "65532""#) && config.contains("/app"),
+        "{config}"
+    );
+
+    // `docker load` reads the same file by its manifest.json.
+    let docker =
+        run(Command::new("skopeo").args(["inspect", "--config", &format!("docker-archive:{}", archive.display())]))?;
+    assert!(docker.contains(r#""User": "65532""#), "{docker}");
+
+    let registry = Registry::start("")?;
+    let target = format!("docker://{}", registry.reference("team/app:1.0")?);
+    run(Command::new("skopeo").args(["copy", "--dest-tls-verify=false", "--insecure-policy", &source, &target]))?;
+    assert!(registry.manifest("team/app", &written.manifest_digest.to_string())? == image.manifest());
+    Ok(())
+}
+
+/// A containerd of our own; its root, state and socket are in the test's folder.
+struct Containerd {
+    _process: Process,
+    socket: PathBuf,
+}
+
+impl Containerd {
+    fn start(folder: &Path) -> Result<Self, Failed> {
+        let socket = folder.join("c.sock");
+        let at = |name: &str| folder.join(name).display().to_string();
+        let config = format!(
+            "version = 2\nroot = '{}'\nstate = '{}'\ndisabled_plugins = ['io.containerd.grpc.v1.cri', 'io.containerd.internal.v1.opt']\n\
+             [grpc]\naddress = '{}'\n",
+            at("root"),
+            at("state"),
+            socket.display()
+        );
+        fs::write(folder.join("config.toml"), config)?;
+        let (process, log) = Process::start(
+            Command::new("containerd")
+                .arg("--config")
+                .arg(folder.join("config.toml")),
+        )?;
+        log.wait_for("containerd successfully booted")?;
+        Ok(Self {
+            _process: process,
+            socket,
+        })
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> Result<String, Failed> {
+        run(Command::new("ctr")
+            .arg("--address")
+            .arg(&self.socket)
+            .args(["--namespace", "k8s.io"])
+            .args(arguments))
+    }
+}
+
+/// A registry of our own on a loopback port that the kernel chose.
+struct Registry {
+    _process: Process,
+    _folder: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl Registry {
+    /// Starts one; `auth` is a part of its configuration (YAML).
+    fn start(auth: &str) -> Result<Self, Failed> {
+        let folder = tempfile::tempdir()?;
+        let config = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0', secret: s}}\n{auth}\n",
+            folder.path().join("data").display()
+        );
+        fs::write(folder.path().join("config.yml"), config)?;
+        let (process, log) = Process::start(
+            Command::new("docker-registry")
+                .arg("serve")
+                .arg(folder.path().join("config.yml")),
+        )?;
+        let line = log.wait_for("listening on ")?;
+        let address = line.split("listening on ").nth(1).unwrap_or_default();
+        let end = address
+            .find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')
+            .unwrap_or(address.len());
+        Ok(Self {
+            _process: process,
+            _folder: folder,
+            address: address[..end].parse()?,
+        })
+    }
+
+    fn reference(&self, repository: &str) -> Result<Reference, Failed> {
+        Ok(format!("{}/{repository}", self.address).parse()?)
+    }
+
+    fn manifest(&self, repository: &str, version: &str) -> Result<Vec<u8>, Failed> {
+        let url = format!("http://{}/v2/{repository}/manifests/{version}", self.address);
+        let mut response = ureq::get(url)
+            .header("Accept", "application/vnd.oci.image.manifest.v1+json")
+            .call()?;
+        Ok(response.body_mut().read_to_vec()?)
+    }
+}
+
+/// A program that ends with the test.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Result<(Self, Log), Failed> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = child.stderr.take().ok_or("no stderr")?;
+        Ok((Self(child), Log::follow(stderr)))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; then both calls fail, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines of a program's stderr.
+struct Log(mpsc::Receiver<String>);
+
+impl Log {
+    /// Reads until the program ends, so that it never blocks on a full pipe.
+    fn follow(stderr: ChildStderr) -> Self {
+        let (send, receive) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // Nobody waits for lines any more once the program is up.
+                let _ = send.send(line);
+            }
+        });
+        Self(receive)
+    }
+
+    fn wait_for(&self, text: &str) -> Result<String, Failed> {
+        let deadline = Instant::now() + START_LIMIT;
+        let mut seen = String::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.0.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return Ok(line),
+                Ok(line) => seen = seen + &line + "\n",
+                Err(_) => return Err(format!("no line with '{text}' came:\n{seen}").into()),
+            }
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<String, Failed> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        return Err(format!(
+            "{command:?}: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
