@@ -1,1 +1,18 @@
 //! Reads what a node's kernel holds, namespace by namespace.
+//!
+//! Nothing here talks to Kubernetes or to a container runtime: namespaces are found through `/proc` and `/run/netns`
+//! ([`netns`]), and what they hold is read over netlink ([`addresses()`], [`listeners()`]) and from the processes' own files
+//! ([`resolver`]).
+
+pub mod addresses;
+pub mod cgroup;
+pub mod listeners;
+mod netlink;
+pub mod netns;
+pub mod resolver;
+
+pub use addresses::{Address, addresses, interface_names};
+pub use listeners::{Listener, listeners};
+pub use netlink::DumpError;
+pub use netns::{Found, FoundBy, Netns, NetnsError, Wanted, find, within};
+pub use resolver::Resolver;
