@@ -1,0 +1,451 @@
+//! From what was observed of a probe to what became of it. Pure, and total: any combination of observations has a verdict.
+//!
+//! Two rules hold everywhere. A packet is recognised by its mark alone, never by addresses and ports. And what was not seen proves
+//! something only where every place that could have seen it was watched and missed nothing; otherwise the verdict says less.
+
+use super::{
+    class::{Class, Meaning},
+    evidence::{Aim, Case, End, Observed, Protocol, SourceSide, Watch, find, is_answer, is_refusal, is_request},
+    icmp,
+    ports::Serving,
+};
+use netcheck_wire::probe::{Direction, Outcome, Packet, Sighting};
+use std::{net::IpAddr, time::Duration};
+
+/// What became of a probe, and why netcheck thinks so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The class.
+    pub class: Class,
+    /// What was found, in one line.
+    pub reason: String,
+    /// Who said no, or who answered in place of the destination, where that is known.
+    pub by: Option<String>,
+    /// The end that got the probe.
+    pub backend: Option<String>,
+    /// What the API says that explains it.
+    pub cause: Option<String>,
+    /// For names: what became of the query's packets.
+    pub transport: Option<Class>,
+}
+
+impl Verdict {
+    fn new(class: Class, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into(), by: None, backend: None, cause: None, transport: None }
+    }
+
+    /// A verdict for what was never tried.
+    pub fn not_tested(why: impl Into<String>) -> Self {
+        Self::new(Class::NotTested, why)
+    }
+
+    fn by(mut self, by: impl Into<String>) -> Self {
+        self.by = Some(by.into());
+        self
+    }
+
+    fn at(mut self, end: &End) -> Self {
+        self.backend = Some(end.who.clone());
+        self
+    }
+}
+
+/// Errors of the source's own kernel that say something about the source, nothing about the way.
+const OWN_TROUBLE: [&str; 10] = [
+    "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EAGAIN", "EADDRNOTAVAIL", "EADDRINUSE", "EAFNOSUPPORT", "EINTR", "EINVAL",
+];
+
+/// A neighbour that does not answer makes the kernel give up after three solicitations, one second apart. An unreachable error that comes
+/// sooner is a routing table's.
+const NEIGHBOUR_GIVES_UP: Duration = Duration::from_millis(800);
+
+/// Judges one probe.
+pub fn judge(case: &Case<'_>, observed: &Observed) -> Verdict {
+    let source = match &observed.source {
+        Ok(source) => source,
+        Err(why) => return Verdict::not_tested(why),
+    };
+    let sight = Sight { case, source, ends: &observed.ends };
+    let verdict = match &source.outcome {
+        Outcome::NotSent { why } => Verdict::not_tested(why),
+        Outcome::Failed { errno } if OWN_TROUBLE.contains(&errno.as_str()) => {
+            Verdict::not_tested(format!("the source's own kernel could not send it: {errno}"))
+        }
+        Outcome::Connected | Outcome::Echoed => sight.answered(),
+        Outcome::Resolved { rcode, addresses, .. } => sight.resolved(*rcode, addresses),
+        Outcome::Failed { errno } if errno == "ECONNREFUSED" || errno == "ECONNRESET" => sight.refused(),
+        Outcome::Failed { errno } if errno == "ETIMEDOUT" => sight.silent(),
+        Outcome::Failed { errno } => sight.failed(errno),
+        Outcome::TimedOut => sight.silent(),
+    };
+    with_cause(case, as_name(case, source, verdict))
+}
+
+/// A query whose packets failed is a name that was not resolved, and says how the packets fared.
+fn as_name(case: &Case<'_>, source: &SourceSide, verdict: Verdict) -> Verdict {
+    let packets_failed = !matches!(source.outcome, Outcome::Resolved { .. });
+    if case.protocol != Protocol::Dns || verdict.class == Class::NotTested || !packets_failed {
+        return verdict;
+    }
+    Verdict { class: Class::NameNotResolved, transport: Some(verdict.class), ..verdict }
+}
+
+fn with_cause(case: &Case<'_>, mut verdict: Verdict) -> Verdict {
+    if verdict.class.meaning() == Meaning::Failed && case.aim == (Aim::Service { ready_endpoints: 0 }) {
+        verdict.cause = Some("the Service has no ready endpoints".into());
+    }
+    verdict
+}
+
+/// A probe as the rules look at it.
+struct Sight<'a> {
+    case: &'a Case<'a>,
+    source: &'a SourceSide,
+    ends: &'a [End],
+}
+
+impl<'a> Sight<'a> {
+    // ---- what was seen ----
+
+    /// The end where the request came in.
+    fn arrived(&self) -> Option<&'a End> {
+        self.ends.iter().find(|end| find(end.seen(), Direction::In, is_request).is_some())
+    }
+
+    /// Why not all of the ends' silence can be believed; `None` if it can.
+    fn doubt(&self) -> Option<String> {
+        if !self.source.marked {
+            let why = self.source.blind.as_deref().unwrap_or("its packet was not seen leaving");
+            return Some(format!("{} could not be watched, so its packet cannot be recognised elsewhere: {why}", self.case.source));
+        }
+        let mut doubts = self.ends.iter().filter_map(End::doubt);
+        let first = doubts.next()?;
+        Some(match doubts.count() {
+            0 => first,
+            more => format!("{first} (and {more} more)"),
+        })
+    }
+
+    fn source_got(&self, what: impl Fn(&Packet) -> bool) -> Option<&'a Sighting> {
+        find(&self.source.saw, Direction::In, what)
+    }
+
+    /// The source was watched without a gap, and the request was not seen leaving.
+    fn surely_stayed(&self) -> bool {
+        self.source.blind.is_none()
+            && self.source.missed == 0
+            && find(&self.source.saw, Direction::Out, is_request).is_none()
+    }
+
+    /// The request was seen on the source's loopback interface and on no other, although it was meant for somewhere else.
+    fn turned_inside(&self) -> Option<&'a Sighting> {
+        let mut left = self.source.saw.iter().filter(|sighting| {
+            sighting.direction == Direction::Out && is_request(&sighting.packet)
+        });
+        let first = left.next()?;
+        let all_inside = first.interface == "lo" && left.all(|sighting| sighting.interface == "lo");
+        (all_inside && !self.case.source_ips.contains(&self.case.target.ip())).then_some(first)
+    }
+
+    /// Where the watch saw the request go after it was turned around inside the source.
+    fn inside(&self, turned: &Sighting) -> String {
+        if turned.destination == self.case.target {
+            format!("inside {}", self.case.source)
+        } else {
+            format!("inside {}, redirected to {}", self.case.source, turned.destination)
+        }
+    }
+
+    // ---- the outcomes ----
+
+    fn answered(&self) -> Verdict {
+        if let Some(end) = self.arrived() {
+            return Verdict::new(Class::Reached, "reached and answered").at(end);
+        }
+        if self.ends.is_empty() && !matches!(self.case.aim, Aim::Service { ready_endpoints: 0 }) {
+            return Verdict::new(Class::Reached, "answered; who answered could not be watched");
+        }
+        if let Some(doubt) = self.doubt() {
+            return Verdict::new(Class::Reached, format!("answered; the backend was not seen: {doubt}"));
+        }
+        self.answered_by_other("was answered")
+    }
+
+    /// Something answered, and it was none of the ends.
+    fn answered_by_other(&self, what: &str) -> Verdict {
+        if let Some(turned) = self.turned_inside() {
+            let inside = self.inside(turned);
+            return Verdict::new(Class::AnsweredByOther, format!("{what} {inside}; it never left")).by(inside);
+        }
+        let rewritten = find(&self.source.saw, Direction::Out, is_request)
+            .filter(|sighting| sighting.destination != self.case.target && !self.is_service());
+        match rewritten {
+            Some(sighting) => {
+                let whose = self.case.book.describe(sighting.destination.ip());
+                let reason = format!("{what}, after {} rewrote its destination to {}", self.case.source, sighting.destination);
+                Verdict::new(Class::AnsweredByOther, reason).by(whose)
+            }
+            None => Verdict::new(
+                Class::AnsweredByOther,
+                format!("{what}, yet {}: a proxy on the way, or NAT that points elsewhere", self.nobody_saw()),
+            ),
+        }
+    }
+
+    fn resolved(&self, rcode: u16, addresses: &[IpAddr]) -> Verdict {
+        let expected = self.case.expects;
+        let right = rcode == 0
+            && if expected.is_empty() { !addresses.is_empty() } else { expected.iter().any(|ip| addresses.contains(ip)) };
+        let arrived = self.arrived();
+        if right {
+            // The answer holds what only the cluster's own DNS knows, so it proves itself even if a cache on the node gave it.
+            let verdict = Verdict::new(Class::Reached, "resolved");
+            return arrived.map_or(verdict.clone(), |end| verdict.at(end));
+        }
+        let answer = match (rcode, addresses) {
+            (0, []) => "NOERROR without an address".to_owned(),
+            (0, addresses) => {
+                let list: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
+                format!("{} instead of {}", list.join(", "), expected.first().map_or_else(String::new, ToString::to_string))
+            }
+            (rcode, _) => rcode_name(rcode),
+        };
+        let proven_other = arrived.is_none() && !self.ends.is_empty() && self.doubt().is_none();
+        if proven_other {
+            return self.answered_by_other(&format!("the query got {answer}, and it"));
+        }
+        let verdict = Verdict { transport: Some(Class::Reached), ..Verdict::new(Class::NameNotResolved, format!("the answer was {answer}")) };
+        match arrived {
+            Some(end) => verdict.at(end),
+            None => verdict,
+        }
+    }
+
+    /// `ECONNREFUSED`: an RST, or an ICMP error that the kernel turns into one.
+    fn refused(&self) -> Verdict {
+        if let Some(end) = self.arrived()
+            && let Some(sent) = find(end.seen(), Direction::Out, is_refusal)
+        {
+            return self.refused_at(end, sent);
+        }
+        if let Some(icmp) = self.source_got(|packet| matches!(packet, Packet::IcmpError { .. })) {
+            return self.rejected_by_icmp(icmp);
+        }
+        if let Some(turned) = self.turned_inside() {
+            let inside = self.inside(turned);
+            return Verdict::new(Class::Rejected, format!("refused {inside}; it never left")).by(inside);
+        }
+        if self.surely_stayed() {
+            let by = format!("a rule inside {}", self.case.source);
+            return Verdict::new(Class::Rejected, format!("{by} refuses it; it never left")).by(by);
+        }
+        if let Some(end) = self.arrived() {
+            return Verdict::new(
+                Class::Rejected,
+                format!("refused after it arrived at {}, which did not send the refusal: by something between", end.who),
+            )
+            .at(end);
+        }
+        self.refused_by_unknown()
+    }
+
+    /// The refusal was seen leaving the destination: by its kernel, as nothing listens, or by a rule in there.
+    fn refused_at(&self, end: &End, sent: &Sighting) -> Verdict {
+        let port = self.case.target.port();
+        if let Packet::IcmpError { kind, code } = sent.packet {
+            let words = icmp::meaning(sent.source.is_ipv6(), kind, code);
+            if self.case.protocol == Protocol::Dns && end.serving != Some(Serving::Yes) {
+                return Verdict::new(Class::Refused, format!("{} says {words}: nothing serves that port", end.who)).at(end);
+            }
+            return Verdict::new(Class::Rejected, format!("a firewall rule inside {} rejects it with {words}", end.who))
+                .by(format!("a firewall rule inside {}", end.who))
+                .at(end);
+        }
+        match end.serving {
+            Some(Serving::Yes) => Verdict::new(
+                Class::Rejected,
+                format!("{} sent a RST although a socket listens: a firewall rule inside it rejects with a reset", end.who),
+            )
+            .by(format!("a firewall rule inside {}", end.who))
+            .at(end),
+            Some(Serving::LoopbackOnly) => {
+                Verdict::new(Class::Refused, format!("{} listens on its loopback address only", end.who)).at(end)
+            }
+            Some(Serving::OtherAddressOnly) => Verdict::new(
+                Class::Refused,
+                format!("{} listens on that port, but on another address or IP family only", end.who),
+            )
+            .at(end),
+            // For a Service the backend's port is not the one that was dialled, so it is not named.
+            _ if self.is_service() => Verdict::new(Class::Refused, format!("nothing listens on the target port of {}", end.who)).at(end),
+            _ => Verdict::new(Class::Refused, format!("nothing listens on port {port} of {}", end.who)).at(end),
+        }
+    }
+
+    fn refused_by_unknown(&self) -> Verdict {
+        let only = if let [end] = self.ends { Some(end) } else { None };
+        match self.doubt() {
+            // The refusal itself was not seen leaving, but it is what a destination without a listener does.
+            Some(doubt) if only.is_some_and(|end| matches!(end.serving, Some(Serving::No | Serving::LoopbackOnly))) => {
+                let end = only.map_or("", |end| end.who.as_str());
+                let how = match only.and_then(|end| end.serving) {
+                    Some(Serving::LoopbackOnly) => "listens on its loopback address only",
+                    _ => "has no listener on that port",
+                };
+                Verdict::new(Class::Refused, format!("{end} {how}; the refusal itself was not seen there: {doubt}"))
+            }
+            Some(doubt) => Verdict::new(Class::Rejected, format!("refused; by whom is not known: {doubt}")),
+            None if self.ends.is_empty() => Verdict::new(Class::Rejected, "refused; no destination was there to be watched"),
+            None => Verdict::new(
+                Class::Rejected,
+                format!("refused by something on the way: {}", self.nobody_saw()),
+            ),
+        }
+    }
+
+    fn rejected_by_icmp(&self, icmp: &Sighting) -> Verdict {
+        let Packet::IcmpError { kind, code } = icmp.packet else {
+            return Verdict::new(Class::Rejected, "rejected");
+        };
+        let words = icmp::meaning(icmp.source.is_ipv6(), kind, code);
+        let from = icmp.source.ip();
+        if self.case.source_ips.contains(&from.to_canonical()) {
+            let by = format!("a rule or route inside {}", self.case.source);
+            return Verdict::new(Class::Rejected, format!("{by} rejects it with {words}")).by(by);
+        }
+        let by = self.case.book.describe(from);
+        let how = if icmp::is_refusal_by_rule(icmp.source.is_ipv6(), kind, code) {
+            "rejects it by a rule"
+        } else {
+            "cannot pass it on"
+        };
+        Verdict::new(Class::Rejected, format!("{by} {how}: {words}")).by(by)
+    }
+
+    /// The kernel gave another error than a refusal.
+    fn failed(&self, errno: &str) -> Verdict {
+        if let Some(icmp) = self.source_got(|packet| matches!(packet, Packet::IcmpError { .. })) {
+            return self.rejected_by_icmp(icmp);
+        }
+        if self.arrived().is_some() {
+            return self.silent();
+        }
+        let stayed = find(&self.source.saw, Direction::Out, is_request).is_none();
+        if !stayed {
+            return match self.doubt() {
+                None => Verdict::new(Class::NeverArrived, format!("{errno} at the source, and {}", self.nobody_saw())),
+                Some(doubt) => Verdict::new(Class::Rejected, format!("{errno} at the source; by whom is not known: {doubt}")),
+            };
+        }
+        let source = self.case.source;
+        match errno {
+            "EPERM" | "EACCES" => {
+                let by = format!("a firewall rule or prohibiting route inside {source}");
+                Verdict::new(Class::Rejected, format!("{by} forbids sending it ({errno})")).by(by)
+            }
+            "EHOSTUNREACH" | "EHOSTDOWN" if self.source.elapsed >= NEIGHBOUR_GIVES_UP => Verdict::new(
+                Class::NeverArrived,
+                format!("never left {source}: its next hop does not answer ARP or neighbour discovery ({errno})"),
+            ),
+            "ENETUNREACH" | "EHOSTUNREACH" | "ENETDOWN" | "EHOSTDOWN" | "ENONET" => {
+                let by = format!("the routing table inside {source}");
+                Verdict::new(Class::Rejected, format!("no route to {} inside {source} ({errno})", self.case.target.ip())).by(by)
+            }
+            errno => Verdict::new(Class::Rejected, format!("the kernel of {source} refused to send it: {errno}"))
+                .by(format!("the kernel of {source}")),
+        }
+    }
+
+    /// Nothing came in time.
+    fn silent(&self) -> Verdict {
+        if let Some(icmp) = self.source_got(|packet| matches!(packet, Packet::IcmpError { .. })) {
+            return self.rejected_by_icmp(icmp);
+        }
+        if let Some(end) = self.arrived() {
+            return self.silent_after_arrival(end);
+        }
+        let source = self.case.source;
+        if self.source_got(is_answer).is_some() {
+            return Verdict::new(
+                Class::ReplyLost,
+                format!("the answer came back to the interface of {source} and was dropped inside it: a firewall rule or reverse-path filter"),
+            );
+        }
+        if let Some(turned) = self.turned_inside() {
+            let inside = self.inside(turned);
+            return Verdict::new(Class::NeverArrived, format!("never left {source}: unanswered {inside}")).by(inside);
+        }
+        if self.surely_stayed() {
+            let why = "dropped by a rule inside it, or its next hop does not answer ARP or neighbour discovery";
+            return Verdict::new(Class::NeverArrived, format!("never left {source}: {why}"));
+        }
+        if self.ends.is_empty() {
+            return match self.case.aim {
+                Aim::Service { ready_endpoints: 0 } => Verdict::new(Class::NeverArrived, "no answer, and no backend that it could have reached"),
+                _ => Verdict::new(Class::Unanswered, "no answer; the destination is not one netcheck can watch"),
+            };
+        }
+        match self.doubt() {
+            None => Verdict::new(Class::NeverArrived, format!("it left {source}, and {}", self.nobody_saw())),
+            Some(doubt) => Verdict::new(Class::Unanswered, format!("no answer, and where it was lost is not known: {doubt}")),
+        }
+    }
+
+    /// The request came in at `end` and no answer reached the prober.
+    fn silent_after_arrival(&self, end: &End) -> Verdict {
+        let source = self.case.source;
+        let refusal = find(end.seen(), Direction::Out, is_refusal);
+        if let Some(answer) = find(end.seen(), Direction::Out, is_answer).or(refusal) {
+            let what = if is_answer(&answer.packet) { "the answer" } else { "the refusal" };
+            let reason = if self.source_got(|packet| is_answer(packet) || is_refusal(packet)).is_some() {
+                format!("{what} of {} came back to the interface of {source} and was dropped inside it: a firewall rule or reverse-path filter", end.who)
+            } else if self.source.blind.is_some() || self.source.missed > 0 {
+                format!("{} sent {what}, and it did not come back", end.who)
+            } else {
+                format!("{} sent {what}, and {source} never saw it", end.who)
+            };
+            return Verdict::new(Class::ReplyLost, reason).at(end);
+        }
+        if let Watch::Looked { missed, .. } = end.watch
+            && missed > 0
+        {
+            let reason = format!("arrived at {}; whether it answered is not known: its watch may have missed {missed} packets", end.who);
+            return Verdict::new(Class::Unanswered, reason).at(end);
+        }
+        let why = match end.serving {
+            Some(Serving::Yes) => "although a socket listens: a rule inside it drops the packet, its backlog is full, or it has no route back",
+            Some(_) => "not even a refusal: a rule inside it drops the packet, or it has no route back",
+            None => "a rule inside it drops the packet, nothing serves it, or it has no route back",
+        };
+        Verdict::new(Class::NoAnswer, format!("arrived at {}, which sent no answer, {why}", end.who)).at(end)
+    }
+
+    // ---- words ----
+
+    fn is_service(&self) -> bool {
+        matches!(self.case.aim, Aim::Service { .. })
+    }
+
+    fn nobody_saw(&self) -> String {
+        match self.ends {
+            [] => "there is no backend that could have seen it".into(),
+            [end] => format!("{} never saw it", end.who),
+            [first, rest @ ..] => format!("none of its {} backends saw it ({} …)", rest.len() + 1, first.who),
+        }
+    }
+}
+
+/// Name of a DNS response code (RFC 6895 section 2.3).
+fn rcode_name(rcode: u16) -> String {
+    match rcode {
+        1 => "FORMERR".into(),
+        2 => "SERVFAIL".into(),
+        3 => "NXDOMAIN".into(),
+        4 => "NOTIMP".into(),
+        5 => "REFUSED".into(),
+        other => format!("response code {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,474 @@
+//! Which probes a selection of pairs means, once it is known what the namespaces hold. Pure.
+//!
+//! A row is one probe: a pair, a protocol, an IP family and a port. Rows that cannot be probed stay in the plan with their reason; nothing
+//! disappears silently but what the notes say.
+
+use super::{
+    evidence::{Aim, Protocol},
+    ports,
+    select::{Goal, Named, Pair, Selection, backend_of},
+};
+use crate::cluster::inventory::{Inventory, Pod, Port, Service, Subject};
+use netcheck_wire::probe::{PlaceFacts, ProbeKind, Record};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+mod rounds;
+pub use rounds::{Round, rounds};
+
+/// An IP family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
+    /// Its name in row ids and reports.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+}
+
+/// What to probe with.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Protocols.
+    pub protocols: BTreeSet<Protocol>,
+    /// IP families.
+    pub families: BTreeSet<Family>,
+    /// Probes at most.
+    pub max_probes: usize,
+}
+
+/// What the namespaces hold, or why that is not known.
+pub type Facts = BTreeMap<Subject, Result<PlaceFacts, String>>;
+
+/// A place where a probe may arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndPoint {
+    /// Its name in messages.
+    pub who: String,
+    /// The namespace behind it; `None` if it is not one netcheck can enter.
+    pub subject: Option<Subject>,
+    /// Its address there.
+    pub ip: IpAddr,
+    /// Its port there; 0 for ICMP.
+    pub port: u16,
+}
+
+/// One probe to send, or the reason why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Source and destination.
+    pub pair: Pair,
+    /// How.
+    pub protocol: Protocol,
+    /// IP family of the packets.
+    pub family: Family,
+    /// Where to: address and port; `None` if no address or port is known.
+    pub target: Option<SocketAddr>,
+    /// The port's name by the API.
+    pub port_name: Option<String>,
+    /// Kind of destination.
+    pub aim: Aim,
+    /// Where it may arrive.
+    pub ends: Vec<EndPoint>,
+    /// What to send, or why nothing is sent.
+    pub probe: Result<ProbeKind, String>,
+    /// For DNS: addresses of which the answer must hold one.
+    pub expects: Vec<IpAddr>,
+}
+
+/// All rows of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The rows, in the order of the pairs.
+    pub rows: Vec<Row>,
+    /// Rows that the limit left out.
+    pub over_limit: usize,
+    /// What is no row and why, one line each.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// How many probes it sends.
+    pub fn probes(&self) -> usize {
+        self.rows.iter().filter(|row| row.probe.is_ok()).count()
+    }
+}
+
+/// How many probes a selection means by declared ports alone, before any namespace was looked into.
+pub fn estimate(selection: &Selection, inventory: &Inventory, wish: &Wish) -> usize {
+    let unlimited = Wish { max_probes: usize::MAX, ..wish.clone() };
+    Planner { inventory, facts: None, wish: &unlimited, named: None }.plan(selection).probes()
+}
+
+/// Makes the plan. `named` are destinations that the user named: they get a row even if they offer no port.
+pub fn plan(selection: &Selection, inventory: &Inventory, facts: &Facts, wish: &Wish, named: Option<&Named>) -> Plan {
+    Planner { inventory, facts: Some(facts), wish, named }.plan(selection)
+}
+
+struct Planner<'a> {
+    inventory: &'a Inventory,
+    facts: Option<&'a Facts>,
+    wish: &'a Wish,
+    named: Option<&'a Named>,
+}
+
+/// A port to dial.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Dial {
+    port: u16,
+    name: Option<String>,
+}
+
+impl<'a> Planner<'a> {
+    fn plan(&self, selection: &Selection) -> Plan {
+        let mut plan = Plan::default();
+        let mut portless = BTreeSet::new();
+        let mut other_dns = BTreeSet::new();
+        for pair in &selection.pairs {
+            match &pair.to {
+                Goal::Pod(uid) => match self.pod(uid) {
+                    Some(pod) => self.to_pod(pair, pod, &mut plan.rows, &mut portless),
+                    None => continue,
+                },
+                Goal::Node(name) => self.to_node(pair, name, &mut plan.rows),
+                Goal::Service(namespace, name) => {
+                    if let Some(service) = self.service(namespace, name) {
+                        self.to_service(pair, service, &mut plan.rows);
+                    }
+                }
+                Goal::Dns(namespace, name) => {
+                    if let Some(service) = self.service(namespace, name)
+                        && !self.to_dns(pair, service, &mut plan.rows)
+                    {
+                        other_dns.insert(self.source_name(&pair.from));
+                    }
+                }
+            }
+        }
+        if !portless.is_empty() {
+            plan.notes.push(format!("no TCP port listens or is declared in {}", list(&portless)));
+        }
+        if !other_dns.is_empty() {
+            plan.notes.push(format!("not configured for cluster DNS: {}", list(&other_dns)));
+        }
+        self.limit(&mut plan);
+        plan
+    }
+
+    // ---- destinations ----
+
+    fn to_pod(&self, pair: &Pair, pod: &Pod, rows: &mut Vec<Row>, portless: &mut BTreeSet<String>) {
+        let who = pod_name(pod);
+        let end = |ip, port| EndPoint { who: who.clone(), subject: Some(Subject::Pod(pod.uid.clone())), ip, port };
+        let trouble = if pod.running { None } else { Some(not_running(&who, pod)) };
+        let addresses = self.addresses(&pair.from, &pod.ips);
+        if addresses.is_empty() && (trouble.is_some() || pod.ips.is_empty()) {
+            let why = trouble.unwrap_or_else(|| format!("{who} has no address"));
+            for protocol in [Protocol::Tcp, Protocol::Icmp].into_iter().filter(|protocol| self.wish.protocols.contains(protocol)) {
+                rows.push(self.unknown_target(pair, protocol, Aim::Pod, why.clone()));
+            }
+            return;
+        }
+        for ip in addresses {
+            if self.wish.protocols.contains(&Protocol::Tcp) {
+                match self.pod_ports(pod, ip) {
+                    Ok(ports) if ports.is_empty() => {
+                        portless.insert(who.clone());
+                        if self.named.is_some_and(|named| named.pods.contains(&pod.uid)) {
+                            let why = format!("no TCP port listens or is declared in {who}");
+                            rows.push(Row { family: Family::of(ip), ..self.unknown_target(pair, Protocol::Tcp, Aim::Pod, why) });
+                        }
+                    }
+                    Ok(ports) => rows.extend(ports.into_iter().map(|dial| {
+                        let probe = ProbeKind::Tcp { to: SocketAddr::new(ip, dial.port) };
+                        self.row(pair, Aim::Pod, vec![end(ip, dial.port)], dial.name, probe, trouble.clone())
+                    })),
+                    Err(why) => rows.push(Row {
+                        family: Family::of(ip),
+                        ..self.unknown_target(pair, Protocol::Tcp, Aim::Pod, trouble.clone().unwrap_or(why))
+                    }),
+                }
+            }
+            if self.wish.protocols.contains(&Protocol::Icmp) {
+                rows.push(self.row(pair, Aim::Pod, vec![end(ip, 0)], None, ProbeKind::Icmp { to: ip }, trouble.clone()));
+            }
+        }
+    }
+
+    /// Declared ports and those that listen. In a hostNetwork pod's namespace all of the node's sockets listen, so only declared ones count.
+    fn pod_ports(&self, pod: &Pod, ip: IpAddr) -> Result<Vec<Dial>, String> {
+        let mut ports: BTreeMap<u16, Option<String>> =
+            pod.ports.iter().filter(|port| port.protocol == "TCP").map(|port| (port.port, port.name.clone())).collect();
+        if !pod.host_network {
+            match self.facts_of(&Subject::Pod(pod.uid.clone())) {
+                Some(Ok(facts)) => {
+                    for port in ports::open_ports(&facts.listeners, ip) {
+                        ports.entry(port).or_default();
+                    }
+                }
+                Some(Err(why)) if ports.is_empty() => {
+                    return Err(format!("which ports listen in {} is not known: {why}", pod_name(pod)));
+                }
+                _ => {}
+            }
+        }
+        Ok(ports.into_iter().map(|(port, name)| Dial { port, name }).collect())
+    }
+
+    fn to_node(&self, pair: &Pair, name: &str, rows: &mut Vec<Row>) {
+        let Some(node) = self.inventory.nodes.iter().find(|node| node.name == name) else { return };
+        let end = |ip, port| EndPoint { who: format!("node {name}"), subject: Some(Subject::Node(name.into())), ip, port };
+        for ip in self.addresses(&pair.from, &node.ips) {
+            if let Some(port) = node.kubelet_port.filter(|_| self.wish.protocols.contains(&Protocol::Tcp)) {
+                let probe = ProbeKind::Tcp { to: SocketAddr::new(ip, port) };
+                rows.push(self.row(pair, Aim::Node, vec![end(ip, port)], Some("kubelet".into()), probe, None));
+            }
+            if self.wish.protocols.contains(&Protocol::Icmp) {
+                rows.push(self.row(pair, Aim::Node, vec![end(ip, 0)], None, ProbeKind::Icmp { to: ip }, None));
+            }
+        }
+    }
+
+    fn to_service(&self, pair: &Pair, service: &Service, rows: &mut Vec<Row>) {
+        if !self.wish.protocols.contains(&Protocol::Tcp) {
+            return;
+        }
+        for port in service.ports.iter().filter(|port| port.protocol == "TCP") {
+            for ip in self.addresses(&pair.from, &service.cluster_ips) {
+                let (aim, ends) = self.backends(service, port, ip);
+                let probe = ProbeKind::Tcp { to: SocketAddr::new(ip, port.port) };
+                rows.push(self.row(pair, aim, ends, port.name.clone(), probe, None));
+            }
+        }
+    }
+
+    /// Asks each server that the source would ask, and the DNS Service itself, for the DNS Service's own name: the one name whose right
+    /// answer netcheck knows in every cluster. `false` if the source is not configured for cluster DNS.
+    fn to_dns(&self, pair: &Pair, service: &Service, rows: &mut Vec<Row>) -> bool {
+        let resolver = match self.facts_of(&pair.from) {
+            Some(Ok(facts)) => facts.resolver.as_ref(),
+            _ => None,
+        };
+        let domain = resolver.map(|resolver| cluster_domain(&resolver.search));
+        if domain == Some(None) {
+            return false;
+        }
+        let domain = domain.flatten().unwrap_or("cluster.local");
+        let mut servers: Vec<IpAddr> = resolver.map(|resolver| resolver.nameservers.clone()).unwrap_or_default();
+        servers.extend(&service.cluster_ips);
+        let mut seen = BTreeSet::new();
+        servers.retain(|server| !server.is_loopback() && seen.insert(*server));
+        let record = if service.cluster_ips.iter().any(IpAddr::is_ipv4) { Record::A } else { Record::Aaaa };
+        let expects: Vec<IpAddr> =
+            service.cluster_ips.iter().copied().filter(|ip| ip.is_ipv4() == (record == Record::A)).collect();
+        let port = service.ports.iter().find(|port| port.protocol == "UDP" && port.port == 53);
+        for server in self.addresses(&pair.from, &servers) {
+            let (aim, ends) = match port {
+                Some(port) if service.cluster_ips.contains(&server) => self.backends(service, port, server),
+                _ => (Aim::Resolver, Vec::new()),
+            };
+            let name = format!("{}.{}.svc.{domain}", service.name, service.namespace);
+            let probe = ProbeKind::Dns { to: SocketAddr::new(server, 53), name, record };
+            let row = self.row(pair, aim, ends, Some("dns".into()), probe, None);
+            rows.push(Row { expects: expects.clone(), ..row });
+        }
+        true
+    }
+
+    /// Backends that may get what is sent to a Service's port at an address of its own.
+    fn backends(&self, service: &Service, port: &Port, ip: IpAddr) -> (Aim, Vec<EndPoint>) {
+        let mut ends: Vec<EndPoint> = Vec::new();
+        let mut ready_endpoints = 0;
+        for endpoint in service.endpoints.iter().filter(|endpoint| endpoint.ip.is_ipv4() == ip.is_ipv4()) {
+            let Some(target) = endpoint.ports.iter().find(|target| target.name == port.name && target.protocol == port.protocol) else {
+                continue;
+            };
+            ready_endpoints += usize::from(endpoint.ready);
+            let pod = backend_of(self.inventory, endpoint);
+            let node = self.inventory.nodes.iter().find(|node| node.ips.contains(&endpoint.ip));
+            let (who, subject) = match (pod, node) {
+                (Some(pod), _) => (pod_name(pod), Some(Subject::Pod(pod.uid.clone()))),
+                (None, Some(node)) => (format!("node {}", node.name), Some(Subject::Node(node.name.clone()))),
+                (None, None) => match &endpoint.pod_name {
+                    Some(name) => (format!("pod {name}"), None),
+                    None => (format!("endpoint {}", endpoint.ip), None),
+                },
+            };
+            ends.push(EndPoint { who, subject, ip: endpoint.ip, port: target.port });
+        }
+        (Aim::Service { ready_endpoints }, ends)
+    }
+
+    // ---- rows ----
+
+    fn row(
+        &self,
+        pair: &Pair,
+        aim: Aim,
+        ends: Vec<EndPoint>,
+        port_name: Option<String>,
+        probe: ProbeKind,
+        trouble: Option<String>,
+    ) -> Row {
+        let (protocol, target) = match &probe {
+            ProbeKind::Tcp { to } => (Protocol::Tcp, *to),
+            ProbeKind::Dns { to, .. } => (Protocol::Dns, *to),
+            ProbeKind::Icmp { to } => (Protocol::Icmp, SocketAddr::new(*to, 0)),
+        };
+        let trouble = self.source_trouble(&pair.from, protocol).or(trouble);
+        Row {
+            pair: pair.clone(),
+            protocol,
+            family: Family::of(target.ip()),
+            target: Some(target),
+            port_name,
+            aim,
+            ends,
+            probe: trouble.map_or(Ok(probe), Err),
+            expects: Vec::new(),
+        }
+    }
+
+    fn unknown_target(&self, pair: &Pair, protocol: Protocol, aim: Aim, why: String) -> Row {
+        let family = self.wish.families.first().copied().unwrap_or(Family::Ipv4);
+        let why = self.source_trouble(&pair.from, protocol).unwrap_or(why);
+        Row {
+            pair: pair.clone(),
+            protocol,
+            family,
+            target: None,
+            port_name: None,
+            aim,
+            ends: Vec::new(),
+            probe: Err(why),
+            expects: Vec::new(),
+        }
+    }
+
+    /// Why nothing can be sent from there.
+    fn source_trouble(&self, from: &Subject, protocol: Protocol) -> Option<String> {
+        if let Subject::Pod(uid) = from
+            && let Some(pod) = self.pod(uid)
+            && !pod.running
+        {
+            return Some(not_running(&pod_name(pod), pod));
+        }
+        match self.facts_of(from)? {
+            Err(why) => Some(format!("{} cannot be entered: {why}", self.source_name(from))),
+            Ok(facts) if protocol == Protocol::Icmp => {
+                let why = facts.cannot_ping.as_ref()?;
+                Some(format!("{} cannot send an echo: {why}", self.source_name(from)))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Addresses of a destination in the families that are asked for and that the source has.
+    fn addresses(&self, from: &Subject, ips: &[IpAddr]) -> Vec<IpAddr> {
+        let own: &[IpAddr] = match from {
+            Subject::Pod(uid) => self.pod(uid).map_or(&[], |pod| &pod.ips),
+            Subject::Node(name) => self.inventory.nodes.iter().find(|node| &node.name == name).map_or(&[], |node| &node.ips),
+        };
+        // A source without any address by the API did not start; its rows are kept, to say so.
+        let speaks = |family: Family| own.is_empty() || own.iter().any(|ip| Family::of(*ip) == family);
+        ips.iter().copied().filter(|ip| self.wish.families.contains(&Family::of(*ip)) && speaks(Family::of(*ip))).collect()
+    }
+
+    /// Keeps as many probes as the limit allows: those with the smallest hash of what they are, so that every part of the cluster keeps
+    /// its share and the same cluster gives the same choice.
+    fn limit(&self, plan: &mut Plan) {
+        let probes = plan.probes();
+        if probes <= self.wish.max_probes {
+            return;
+        }
+        let mut ranked: Vec<(u64, usize)> =
+            plan.rows.iter().enumerate().filter(|(_, row)| row.probe.is_ok()).map(|(index, row)| (fingerprint(row), index)).collect();
+        ranked.sort_unstable();
+        let dropped: BTreeSet<usize> = ranked.into_iter().skip(self.wish.max_probes).map(|(_, index)| index).collect();
+        plan.over_limit = dropped.len();
+        let mut index = 0;
+        plan.rows.retain(|_| {
+            index += 1;
+            !dropped.contains(&(index - 1))
+        });
+    }
+
+    // ---- look-ups ----
+
+    fn facts_of(&self, subject: &Subject) -> Option<Result<&'a PlaceFacts, String>> {
+        let facts = self.facts?;
+        Some(match facts.get(subject) {
+            Some(found) => found.as_ref().map_err(Clone::clone),
+            None => Err("no agent was started for it".into()),
+        })
+    }
+
+    fn pod(&self, uid: &str) -> Option<&'a Pod> {
+        self.inventory.pods.iter().find(|pod| pod.uid == uid)
+    }
+
+    fn service(&self, namespace: &str, name: &str) -> Option<&'a Service> {
+        self.inventory.services.iter().find(|service| service.namespace == namespace && service.name == name)
+    }
+
+    fn source_name(&self, subject: &Subject) -> String {
+        match subject {
+            Subject::Pod(uid) => self.pod(uid).map_or_else(|| format!("pod {uid}"), pod_name),
+            Subject::Node(name) => format!("node {name}"),
+        }
+    }
+}
+
+/// `pod NAMESPACE/NAME`.
+pub fn pod_name(pod: &Pod) -> String {
+    format!("pod {}/{}", pod.namespace, pod.name)
+}
+
+fn not_running(who: &str, pod: &Pod) -> String {
+    match &pod.reason {
+        Some(reason) => format!("{who} is not running: {reason}"),
+        None => format!("{who} is not running"),
+    }
+}
+
+/// The cluster's domain by a pod's search list, which the kubelet fills with `NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN`.
+fn cluster_domain(search: &[String]) -> Option<&str> {
+    search.iter().find_map(|entry| entry.strip_prefix("svc.")).map(|domain| domain.trim_end_matches('.'))
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// FNV-1a (64 bits): the same on every machine and in every version, unlike the standard library's hasher.
+fn fingerprint(row: &Row) -> u64 {
+    let text = format!("{:?} {:?} {:?} {:?}", row.pair, row.protocol, row.family, row.target);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests;
