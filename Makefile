@@ -44,7 +44,7 @@ bench: build ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
 	@cargo run --quiet --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
 
 soak: build ## the long counts
-	@NETCHECK_SOAK=1 cargo test --quiet --package netcheck-e2e --test soak
+	@cargo run --quiet --package netcheck-e2e --bin netcheck-soak
 
 rig-up: build ## bring up a real Kubernetes; then: source target/rig/env
 	@target/debug/netcheck-rig up

@@ -1,1 +1,9 @@
-//! End-to-end tests on the rig.
+//! The product from outside: real kubectl runs the plugin against a real cluster, and what it says is compared with what was done to
+//! the cluster and with what others (kubectl, the audit log, `ip`, `nft`) say of it.
+
+pub mod audit;
+pub mod cutting_proxy;
+pub mod fault;
+pub mod lab;
+pub mod manifests;
+pub mod matrix;

@@ -1,0 +1,72 @@
+//! Benchmarks: ours, the peer's, and last a line with the ratio, all in one run on one machine. An argument names one; none runs all.
+
+#![allow(clippy::print_stdout, reason = "figures are this program's output")]
+
+use anyhow::{Context, Result, bail, ensure};
+use netcheck_e2e::{lab::Lab, matrix::Row};
+use netcheck_rig::RigSpec;
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+/// Pods in the matrix, and pairs that the peer is asked for: enough for a mean, since every pair costs it the same.
+const PODS: u16 = 30;
+const PEER_PAIRS: usize = 40;
+
+fn main() -> Result<()> {
+    match env::args().nth(1).as_deref() {
+        None | Some("matrix") => matrix(),
+        Some(other) => bail!("no benchmark {other:?}; there is: matrix"),
+    }
+}
+
+/// The full TCP matrix over thirty pods against one `kubectl exec` for each pair, as people script it.
+fn matrix() -> Result<()> {
+    let lab = Lab::up(&RigSpec { name: "bench".into(), ..RigSpec::default() })?;
+    let measured = measure_matrix(&lab);
+    lab.down()?;
+    measured
+}
+
+fn measure_matrix(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    lab.rig.create_pods_with_shell(&namespace.name, PODS)?;
+    namespace.wait_ready()?;
+    let arguments = ["-n", &namespace.name, "--full", "--protocol", "tcp", "--family", "4", "--max-probes", "10000"];
+    lab.matrix(arguments).context("a first run, not counted")?;
+    let start = Instant::now();
+    let report = lab.matrix(arguments)?;
+    let whole = start.elapsed();
+    let pairs: Vec<&Row> =
+        report.rows.iter().filter(|row| row.source.kind == "pod" && row.destination.kind == "pod").collect();
+    ensure!(pairs.len() == usize::from(PODS) * usize::from(PODS - 1), "{} pairs", pairs.len());
+    ensure!(pairs.iter().all(|row| row.class == "reached"), "{:?}", report.classes());
+    let phase = report.report["status"]["timing"]["probePhaseMs"].as_f64().context("probePhaseMs")? / 1e3;
+
+    let start = Instant::now();
+    // Every 21st pair: spread over sources, destinations and nodes.
+    for row in pairs.iter().step_by(pairs.len() / PEER_PAIRS).take(PEER_PAIRS) {
+        let address = namespace.address(&row.destination.name, false)?;
+        let port = row.port.context("a TCP row has a port")?;
+        lab.kubectl(&format!("-n {} exec {} -- nc -z -w 3 {address} {port}", namespace.name, row.source.name))?;
+    }
+    // Looking up an address is not part of an exec; it is measured alone and taken off.
+    let with_lookups = start.elapsed();
+    let start = Instant::now();
+    for row in pairs.iter().step_by(pairs.len() / PEER_PAIRS).take(PEER_PAIRS) {
+        namespace.address(&row.destination.name, false)?;
+    }
+    let peer = with_lookups.saturating_sub(start.elapsed()).as_secs_f64() / PEER_PAIRS as f64;
+
+    let ours = phase / pairs.len() as f64;
+    println!("matrix, {PODS} pods, {} ordered pairs, agents' start included: {}", pairs.len(), seconds(whole));
+    println!("ours:   {:.3} ms a pair (probe phase {phase:.3} s for {} rows)", ours * 1e3, report.rows.len());
+    println!("theirs: {:.3} ms a pair (kubectl exec … nc, mean of {PEER_PAIRS})", peer * 1e3);
+    println!("ratio:  {:.0}x", peer / ours);
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
+}

@@ -1,0 +1,77 @@
+//! Faults: something broken on purpose, mended when dropped.
+
+use crate::lab::Lab;
+use anyhow::{Context, Result, ensure};
+
+/// A fault that is in force until dropped.
+#[must_use = "the fault is mended as soon as it is dropped"]
+pub struct Fault<'a> {
+    what: String,
+    mend: Option<Box<dyn FnOnce() -> Result<()> + 'a>>,
+}
+
+impl<'a> Fault<'a> {
+    /// Breaks something now; `mend` undoes it.
+    pub fn inject(what: impl Into<String>, harm: impl FnOnce() -> Result<()>, mend: impl FnOnce() -> Result<()> + 'a) -> Result<Self> {
+        let what = what.into();
+        harm().with_context(|| format!("inject: {what}"))?;
+        Ok(Self { what, mend: Some(Box::new(mend)) })
+    }
+
+    /// Mends it, and says whether that worked.
+    pub fn mend(mut self) -> Result<()> {
+        match self.mend.take() {
+            Some(mend) => mend().with_context(|| format!("mend: {}", self.what)),
+            None => Ok(()),
+        }
+    }
+
+    /// A command on a node, and the one that undoes it.
+    pub fn on_node(lab: &'a Lab, node: &'a str, harm: &str, mend: String) -> Result<Self> {
+        let run = move |line: &str| -> Result<()> {
+            lab.rig.node(node)?.run(line.split_whitespace()).map(drop).with_context(|| format!("`{line}` on {node}"))
+        };
+        Self::inject(format!("`{harm}` on {node}"), || run(harm), move || run(&mend))
+    }
+
+    /// An nftables table of its own in a pod's namespace, made of these commands (without the leading `add`).
+    pub fn nft_in_pod(lab: &'a Lab, namespace: &'a str, pod: &'a str, commands: &[&str]) -> Result<Self> {
+        let run = move |line: &str| -> Result<()> {
+            let output = lab.rig.pod_exec(namespace, pod, line.split_whitespace())?;
+            ensure!(output.success(), "`{line}` in {pod}: {}", output.stderr.trim());
+            Ok(())
+        };
+        Self::inject(
+            format!("nft in {pod}: {commands:?}"),
+            || {
+                run("nft add table inet fault")?;
+                commands.iter().try_for_each(|command| run(&format!("nft add {command}")))
+            },
+            move || run("nft delete table inet fault"),
+        )
+    }
+
+    /// The same on a node.
+    pub fn nft_on_node(lab: &'a Lab, node: &'a str, commands: &[&str]) -> Result<Self> {
+        let run = move |line: &str| -> Result<()> {
+            lab.rig.node(node)?.run(line.split_whitespace()).map(drop).with_context(|| format!("`{line}` on {node}"))
+        };
+        Self::inject(
+            format!("nft on {node}: {commands:?}"),
+            || {
+                run("nft add table inet fault")?;
+                commands.iter().try_for_each(|command| run(&format!("nft add {command}")))
+            },
+            move || run("nft delete table inet fault"),
+        )
+    }
+}
+
+impl Drop for Fault<'_> {
+    fn drop(&mut self) {
+        if let Some(mend) = self.mend.take() {
+            // A test that already failed keeps its own message; the next one would notice what is still broken.
+            let _mended = mend();
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A rig with the agent's image loaded, and the plugin as a user has it: found by real kubectl on PATH.
+
+use crate::{manifests, matrix::Matrix};
+use anyhow::{Context, Result, bail, ensure};
+use netcheck_rig::{Rig, RigSpec, Stderr, wait_until};
+use serde_json::Value;
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+/// How long workloads may take to become ready.
+const READY: Duration = Duration::from_secs(120);
+
+/// A cluster to try the plugin on.
+#[derive(Debug)]
+pub struct Lab {
+    /// The cluster.
+    pub rig: Rig,
+    folder: PathBuf,
+    namespaces: AtomicU32,
+}
+
+impl Lab {
+    /// Brings up the rig and loads the agent's image.
+    pub fn up(spec: &RigSpec) -> Result<Self> {
+        let image = target_directory().join("agent-image/netcheck-agent.tar");
+        ensure!(image.exists(), "the agent's image is missing: run `make image`");
+        let rig = Rig::up(spec, &Stderr).context("bring up the rig")?;
+        rig.image_load(&image).context("load the agent's image")?;
+        let folder = target_directory().join("e2e").join(&spec.name);
+        std::fs::create_dir_all(&folder).context("make a folder for kubeconfigs")?;
+        Ok(Self { rig, folder, namespaces: AtomicU32::new(0) })
+    }
+
+    /// `kubectl netcheck ARGUMENTS…` as the cluster's administrator, without terminal or colour.
+    pub fn netcheck<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        self.netcheck_as(&self.rig.kubeconfig(), arguments)
+    }
+
+    /// The same with another kubeconfig.
+    pub fn netcheck_as<A: AsRef<OsStr>>(&self, kubeconfig: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = self.rig.kubectl().command(["netcheck"]);
+        let path = env::join_paths([binaries(), PathBuf::from("/usr/bin"), PathBuf::from("/bin")]).unwrap_or_default();
+        command.args(arguments).env("KUBECONFIG", kubeconfig).env("PATH", path).env_remove("CI").stdin(Stdio::null());
+        command
+    }
+
+    /// The plugin itself, for tests that must know its process and not kubectl's.
+    pub fn plugin<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(binaries().join("kubectl-netcheck"));
+        command.args(arguments).env("KUBECONFIG", self.rig.kubeconfig()).stdin(Stdio::null());
+        command
+    }
+
+    /// `matrix … -o json`, parsed; a run that printed no report is an error.
+    pub fn matrix<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<Matrix> {
+        let mut command = self.netcheck(["matrix", "-o", "json"]);
+        command.args(arguments);
+        Matrix::of(&command.output().context("run kubectl netcheck matrix")?)
+    }
+
+    /// kubectl to its end; a failure is an error.
+    pub fn kubectl(&self, line: &str) -> Result<String> {
+        Ok(self.rig.kubectl().run(line.split_whitespace())?)
+    }
+
+    /// Applies a document.
+    pub fn apply(&self, document: &Value) -> Result<()> {
+        Ok(self.rig.kubectl().apply(&document.to_string())?)
+    }
+
+    /// A namespace of its own for a test, gone when dropped.
+    pub fn namespace(&self, pod_security: &str) -> Result<Namespace<'_>> {
+        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lab-{}-{number}", std::process::id());
+        self.apply(&manifests::namespace(&name, pod_security))?;
+        Ok(Namespace { lab: self, name })
+    }
+
+    /// A kubeconfig of the cluster with another API server address, as a proxy in between needs it.
+    pub fn kubeconfig_through(&self, address: std::net::SocketAddr) -> Result<PathBuf> {
+        let text = std::fs::read_to_string(self.rig.kubeconfig()).context("read the kubeconfig")?;
+        let server = self.server()?;
+        let host = server.ip();
+        let path = self.folder.join(format!("through-{}", address.port()));
+        let text = text.replacen(
+            &format!("https://{server}"),
+            &format!("https://{address}"),
+            1,
+        );
+        ensure!(text.contains(&address.to_string()), "the kubeconfig does not name https://{server}");
+        std::fs::write(&path, text).context("write a kubeconfig")?;
+        self.rig.kubectl().run(["config", "set-cluster", &self.cluster()?, &format!("--tls-server-name={host}"), &format!("--kubeconfig={}", path.display())])?;
+        Ok(path)
+    }
+
+    /// Where the API server listens.
+    pub fn server(&self) -> Result<std::net::SocketAddr> {
+        let server = self.kubectl("config view -o jsonpath={.clusters[0].cluster.server}")?;
+        server.trim_start_matches("https://").parse().with_context(|| format!("parse {server:?}"))
+    }
+
+    fn cluster(&self) -> Result<String> {
+        self.kubectl("config view -o jsonpath={.clusters[0].name}")
+    }
+
+    /// Everything of netcheck's that the cluster holds: Jobs, pods, Leases, namespaces, by label.
+    pub fn remains(&self) -> Result<Vec<String>> {
+        let label = "app.kubernetes.io/managed-by=kubectl-netcheck";
+        let namespaced = self.kubectl(&format!("get jobs,pods,leases -A -l {label} -o name"))?;
+        let namespaces = self.kubectl(&format!("get namespaces -l {label} -o name"))?;
+        Ok(namespaced.lines().chain(namespaces.lines()).map(str::to_owned).collect())
+    }
+
+    /// Agent processes on the machine, by their command line: what a kernel would still hold of us.
+    pub fn agent_processes(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+        entries
+            .flatten()
+            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.starts_with("/netcheck-agent "))
+            .collect()
+    }
+
+    /// Waits until nothing of netcheck's is left in the cluster or as a process.
+    pub fn wait_until_clean(&self, deadline: Duration) -> Result<()> {
+        Ok(wait_until("nothing of netcheck's is left", deadline, || {
+            let mut left = self.remains().map_err(|error| error.to_string())?;
+            left.extend(self.agent_processes());
+            if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+        })?)
+    }
+
+    /// Takes the rig down.
+    pub fn down(self) -> Result<()> {
+        Ok(self.rig.down()?)
+    }
+}
+
+/// A namespace that goes with its test.
+#[derive(Debug)]
+pub struct Namespace<'a> {
+    lab: &'a Lab,
+    /// Its name.
+    pub name: String,
+}
+
+impl Namespace<'_> {
+    /// One pod a node, named after it (`on-n1` …), serving TCP 8080; waits until all are ready.
+    pub fn pod_per_node(&self, nodes: &[&str]) -> Result<()> {
+        for node in nodes {
+            self.lab.apply(&manifests::server_pod(&self.name, &format!("on-{node}"), node, &["serve", "--tcp", "8080"], 8080))?;
+        }
+        self.wait_ready()
+    }
+
+    /// Waits until every pod of the namespace is ready.
+    pub fn wait_ready(&self) -> Result<()> {
+        let seconds = READY.as_secs();
+        self.lab.kubectl(&format!("-n {} wait --for=condition=Ready pod --all --timeout={seconds}s", self.name))?;
+        Ok(())
+    }
+
+    /// Runs a command in a pod's network namespace with the machine's tools; a failure is an error.
+    pub fn in_pod(&self, pod: &str, line: &str) -> Result<String> {
+        let output = self.lab.rig.pod_exec(&self.name, pod, line.split_whitespace())?;
+        ensure!(output.success(), "`{line}` in {pod}: {}", output.stderr.trim());
+        Ok(output.stdout)
+    }
+
+    /// An address of a pod in one family.
+    pub fn address(&self, pod: &str, v6: bool) -> Result<std::net::IpAddr> {
+        let text = self.lab.kubectl(&format!("-n {} get pod {pod} -o jsonpath={{.status.podIPs[*].ip}}", self.name))?;
+        for word in text.split_whitespace() {
+            let address: std::net::IpAddr = word.parse().with_context(|| format!("parse {word:?}"))?;
+            if address.is_ipv6() == v6 {
+                return Ok(address);
+            }
+        }
+        bail!("{pod} has no such address: {text}")
+    }
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        // The next test does not wait for it; whatever is left goes down with the rig.
+        let _gone = self.lab.kubectl(&format!("delete namespace {} --wait=false", self.name));
+    }
+}
+
+/// Where cargo puts things.
+pub fn target_directory() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../../target"), PathBuf::from)
+}
+
+/// The folder with the plugin: beside the running test or benchmark, so that it is the same build.
+pub fn binaries() -> PathBuf {
+    let profile = env::current_exe().ok().and_then(|path| {
+        path.ancestors().find(|folder| folder.join("kubectl-netcheck").exists()).map(Path::to_owned)
+    });
+    profile.unwrap_or_else(|| target_directory().join("debug"))
+}
+
+/// What a finished command said, for messages.
+pub fn said(output: &Output) -> String {
+    format!(
+        "{}\nstdout: {}\nstderr: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

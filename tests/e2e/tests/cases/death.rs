@@ -1,0 +1,127 @@
+//! Streams that are cut, and a plugin that is killed: never a wrong result, nothing left behind.
+
+use crate::Case;
+use anyhow::{Context, Result, ensure};
+use netcheck_e2e::{
+    cutting_proxy::{Cut, CuttingProxy},
+    lab::{Lab, said},
+    matrix::Matrix,
+};
+use std::{
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+pub const CASES: &[Case] = &[
+    ("death: a stream that is cut once is resumed or the run says it could not tell", cut_once),
+    ("death: a stream that stays cut is never a success", cut_for_good),
+    ("death: kill -9 at five points leaves nothing", killed),
+    ("death: Ctrl-C stops cleanly with 130 and leaves nothing", interrupted),
+    ("death: cleanup removes what a killed run left, at once", cleanup),
+];
+
+/// Longest life of what a killed run may leave: the agents' idle time and the Jobs' own end, with the garbage collector's pace on top.
+pub const GONE: Duration = Duration::from_secs(90);
+
+fn through_proxy(lab: &Lab, namespace: &str, cut: Cut) -> Result<(CuttingProxy, std::process::Output)> {
+    let proxy = CuttingProxy::start(lab.server()?, cut)?;
+    let kubeconfig = lab.kubeconfig_through(proxy.address())?;
+    let arguments = ["matrix", "-n", namespace, "--full", "--protocol", "tcp", "-o", "json", "--via", "node"];
+    let output = lab.netcheck_as(&kubeconfig, arguments).output()?;
+    Ok((proxy, output))
+}
+
+fn cut_once(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    let (whole, output) = through_proxy(lab, &namespace.name, Cut::OnceAfter(u64::MAX))?;
+    let healthy = Matrix::of(&output)?;
+    healthy.expect_exit(0)?;
+    let total = whole.carried();
+    for step in 1..=8 {
+        let at = total * step / 9;
+        let (proxy, output) = through_proxy(lab, &namespace.name, Cut::OnceAfter(at))?;
+        ensure!(proxy.cuts() == 1, "nothing was cut at {at} of {total}");
+        match output.status.code() {
+            Some(0) => {
+                let matrix = Matrix::of(&output)?;
+                ensure!(matrix.verdicts() == healthy.verdicts(), "cut at {at}: other rows than uncut: {}", said(&output));
+            }
+            Some(3) => {}
+            _ => anyhow::bail!("cut at {at} of {total}: {}", said(&output)),
+        }
+    }
+    lab.wait_until_clean(GONE)
+}
+
+fn cut_for_good(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    let (whole, _output) = through_proxy(lab, &namespace.name, Cut::OnceAfter(u64::MAX))?;
+    let (_proxy, output) = through_proxy(lab, &namespace.name, Cut::ForGoodAfter(whole.carried() * 2 / 3))?;
+    ensure!(output.status.code() == Some(3), "{}", said(&output));
+    lab.wait_until_clean(GONE)
+}
+
+/// Kills a run after a while, and says whether it was still running.
+pub fn kill_after(lab: &Lab, namespace: &str, delay: Duration) -> Result<bool> {
+    let mut child = lab
+        .plugin(["matrix", "-n", namespace, "--full", "--protocol", "tcp"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start the plugin")?;
+    thread::sleep(delay);
+    let running = child.try_wait()?.is_none();
+    child.kill().context("kill the plugin")?;
+    child.wait()?;
+    Ok(running)
+}
+
+fn killed(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    let start = Instant::now();
+    lab.matrix(["-n", &namespace.name, "--full", "--protocol", "tcp"])?;
+    let whole = start.elapsed();
+    for step in 1..=5 {
+        kill_after(lab, &namespace.name, whole * step / 6)?;
+    }
+    lab.wait_until_clean(GONE)
+}
+
+fn interrupted(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    let child = lab
+        .plugin(["matrix", "-n", &namespace.name, "--full"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start the plugin")?;
+    netcheck_rig::wait_until("the run has created something", Duration::from_secs(20), || {
+        let left = lab.remains().map_err(|error| error.to_string())?;
+        if left.iter().any(|name| name.starts_with("job")) { Ok(()) } else { Err(left.join(", ")) }
+    })?;
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.code() == Some(130), "{}", said(&output));
+    lab.wait_until_clean(Duration::from_secs(20))
+}
+
+fn cleanup(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    let mut child = lab.plugin(["matrix", "-n", &namespace.name, "--full"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    netcheck_rig::wait_until("the run has created something", Duration::from_secs(20), || {
+        let left = lab.remains().map_err(|error| error.to_string())?;
+        if left.iter().any(|name| name.starts_with("job")) { Ok(()) } else { Err(left.join(", ")) }
+    })?;
+    child.kill()?;
+    child.wait()?;
+    let output = lab.netcheck(["cleanup", "--all"]).output()?;
+    ensure!(output.status.code() == Some(0), "{}", said(&output));
+    lab.wait_until_clean(Duration::from_secs(30))
+}

@@ -1,0 +1,101 @@
+//! A healthy cluster: everything is reached, and what was asked of the API server stays small.
+
+use crate::Case;
+use anyhow::{Result, ensure};
+use netcheck_e2e::{
+    audit::Audit,
+    lab::{Lab, said},
+};
+use std::collections::BTreeSet;
+
+pub const CASES: &[Case] = &[
+    ("healthy: the shop is reached in both families, and exit code 0", shop),
+    ("healthy: thirty pods, all ordered pairs, one stream a node", thirty_pods),
+    ("healthy: icmp is echoed", icmp),
+    ("output: the table fits eighty columns and ends with coverage", narrow_table),
+    ("output: JUnit has a case for each row and is well-formed", junit),
+];
+
+/// The committed shop stays up for later cases; applying it twice changes nothing.
+pub fn apply_shop(lab: &Lab) -> Result<()> {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../rig/manifests/shop.yaml");
+    lab.kubectl(&format!("apply -f {manifest}"))?;
+    lab.kubectl("-n shop wait --for=condition=Available deployment --all --timeout=120s")?;
+    Ok(())
+}
+
+fn shop(lab: &Lab) -> Result<()> {
+    apply_shop(lab)?;
+    let matrix = lab.matrix(["-n", "shop"])?;
+    matrix.others_reached(|_| false)?;
+    matrix.expect_exit(0)?;
+    for family in ["ipv4", "ipv6"] {
+        for protocol in ["tcp", "dns"] {
+            ensure!(
+                matrix.rows.iter().any(|row| row.family == family && row.protocol == protocol),
+                "no {protocol} row over {family}: {:?}",
+                matrix.rows.iter().map(|row| &row.id).collect::<Vec<_>>()
+            );
+        }
+    }
+    for kind in ["pod", "node", "service", "dns"] {
+        ensure!(matrix.rows.iter().any(|row| row.destination.kind == kind), "nothing was asked of a {kind}");
+    }
+    lab.wait_until_clean(std::time::Duration::from_secs(30))
+}
+
+fn thirty_pods(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    lab.rig.create_pods(&namespace.name, 30)?;
+    namespace.wait_ready()?;
+    let audit = Audit::from_now(&lab.rig.audit_log())?;
+    let matrix = lab.matrix(["-n", &namespace.name, "--full", "--protocol", "tcp", "--max-probes", "10000"])?;
+    matrix.others_reached(|_| false)?;
+    matrix.expect_exit(0)?;
+    for family in ["ipv4", "ipv6"] {
+        let pairs: BTreeSet<_> = matrix
+            .rows
+            .iter()
+            .filter(|row| row.family == family && row.source.kind == "pod" && row.destination.kind == "pod")
+            .map(|row| (&row.source.name, &row.destination.name))
+            .collect();
+        ensure!(pairs.len() == 30 * 29, "{} ordered pairs over {family}", pairs.len());
+    }
+    let streams = audit.streams()?;
+    ensure!(streams.len() == 3 && streams.values().all(|&count| count == 1), "streams by pod: {streams:?}");
+    Ok(())
+}
+
+fn icmp(lab: &Lab) -> Result<()> {
+    apply_shop(lab)?;
+    let matrix = lab.matrix(["-n", "shop", "--protocol", "icmp"])?;
+    matrix.others_reached(|_| false)?;
+    ensure!(!matrix.rows.is_empty() && matrix.rows.iter().all(|row| row.protocol == "icmp"), "{:?}", matrix.rows);
+    matrix.expect_exit(0)
+}
+
+fn narrow_table(lab: &Lab) -> Result<()> {
+    apply_shop(lab)?;
+    let output = lab.netcheck(["matrix", "-n", "shop"]).env("COLUMNS", "80").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}", said(&output));
+    ensure!(!text.contains('\x1b'), "colour in a pipe: {text}");
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    ensure!(widest <= 80, "a line of {widest} columns: {text}");
+    ensure!(text.to_lowercase().contains("coverage"), "no coverage line: {text}");
+    Ok(())
+}
+
+fn junit(lab: &Lab) -> Result<()> {
+    apply_shop(lab)?;
+    let file = tempfile::Builder::new().suffix(".xml").tempfile()?;
+    let path = file.path().display().to_string();
+    let matrix = lab.matrix(["-n", "shop", "--junit", &path])?;
+    let xml = std::fs::read_to_string(file.path())?;
+    ensure!(xml.matches("<testcase").count() == matrix.rows.len(), "{} rows, JUnit: {xml}", matrix.rows.len());
+    let parsed = std::process::Command::new("python3")
+        .args(["-c", "import sys, xml.etree.ElementTree as t; t.parse(sys.argv[1])", &path])
+        .output()?;
+    ensure!(parsed.status.success(), "{}", said(&parsed));
+    Ok(())
+}
