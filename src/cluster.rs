@@ -1,3 +1,10 @@
 //! The cluster's side: a client made from kubectl's flags, names resolved as kubectl does, and an inventory of what is there.
 
+pub mod client;
+pub mod errors;
 pub mod inventory;
+mod kubeconfig;
+mod proxy;
+pub mod resolve;
+
+pub use client::Cluster;

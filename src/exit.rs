@@ -39,12 +39,20 @@ pub struct Failure {
 impl Failure {
     /// The request itself is wrong, or names something that does not exist.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into(), hint: None }
+        Self {
+            exit: Exit::Usage,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The answer could not be found out.
     pub fn unknown(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Unknown, message: message.into(), hint: None }
+        Self {
+            exit: Exit::Unknown,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Adds what the user can do.

@@ -1,0 +1,152 @@
+//! kubectl's own flags. All are supported; the few that are in daily use are shown in a verb's help, the others by
+//! `kubectl netcheck options`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::{cli::duration, output::ColourChoice};
+
+/// Heading of these flags in a verb's help.
+const HEADING: &str = "kubectl's flags (all of them: kubectl netcheck options)";
+
+/// What verbs that work on the cluster's objects share.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+pub struct KubectlFlags {
+    /// How to reach the cluster, and as whom.
+    #[command(flatten)]
+    pub connect: ConnectFlags,
+
+    /// Look at all namespaces
+    #[arg(short = 'A', long, help_heading = HEADING)]
+    pub all_namespaces: bool,
+
+    /// Only objects with these labels: app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "SELECTOR", help_heading = HEADING)]
+    pub selector: Option<String>,
+
+    /// Print what would be created and sent, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Do not ask back, and exceed the default limits if the request does
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+
+    /// How results are printed.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+/// kubectl's `ConfigFlags`, every one of them.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[command(next_help_heading = HEADING)]
+pub struct ConnectFlags {
+    /// Namespace (default: the context's)
+    #[arg(short = 'n', long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig file
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Kubeconfig file
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Cluster of the kubeconfig file
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig file
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub user: Option<String>,
+    /// Address of the API server
+    #[arg(short = 's', long, value_name = "URL", hide = true)]
+    pub server: Option<String>,
+    /// Bearer token
+    #[arg(long, hide = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// User to act as
+    #[arg(long = "as", value_name = "USER", hide = true)]
+    pub as_user: Option<String>,
+    /// UID to act as
+    #[arg(long, value_name = "UID", hide = true)]
+    pub as_uid: Option<String>,
+    /// Group to act as; may be given several times
+    #[arg(long, value_name = "GROUP", hide = true)]
+    pub as_group: Vec<String>,
+    /// Extra attribute to act with; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", hide = true)]
+    pub as_user_extra: Vec<String>,
+    /// File with the certificates that vouch for the API server
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub certificate_authority: Option<PathBuf>,
+    /// File with the client's certificate
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub client_certificate: Option<PathBuf>,
+    /// File with the client's key
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub client_key: Option<PathBuf>,
+    /// Name that the API server's certificate must carry
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub tls_server_name: Option<String>,
+    /// Do not check the API server's certificate
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub insecure_skip_tls_verify: Option<bool>,
+    /// User name for basic authentication
+    #[arg(long, hide = true)]
+    pub username: Option<String>,
+    /// Password for basic authentication
+    #[arg(long, hide = true)]
+    pub password: Option<String>,
+    /// How long to wait for the answer to one request: 5s, 2m; 0 waits for ever
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, hide = true)]
+    pub request_timeout: Option<std::time::Duration>,
+    /// Do not ask the API server to compress its answers
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub disable_compression: Option<bool>,
+    /// Accepted for kubectl's sake; netcheck keeps no cache
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+pub struct OutputFlags {
+    /// Output format
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
+    /// When to colour; colour only repeats what words say
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true,
+        help = "When to colour: auto, always, never"
+    )]
+    pub color: ColourChoice,
+    /// Only results and errors
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+    /// Say what is done: -v steps, -v=6 requests, -v=8 everything
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_value_t, default_missing_value = "1", hide_default_value = true)]
+    pub verbosity: u8,
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For people with wide screens.
+    Wide,
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+    /// Names only, one a line.
+    Name,
+}

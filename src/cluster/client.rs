@@ -1,0 +1,144 @@
+//! A client made from kubectl's flags.
+
+use std::time::Duration;
+
+use http::Uri;
+use kube::{
+    Config,
+    client::ClientBuilder,
+    config::{KubeConfigOptions, KubeconfigError},
+};
+use tower::{ServiceBuilder, timeout::TimeoutLayer};
+
+use super::{
+    errors::{self, RequestError},
+    kubeconfig,
+    proxy::ProxyEnvironment,
+};
+use crate::{cli::KubectlFlags, exit::Failure, output::safe};
+
+/// How long one request waits for the head of its answer where `--request-timeout` does not say. Large lists take the API
+/// server up to its own limit of 60 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(65);
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A cluster, as somebody. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client. Every request of it has a deadline for the head of its answer; streams then run on.
+    pub client: kube::Client,
+    /// `-n`, else the context's namespace, else `default`.
+    pub namespace: String,
+    /// Name of the context, if the kubeconfig has one.
+    pub context: Option<String>,
+    /// Name of the kubeconfig's user; the API server may know it by another name.
+    pub user: Option<String>,
+    /// Address of the API server.
+    pub server: String,
+    /// `--request-timeout`: `None` if not given, zero for ever.
+    pub request_timeout: Option<Duration>,
+}
+
+impl Cluster {
+    /// Reads the kubeconfig (or, inside a pod, its service account) and builds a client. Sends nothing yet.
+    ///
+    /// # Errors
+    /// If there is no usable configuration.
+    pub async fn connect(flags: &KubectlFlags) -> Result<Self, Failure> {
+        let flags = &flags.connect;
+        let file = kubeconfig::read(flags)?;
+        let says_nothing = flags.context.is_none() && flags.server.is_none() && flags.cluster.is_none();
+        let file_is_empty = file
+            .as_ref()
+            .is_none_or(|file| file.contexts.is_empty() && file.clusters.is_empty());
+        let (mut config, context, user) =
+            if says_nothing && file_is_empty && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+                let mut config = Config::incluster().map_err(|error| {
+                    Failure::usage(format!(
+                        "no kubeconfig, and the pod's service account cannot be used: {error}"
+                    ))
+                })?;
+                if let Some(namespace) = &flags.namespace {
+                    config.default_namespace.clone_from(namespace);
+                }
+                (config, None, None)
+            } else if file.is_none() && says_nothing {
+                return Err(Failure::usage(format!("no kubeconfig: {}", kubeconfig::places()))
+                    .hint("--kubeconfig FILE or KUBECONFIG says which file to use"));
+            } else {
+                let chosen = kubeconfig::choose(file, flags)?;
+                let no_environment = chosen.kubeconfig.clusters.iter().any(|entry| {
+                    entry
+                        .cluster
+                        .as_ref()
+                        .is_some_and(|cluster| cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()))
+                });
+                let mut config = Config::from_custom_kubeconfig(chosen.kubeconfig, &KubeConfigOptions::default())
+                    .await
+                    .map_err(|error| unusable(&chosen.server, &error))?;
+                if !no_environment {
+                    config.proxy_url = environment_proxy(&config.cluster_url)?;
+                }
+                (config, chosen.context, chosen.user)
+            };
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let namespace = config.default_namespace.clone();
+        let client =
+            client(config, &server, flags.request_timeout).map_err(|error| errors::failure("build a client", error))?;
+        tracing::debug!(%server, ?context, ?user, %namespace, "cluster chosen");
+        Ok(Self {
+            client,
+            namespace,
+            context,
+            user,
+            server,
+            request_timeout: flags.request_timeout,
+        })
+    }
+}
+
+fn client(config: Config, server: &str, request_timeout: Option<Duration>) -> Result<kube::Client, kube::Error> {
+    let server = server.to_owned();
+    let timeout = match request_timeout {
+        None => Some(REQUEST_TIMEOUT),
+        Some(Duration::ZERO) => None,
+        some => some,
+    };
+    let layers = ServiceBuilder::new()
+        .map_err(move |source: tower::BoxError| RequestError {
+            server: server.clone(),
+            source,
+        })
+        .option_layer(timeout.map(TimeoutLayer::new));
+    Ok(ClientBuilder::try_from(config)?.with_layer(&layers).build())
+}
+
+fn environment_proxy(server: &Uri) -> Result<Option<Uri>, Failure> {
+    let environment = ProxyEnvironment::read();
+    let Some(proxy) = environment.for_server(server) else {
+        return Ok(None);
+    };
+    // As in Go, a proxy without a scheme is an HTTP proxy.
+    let written = if proxy.contains("://") {
+        proxy.to_owned()
+    } else {
+        format!("http://{proxy}")
+    };
+    let wrong = |_| {
+        Failure::usage(format!("the environment's proxy {:?} is no URL", safe(proxy)))
+            .hint("HTTPS_PROXY looks like http://host:3128")
+    };
+    written.parse().map(Some).map_err(wrong)
+}
+
+fn unusable(server: &str, error: &KubeconfigError) -> Failure {
+    Failure::usage(format!(
+        "the kubeconfig's entry for {} cannot be used: {}",
+        safe(server),
+        safe(&error.to_string())
+    ))
+    .hint("kubectl config view --minify shows it")
+}

@@ -1,0 +1,1 @@
+//! kubectl's way to name things.

@@ -1,0 +1,17 @@
+//! Everything the user sees goes through here: data to stdout, all else to stderr.
+
+mod colour;
+mod document;
+mod interrupt;
+mod printer;
+mod progress;
+mod safe;
+mod table;
+
+pub use colour::{ColourChoice, Tone};
+pub use document::{document, yaml};
+pub use interrupt::Interrupt;
+pub use printer::Printer;
+pub use progress::Phase;
+pub use safe::safe;
+pub use table::{Cell, Table};
