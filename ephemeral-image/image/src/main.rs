@@ -1,2 +1,222 @@
-//! Assembles netcheck's images.
-fn main() {}
+//! `netcheck-image`: builds, pushes and locks the agent's image.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use netcheck_image::content::{self, LICENCE_PACKAGE, Packages, READER_PACKAGES};
+use netcheck_image::debian::{self, Cache};
+use netcheck_image::lock;
+use netcheck_oci::push::{Credentials, Options, push};
+use netcheck_oci::{Image, Reference, Written};
+
+/// The image that the plugin of this version asks for.
+const DEFAULT_NAME: &str = concat!("ghcr.io/kubectl-netcheck/netcheck-agent:", env!("CARGO_PKG_VERSION"));
+
+/// Part of the sources: whoever builds the image also has this folder.
+const LOCK_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian.lock");
+
+/// Assembles the agent's image, without a container engine and bit for bit reproducibly
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Write the image as an archive, and its digest into a file beside it
+    Build(Build),
+    /// Push an archive to a registry
+    Push(Push),
+    /// Lock the versions of the Debian packages that apt offers now
+    Lock(Lock),
+}
+
+#[derive(Args)]
+struct Build {
+    /// The agent, a static binary
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "target/x86_64-unknown-linux-gnu/agent/netcheck-agent"
+    )]
+    agent: PathBuf,
+    /// The archive; the digest goes beside it, with the ending .digest
+    #[arg(long, value_name = "FILE", default_value = "target/agent-image/netcheck-agent.tar")]
+    output: PathBuf,
+    /// The reference under which the archive is loaded
+    #[arg(long, value_name = "REF", default_value = DEFAULT_NAME)]
+    name: String,
+    #[command(flatten)]
+    packages: PackageSource,
+}
+
+#[derive(Args)]
+struct Push {
+    /// The archive
+    #[arg(long, value_name = "FILE", default_value = "target/agent-image/netcheck-agent.tar")]
+    archive: PathBuf,
+    /// Name of the account; its password or token is read from stdin
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// HTTP instead of HTTPS; a registry on a loopback address is talked to by HTTP anyway
+    #[arg(long)]
+    plain_http: bool,
+    /// Where to push to
+    #[arg(value_name = "REF", default_value = DEFAULT_NAME)]
+    reference: String,
+}
+
+#[derive(Args)]
+struct Lock {
+    #[command(flatten)]
+    packages: PackageSource,
+}
+
+#[derive(Args)]
+struct PackageSource {
+    /// The lock file
+    #[arg(long, value_name = "FILE", default_value = LOCK_FILE)]
+    lock_file: PathBuf,
+    /// Where downloaded packages are kept [default: kubectl-netcheck/debian-packages in the user's cache folder]
+    #[arg(long, value_name = "FOLDER")]
+    package_cache: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().verb {
+        Verb::Build(arguments) => build(&arguments),
+        Verb::Push(arguments) => push_archive(&arguments),
+        Verb::Lock(arguments) => write_lock(&arguments),
+    }
+}
+
+fn build(arguments: &Build) -> Result<()> {
+    let (agent, architecture) = content::read_agent(&arguments.agent)?;
+    let lock_file = &arguments.packages.lock_file;
+    let text = fs::read_to_string(lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
+    let packages = Packages::fetch(&arguments.packages.cache()?, &lock::parse(&text)?, architecture)?;
+
+    let layers = [packages.layer()?, content::agent_layer(agent)];
+    let content_sizes = layers.each_ref().map(netcheck_oci::Layer::content_size);
+    let [readers, agent] = layers;
+    let image = content::image(&arguments.name.parse()?, architecture, readers, agent);
+
+    if let Some(folder) = arguments.output.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let written = image.write_archive(&arguments.output)?;
+    let digest_file = arguments.output.with_extension("digest");
+    fs::write(&digest_file, format!("{}\n", written.manifest_digest))
+        .with_context(|| format!("cannot write {}", digest_file.display()))?;
+    report(&arguments.output, architecture, &written, content_sizes)
+}
+
+fn report(archive: &Path, architecture: &str, written: &Written, content_sizes: [u64; 2]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "image    {} ({architecture})", written.name)?;
+    writeln!(out, "digest   {}", written.manifest_digest)?;
+    for ((part, layer), content) in ["readers", "agent"].iter().zip(&written.layers).zip(content_sizes) {
+        writeln!(
+            out,
+            "{part:<8} {} of files, {} compressed",
+            megabytes(content),
+            megabytes(layer.size)
+        )?;
+    }
+    writeln!(
+        out,
+        "archive  {} in {}",
+        megabytes(written.archive_size),
+        archive.display()
+    )?;
+    Ok(())
+}
+
+fn push_archive(arguments: &Push) -> Result<()> {
+    let image = Image::read_archive(&arguments.archive)?;
+    let target: Reference = arguments.reference.parse()?;
+    let credentials = arguments.username.clone().map(read_password).transpose()?;
+    let pushed = push(
+        &image,
+        &target,
+        &Options {
+            plain_http: arguments.plain_http,
+            credentials,
+        },
+    )?;
+    writeln!(
+        io::stdout(),
+        "pushed   {}\nblobs    {} uploaded, {} there already",
+        pushed.pinned_name,
+        pushed.uploaded,
+        pushed.reused
+    )?;
+    Ok(())
+}
+
+/// A password is never an argument: arguments are visible to every user of the machine.
+fn read_password(username: String) -> Result<Credentials> {
+    let mut password = String::new();
+    io::stdin()
+        .read_line(&mut password)
+        .context("cannot read the password from stdin")?;
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() {
+        bail!("no password for {username} on stdin");
+    }
+    Ok(Credentials { username, password })
+}
+
+/// Replaces the lines of this machine's architecture; others stay.
+fn write_lock(arguments: &Lock) -> Result<()> {
+    let architecture = debian::native_architecture()?;
+    let cache = arguments.packages.cache()?;
+    let mut names = debian::dependencies(&READER_PACKAGES)?;
+    names.push(LICENCE_PACKAGE.to_owned());
+    names.sort();
+    names.dedup();
+    let mut current = cache.fetch_current(&names, &architecture)?;
+    let used = Packages::fetch(&cache, &current, &architecture)?.used()?;
+    current.retain(|package| used.contains(&package.name));
+
+    let lock_file = &arguments.packages.lock_file;
+    let old = match fs::read_to_string(lock_file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("cannot read {}", lock_file.display()))?,
+    };
+    let old = lock::parse(&old)?;
+    let mut out = io::stdout().lock();
+    for package in current.iter().filter(|package| !old.contains(package)) {
+        writeln!(
+            out,
+            "locked   {} {} {}",
+            package.name, package.version, package.architecture
+        )?;
+    }
+    let others = old.into_iter().filter(|package| package.architecture != architecture);
+    let all: Vec<_> = others.chain(current).collect();
+    fs::write(lock_file, lock::format(&all)).with_context(|| format!("cannot write {}", lock_file.display()))?;
+    writeln!(out, "{} packages in {}", all.len(), lock_file.display())?;
+    Ok(())
+}
+
+impl PackageSource {
+    fn cache(&self) -> Result<Cache> {
+        if let Some(folder) = &self.package_cache {
+            return Ok(Cache::new(folder));
+        }
+        Ok(Cache::new(debian::default_cache_folder().context(
+            "neither HOME nor XDG_CACHE_HOME is set; use --package-cache",
+        )?))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}

@@ -1,0 +1,82 @@
+//! What can go wrong, named by operation and object.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An error while assembling an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    File {
+        /// `read`, `write` …
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// A line of the lock file is malformed.
+    #[error("debian.lock line {line}: {reason}")]
+    Lock {
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The lock file holds nothing for this architecture.
+    #[error("debian.lock has no packages for {0}; on a Debian machine of that architecture run: netcheck-image lock")]
+    NotLocked(String),
+    /// A program of Debian's package tools could not be run or failed.
+    #[error("{program} failed: {detail}")]
+    Tool {
+        /// The program and its first argument.
+        program: String,
+        /// What it said.
+        detail: String,
+    },
+    /// Debian's archive no longer offers a locked version, or this machine does not know it.
+    #[error(
+        "Debian's archive does not offer {0} to this machine; run apt-get update and try again, or, if the version was superseded, \
+         rewrite the lock file: netcheck-image lock"
+    )]
+    Vanished(String),
+    /// A package whose content is not what the lock file says.
+    #[error("{package} has sha256 {actual}, but debian.lock says {expected}")]
+    Checksum {
+        /// The package and its version.
+        package: String,
+        /// What the lock file says.
+        expected: String,
+        /// What was downloaded.
+        actual: String,
+    },
+    /// A package whose content cannot be unpacked.
+    #[error("cannot unpack {package}: {source}")]
+    Unpack {
+        /// The package.
+        package: String,
+        /// What failed.
+        source: io::Error,
+    },
+    /// A file that the image needs is in none of the packages.
+    #[error("{path}, needed by {needed_by}, is in none of the locked packages; run: netcheck-image lock")]
+    Missing {
+        /// The file or library.
+        path: String,
+        /// What needs it.
+        needed_by: String,
+    },
+    /// An ELF file that cannot be read.
+    #[error("{path} is not a usable ELF file: {reason}")]
+    Elf {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An agent that cannot run in an image without its libraries.
+    #[error("{} is linked dynamically; build the agent with RUSTFLAGS=\"-C target-feature=+crt-static\"", .0.display())]
+    DynamicAgent(PathBuf),
+}

@@ -1,0 +1,338 @@
+//! The image, built by the real program from the locked packages, and its readers at work in a network namespace of their own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use netcheck_image::content::{self, Packages};
+use netcheck_image::debian::{self, Cache};
+use netcheck_image::{elf, lock};
+use netcheck_oci::Image;
+
+/// Rules of all kinds, made by the host's tools. Runs in fresh network and mount namespaces; `$1` is the image's root; then the
+/// reader with its arguments follows.
+const SCRIPT: &str = r"
+    root=$1; shift
+    mount -t proc proc $root/proc
+    ipset create addresses hash:ip
+    ipset add addresses 192.0.2.1
+    iptables-legacy -A FORWARD -m set --match-set addresses src -m comment --comment legacy-rule -j DROP
+    ip6tables-legacy -A FORWARD -p ipv6-icmp --icmpv6-type echo-request -j REJECT
+    iptables-nft -A FORWARD -p tcp -m multiport --dports 80,443 -m comment --comment nft-rule -j ACCEPT
+    ip6tables-nft -A INPUT -s 2001:db8::/32 -m conntrack --ctstate NEW -j DROP
+    nft add table inet own
+    nft add chain inet own drops '{ type filter hook input priority 0; }'
+    nft add rule inet own drops tcp dport 8080 counter drop
+    exec chroot $root $*
+";
+
+/// Programs that the script needs.
+const HOST_PROGRAMS: [&str; 8] = [
+    "chroot",
+    "ip6tables-legacy",
+    "ip6tables-nft",
+    "ipset",
+    "iptables-legacy",
+    "iptables-nft",
+    "nft",
+    "unshare",
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let missing = ["apt-get", "dpkg-deb"].into_iter().find(|program| !in_path(program));
+    let trials = match missing {
+        Some(program) => vec![Trial::test(format!("readers (needs {program})"), || Ok(())).with_ignored_flag(true)],
+        None => trials(),
+    };
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn trials() -> Vec<Trial> {
+    let root = Arc::new(std::sync::LazyLock::new(|| {
+        Root::unpack().map_err(|error| format!("{error:?}"))
+    }));
+    let with_root = |name: &str, needs: &[&str], run: fn(&Root) -> Result<(), Failed>| {
+        let root = Arc::clone(&root);
+        let reason = needs
+            .iter()
+            .find(|program| !in_path(program))
+            .map(|program| format!("needs {program}"));
+        let reason = reason.or_else(|| (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()));
+        let test = move || run(root.as_ref().as_ref()?);
+        match reason {
+            Some(reason) => Trial::test(format!("{name} ({reason})"), test).with_ignored_flag(true),
+            None => Trial::test(name, test),
+        }
+    };
+    vec![
+        Trial::test("two_builds_are_equal_and_small", two_builds_are_equal_and_small),
+        Trial::test(
+            "an_agent_that_needs_libraries_is_refused",
+            an_agent_that_needs_libraries_is_refused,
+        ),
+        Trial::test(
+            "an_agent_that_is_not_there_is_named",
+            an_agent_that_is_not_there_is_named,
+        ),
+        with_root("no_shell_and_the_socket_folder", &[], no_shell_and_the_socket_folder),
+        with_root(
+            "the_loader_finds_every_library",
+            &["chroot"],
+            the_loader_finds_every_library,
+        ),
+        with_root("the_agent_starts", &["chroot"], the_agent_starts),
+        with_root("nft_tells_its_version", &HOST_PROGRAMS, |root| {
+            root.reads("nft --version", &["nftables v"])
+        }),
+        with_root("nft_lists_as_json", &HOST_PROGRAMS, nft_lists_as_json),
+        with_root("iptables_nft_save", &HOST_PROGRAMS, |root| {
+            root.reads(
+                "iptables-nft-save",
+                &["--dports 80,443 -m comment --comment nft-rule -j ACCEPT"],
+            )
+        }),
+        with_root("ip6tables_nft_save", &HOST_PROGRAMS, |root| {
+            root.reads(
+                "ip6tables-nft-save",
+                &["-A INPUT -s 2001:db8::/32 -m conntrack --ctstate NEW -j DROP"],
+            )
+        }),
+        with_root("iptables_legacy_save", &HOST_PROGRAMS, |root| {
+            root.reads(
+                "iptables-legacy-save",
+                &["--match-set addresses src -m comment --comment legacy-rule -j DROP"],
+            )
+        }),
+        with_root("ip6tables_legacy_save", &HOST_PROGRAMS, |root| {
+            root.reads(
+                "ip6tables-legacy-save",
+                &["--icmpv6-type 128 -j REJECT --reject-with icmp6-port-unreachable"],
+            )
+        }),
+        with_root("ipset_list", &HOST_PROGRAMS, |root| {
+            root.reads("ipset list", &["Name: addresses", "192.0.2.1"])
+        }),
+    ]
+}
+
+fn two_builds_are_equal_and_small() -> Result<(), Failed> {
+    let build = |zone: &str, umask: &str| -> Result<(Vec<u8>, u64, String), Failed> {
+        let folder = tempfile::tempdir()?;
+        let agent = folder.path().join("agent");
+        fs::write(&agent, tiny_program())?;
+        let command = format!(
+            "umask {umask}; exec {} build --agent agent --output out/image.tar",
+            env!("CARGO_BIN_EXE_netcheck-image")
+        );
+        let output = Command::new("sh")
+            .args(["-c", &command])
+            .env("TZ", zone)
+            .current_dir(folder.path())
+            .output()?;
+        let printed = succeeded("build", &output)?;
+        let archive = folder.path().join("out/image.tar");
+        let digest = fs::read_to_string(folder.path().join("out/image.digest"))?;
+        assert_eq!(
+            digest.trim(),
+            Image::read_archive(&archive)?.manifest_digest().to_string()
+        );
+        assert!(printed.contains(digest.trim()), "{printed}");
+        Ok((fs::read(&archive)?, fs::metadata(&archive)?.len(), digest))
+    };
+    let (one, size, digest) = build("UTC", "022")?;
+    let (other, _, other_digest) = build("Asia/Tokyo", "077")?;
+    assert_eq!(digest, other_digest);
+    assert!(one == other, "same digest, but the archives differ");
+    // The agent may have 3 MB of the image's 8; this is all the rest, with a margin.
+    assert!(size < 4_500_000, "{size} bytes");
+    Ok(())
+}
+
+fn an_agent_that_needs_libraries_is_refused() -> Result<(), Failed> {
+    let own = env!("CARGO_BIN_EXE_netcheck-image");
+    let error = refused(&["build", "--agent", own, "--output", "/nonexistent/image.tar"])?;
+    assert!(error.contains("crt-static"), "{error}");
+    Ok(())
+}
+
+fn an_agent_that_is_not_there_is_named() -> Result<(), Failed> {
+    let error = refused(&["build", "--agent", "/nonexistent/agent"])?;
+    assert!(error.contains("/nonexistent/agent"), "{error}");
+    Ok(())
+}
+
+fn no_shell_and_the_socket_folder(root: &Root) -> Result<(), Failed> {
+    let mode = fs::metadata(root.path(content::SOCKET_FOLDER))?.permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1777);
+    let programs: BTreeSet<_> = ["usr/bin", "usr/sbin"]
+        .into_iter()
+        .map(|folder| fs::read_dir(root.path(folder)))
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<std::io::Result<_>>()?;
+    let expected = [
+        "ip6tables-legacy-save",
+        "ip6tables-nft-save",
+        "ipset",
+        "iptables-legacy-save",
+        "iptables-nft-save",
+        "nft",
+        "xtables-legacy-multi",
+        "xtables-nft-multi",
+    ];
+    assert_eq!(programs, expected.map(str::to_owned).into());
+    Ok(())
+}
+
+/// glibc's own loader is asked, for programs and plugins alike.
+fn the_loader_finds_every_library(root: &Root) -> Result<(), Failed> {
+    let mut asked = 0;
+    for folder in ["usr/sbin", "usr/lib/x86_64-linux-gnu/xtables"] {
+        for entry in fs::read_dir(root.path(folder))? {
+            let entry = entry?;
+            if !elf::is_elf(&fs::read(entry.path())?) {
+                continue;
+            }
+            let file = Path::new("/").join(folder).join(entry.file_name());
+            let output = Command::new("chroot")
+                .arg(&root.folder)
+                .args(["/lib64/ld-linux-x86-64.so.2", "--list"])
+                .arg(&file)
+                .output()?;
+            let printed = succeeded(&file.display().to_string(), &output)?;
+            assert!(!printed.contains("not found"), "{}: {printed}", file.display());
+            asked += 1;
+        }
+    }
+    assert!(asked > 100, "only {asked} files were there to ask for");
+    Ok(())
+}
+
+fn the_agent_starts(root: &Root) -> Result<(), Failed> {
+    succeeded(
+        "agent",
+        &Command::new("chroot").arg(&root.folder).arg(content::AGENT).output()?,
+    )?;
+    Ok(())
+}
+
+fn nft_lists_as_json(root: &Root) -> Result<(), Failed> {
+    let listing: serde_json::Value = serde_json::from_str(&root.run("nft -j list ruleset")?)?;
+    let objects = listing["nftables"].as_array().ok_or("no array 'nftables'")?;
+    let own = objects
+        .iter()
+        .find(|object| object["rule"]["table"] == "own")
+        .ok_or("the table's rule is not listed")?;
+    assert_eq!(own["rule"]["expr"][0]["match"]["right"], 8080, "{own}");
+    Ok(())
+}
+
+/// The image's content, unpacked.
+struct Root {
+    _folder: tempfile::TempDir,
+    folder: PathBuf,
+}
+
+impl Root {
+    fn unpack() -> Result<Self, Failed> {
+        let locked = lock::parse(include_str!("../debian.lock"))?;
+        let cache = Cache::new(debian::default_cache_folder().ok_or("neither HOME nor XDG_CACHE_HOME is set")?);
+        let readers = Packages::fetch(&cache, &locked, "amd64")?.layer()?;
+        let temporary = tempfile::tempdir()?;
+        let folder = temporary.path().join("root");
+        for layer in [readers, content::agent_layer(tiny_program())] {
+            let tar = layer.to_tar()?;
+            let mut archive = tar::Archive::new(tar.as_slice());
+            archive.set_preserve_permissions(true);
+            archive.unpack(&folder)?;
+        }
+        Ok(Self {
+            _folder: temporary,
+            folder,
+        })
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path.trim_start_matches('/'))
+    }
+
+    /// Runs a reader over the script's rules.
+    fn run(&self, reader: &str) -> Result<String, Failed> {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--net", "--mount", "sh", "-euc", SCRIPT, "sh"])
+            .arg(&self.folder)
+            .args(reader.split(' '));
+        succeeded(reader, &command.output()?)
+    }
+
+    fn reads(&self, reader: &str, expected: &[&str]) -> Result<(), Failed> {
+        let printed = self.run(reader)?;
+        for text in expected {
+            assert!(printed.contains(text), "no '{text}' in:\n{printed}");
+        }
+        Ok(())
+    }
+}
+
+fn refused(arguments: &[&str]) -> Result<String, Failed> {
+    let output = Command::new(env!("CARGO_BIN_EXE_netcheck-image"))
+        .args(arguments)
+        .output()?;
+    assert!(!output.status.success(), "{arguments:?} was accepted");
+    Ok(String::from_utf8(output.stderr)?)
+}
+
+fn succeeded(what: &str, output: &Output) -> Result<String, Failed> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if !output.status.success() {
+        return Err(format!(
+            "{what}: {}: {}{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        )
+        .into());
+    }
+    Ok(text(&output.stdout))
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// A static program for x86-64 Linux that does nothing but `exit(0)`: an ELF header, one loadable segment, nine bytes of code.
+fn tiny_program() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    // mov eax, 60 (exit); xor edi, edi; syscall
+    const CODE: [u8; 9] = [0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
+    let mut program = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut put = |bytes: &[u8]| program.extend_from_slice(bytes);
+    put(&2u16.to_le_bytes()); // e_type: executable
+    put(&62u16.to_le_bytes()); // e_machine: x86-64
+    put(&1u32.to_le_bytes()); // e_version
+    put(&(BASE + HEADERS).to_le_bytes()); // e_entry
+    put(&64u64.to_le_bytes()); // e_phoff
+    put(&0u64.to_le_bytes()); // e_shoff: no sections
+    put(&0u32.to_le_bytes()); // e_flags
+    for half in [64u16, 56, 1, 64, 0, 0] {
+        put(&half.to_le_bytes()); // e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
+    }
+    put(&1u32.to_le_bytes()); // p_type: load
+    put(&5u32.to_le_bytes()); // p_flags: read, execute
+    let size = HEADERS + CODE.len() as u64;
+    for word in [0, BASE, BASE, size, size, 0x1000] {
+        put(&word.to_le_bytes()); // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
+    }
+    put(&CODE);
+    program
+}
