@@ -21,6 +21,8 @@ pub struct Inventory {
     pub nodes: Vec<Node>,
     /// Services in the asked namespaces, and the cluster's DNS Service, sorted by namespace and name.
     pub services: Vec<Service>,
+    /// What could not be read, and what that means for the result, one line each.
+    pub gaps: Vec<String>,
 }
 
 /// A pod.

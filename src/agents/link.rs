@@ -1,0 +1,190 @@
+//! One link to one agent: a single exec stream that carries every task of a run, survives a cut, and never passes partial data off as whole.
+//!
+//! [`Link::open`] starts a driver (`driver`) that owns the stream; this file is what the rest of the plugin sees of it. How streams
+//! are made is behind [`Dial`], so that tests can cut them wherever they like.
+
+mod book;
+mod driver;
+#[cfg(test)]
+mod peer;
+#[cfg(test)]
+mod tests;
+
+use netcheck_wire::{AgentHello, Event, Task};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, oneshot},
+};
+
+/// Makes streams to one agent: the first, and one more after each cut.
+pub trait Dial: Send + 'static {
+    /// A stream to `netcheck-agent join`.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Opens the next stream.
+    fn dial(&mut self) -> impl Future<Output = Result<Self::Stream, DialError>> + Send;
+}
+
+/// Why no stream could be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialError {
+    /// Another attempt may succeed.
+    Retry(String),
+    /// No attempt can succeed: the pod is gone, or it is forbidden.
+    Never(String),
+}
+
+/// Why a link, or a task on it, has no result. Every variant means: nothing may be concluded from what did arrive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The agent does not serve this plugin.
+    #[error("the agent refuses: {0}")]
+    Refused(String),
+    /// The two sides speak different versions of the protocol.
+    #[error(
+        "the agent (version {version}) speaks protocol {theirs}, this plugin {ours}: use the agent image that belongs to this plugin"
+    )]
+    Version {
+        /// Version of the agent.
+        version: String,
+        /// Its protocol.
+        theirs: u32,
+        /// This plugin's protocol.
+        ours: u32,
+    },
+    /// The stream was cut and could not be resumed in time.
+    #[error("stream to the agent lost: {0}")]
+    Lost(String),
+    /// The agent reported a task done, but not everything it sent has arrived.
+    #[error("stream incomplete: the agent sent {announced} results, {arrived} arrived")]
+    Incomplete {
+        /// What the agent says it sent.
+        announced: u64,
+        /// What arrived.
+        arrived: u64,
+    },
+    /// The other side does not keep to the protocol.
+    #[error("the agent does not keep to the protocol: {0}")]
+    Protocol(String),
+    /// The agent could not do the task.
+    #[error("{0}")]
+    Task(String),
+    /// The task took longer than it was given.
+    #[error("no result within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The link was closed before.
+    #[error("the link to the agent is closed already")]
+    Closed,
+}
+
+/// The times of a link. `WIRE.md` names the same numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long an opened stream may take until the agent's hello.
+    pub greeting: Duration,
+    /// How long the first stream may be refused or fail: the container runs, but its agent may not listen yet.
+    pub patience: Duration,
+    /// A sign of life is sent at least this often.
+    pub heartbeat: Duration,
+    /// What was received is acknowledged after at most this time.
+    pub acknowledge: Duration,
+    /// A stream that brought nothing for this long is dead.
+    pub silence: Duration,
+    /// How long after a cut the session can be resumed: as long as the agent keeps it.
+    pub resume: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            greeting: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+            acknowledge: Duration::from_secs(1),
+            silence: Duration::from_secs(30),
+            resume: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the driver is asked to do.
+enum Command {
+    Run {
+        task: Task,
+        until: Until,
+        reply: oneshot::Sender<Result<Vec<Event>, LinkError>>,
+    },
+    Finish {
+        reply: oneshot::Sender<Result<(), LinkError>>,
+    },
+}
+
+/// When a task's caller gets its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// When the agent says it is done.
+    Done,
+    /// After this many events; the task itself goes on.
+    Events(usize),
+}
+
+/// A link to an agent.
+#[derive(Debug)]
+pub struct Link {
+    commands: mpsc::Sender<Command>,
+    /// Set by the driver as its last act: why the link is no more.
+    ended: Arc<OnceLock<LinkError>>,
+    greeting: AgentHello,
+}
+
+impl Link {
+    /// Opens the first stream and greets the agent.
+    pub async fn open(dial: impl Dial, session: String, timing: Timing) -> Result<Self, LinkError> {
+        let (commands, inbox) = mpsc::channel(64);
+        let (greeted, greeting) = oneshot::channel();
+        let ended = Arc::new(OnceLock::new());
+        tokio::spawn(driver::drive(dial, session, timing, inbox, greeted, Arc::clone(&ended)));
+        match greeting.await {
+            Ok(greeting) => Ok(Self { commands, ended, greeting }),
+            Err(_) => Err(why(&ended)),
+        }
+    }
+
+    /// How the agent introduced itself.
+    pub fn greeting(&self) -> &AgentHello {
+        &self.greeting
+    }
+
+    /// Runs a task to its end, and hands over everything it found. Dropping the future stops the task.
+    pub async fn run(&self, task: Task) -> Result<Vec<Event>, LinkError> {
+        let until = match &task {
+            Task::Watch { places } => Until::Events(places.len()),
+            _ => Until::Done,
+        };
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Run { task, until, reply };
+        if self.commands.send(command).await.is_err() {
+            return Err(why(&self.ended));
+        }
+        answer.await.unwrap_or_else(|_| Err(why(&self.ended)))
+    }
+
+    /// Stops what runs, compares the totals of the whole session, and lets the agent go.
+    pub async fn finish(&self) -> Result<(), LinkError> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Finish { reply }).await.is_err() {
+            return Err(why(&self.ended));
+        }
+        answer.await.unwrap_or_else(|_| Err(why(&self.ended)))
+    }
+}
+
+/// What ended a link whose driver is gone.
+fn why(ended: &OnceLock<LinkError>) -> LinkError {
+    ended.get().cloned().unwrap_or(LinkError::Closed)
+}

@@ -1,0 +1,282 @@
+//! The objects a run creates, as data. Nothing here talks to a cluster, so `--dry-run` prints exactly what would be created.
+
+use super::run::{KEEP_LABEL, LAST_RUN_ANNOTATION, MANAGED_BY_LABEL, MARGIN, NAME, RUN_LABEL, RunId};
+use crate::exit::Failure;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        coordination::v1::Lease,
+        core::v1::{Namespace, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Name of the agent's container in a node agent's pod.
+pub const CONTAINER: &str = "agent";
+/// Path of the agent in its image.
+pub const AGENT: &str = "/netcheck-agent";
+/// An agent that lost its plugin ends itself after this time.
+pub const IDLE: Duration = Duration::from_secs(30);
+/// Capabilities of a node agent that only looks: raw sockets to watch, entering namespaces, and reaching them through other users'
+/// `/proc` (`SYS_ADMIN` alone cannot open `/proc/PID/ns/net` of a process that has capabilities of its own). It changes nothing in
+/// the kernel, so it has no `NET_ADMIN`.
+pub const NODE_CAPABILITIES: [&str; 3] = ["NET_RAW", "SYS_ADMIN", "SYS_PTRACE"];
+
+/// What all node agents of a run have in common.
+#[derive(Debug, Clone)]
+pub struct AgentSpec {
+    /// The run.
+    pub run: RunId,
+    /// Their namespace.
+    pub namespace: String,
+    /// Reference of their image.
+    pub image: String,
+    /// Names of the Secrets to pull it with.
+    pub pull_secrets: Vec<String>,
+    /// How long the run may take.
+    pub deadline: Duration,
+}
+
+/// The namespace for node agents. `keep` is for one that an administrator applies: no run removes it.
+pub fn namespace(name: &str, keep: bool) -> Result<Namespace, Failure> {
+    let mut labels = json!({
+        MANAGED_BY_LABEL: NAME,
+        "app.kubernetes.io/name": NAME,
+        "pod-security.kubernetes.io/enforce": "privileged",
+        "pod-security.kubernetes.io/audit": "privileged",
+        "pod-security.kubernetes.io/warn": "privileged",
+    });
+    if keep {
+        labels[KEEP_LABEL] = json!("true");
+    }
+    typed(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } }))
+}
+
+/// Marks a namespace as used by a run; see [`LAST_RUN_ANNOTATION`].
+pub fn namespace_touch(run: &RunId) -> Value {
+    json!({ "metadata": { "annotations": { LAST_RUN_ANNOTATION: run.to_string() } } })
+}
+
+/// The run's Lease: its expiry, by which others know what may be swept.
+pub fn lease(spec: &AgentSpec, holder: &str, now: Timestamp) -> Result<Lease, Failure> {
+    typed(json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": spec.run.lease_name(), "namespace": spec.namespace, "labels": labels(&spec.run) },
+        "spec": {
+            "holderIdentity": holder,
+            "acquireTime": micro_time(now),
+            "renewTime": micro_time(now),
+            "leaseDurationSeconds": (spec.deadline + MARGIN).as_secs(),
+        },
+    }))
+}
+
+/// Ties the Lease to the Jobs: when the last of them has vanished, the garbage collector removes it.
+pub fn lease_owners(jobs: &[Job]) -> Value {
+    let owners: Vec<OwnerReference> = jobs
+        .iter()
+        .filter_map(|job| {
+            Some(OwnerReference {
+                api_version: "batch/v1".to_owned(),
+                kind: "Job".to_owned(),
+                name: job.metadata.name.clone()?,
+                uid: job.metadata.uid.clone()?,
+                ..OwnerReference::default()
+            })
+        })
+        .collect();
+    json!({ "metadata": { "ownerReferences": owners } })
+}
+
+/// The Job that runs the agent with this index on a node. It removes itself once the agent has ended, however that came.
+pub fn job(spec: &AgentSpec, node: &str, index: usize) -> Result<Job, Failure> {
+    typed(json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": spec.run.job_name(index),
+            "namespace": spec.namespace,
+            "labels": labels(&spec.run),
+        },
+        "spec": {
+            "activeDeadlineSeconds": seconds(spec.deadline),
+            "ttlSecondsAfterFinished": 0,
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "template": { "metadata": { "labels": labels(&spec.run) }, "spec": pod_spec(spec, node, index) },
+        },
+    }))
+}
+
+/// The pod of that Job, to ask admission about: policies on Jobs often only warn.
+pub fn pod(spec: &AgentSpec, node: &str, index: usize) -> Result<Pod, Failure> {
+    typed(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": spec.run.job_name(index),
+            "namespace": spec.namespace,
+            "labels": labels(&spec.run),
+        },
+        "spec": pod_spec(spec, node, index),
+    }))
+}
+
+/// What the container runs: it serves exactly one session.
+pub fn serve_command(session: &str, deadline: Duration) -> Vec<String> {
+    let idle = IDLE.as_secs().to_string();
+    let deadline = seconds(deadline).to_string();
+    [AGENT, "serve", "--session", session, "--deadline", &deadline, "--idle", &idle].map(str::to_owned).to_vec()
+}
+
+/// What the plugin executes in it: relays between the stream and the session.
+pub fn join_command(session: &str) -> Vec<String> {
+    [AGENT, "join", "--session", session].map(str::to_owned).to_vec()
+}
+
+fn pod_spec(spec: &AgentSpec, node: &str, index: usize) -> Value {
+    let pull_secrets: Vec<_> = spec.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    json!({
+        "nodeName": node,
+        "hostNetwork": true,
+        "hostPID": true,
+        "dnsPolicy": "Default",
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "activeDeadlineSeconds": seconds(spec.deadline),
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "tolerations": [{ "operator": "Exists" }],
+        "imagePullSecrets": pull_secrets,
+        "securityContext": {
+            "runAsUser": 0,
+            "runAsNonRoot": false,
+            "seccompProfile": { "type": "Unconfined" },
+        },
+        "containers": [{
+            "name": CONTAINER,
+            "image": spec.image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": serve_command(&spec.run.session(index), spec.deadline),
+            "securityContext": {
+                "privileged": false,
+                "allowPrivilegeEscalation": true,
+                "readOnlyRootFilesystem": true,
+                "appArmorProfile": { "type": "Unconfined" },
+                "capabilities": { "drop": ["ALL"], "add": NODE_CAPABILITIES },
+            },
+            "resources": {
+                "requests": { "cpu": "10m", "memory": "16Mi" },
+                "limits": { "cpu": "200m", "memory": "64Mi" },
+            },
+            "volumeMounts": [{ "name": "run", "mountPath": "/run/netcheck" }],
+        }],
+        "volumes": [{ "name": "run", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }],
+    })
+}
+
+fn labels(run: &RunId) -> Value {
+    json!({
+        "app.kubernetes.io/name": NAME,
+        MANAGED_BY_LABEL: NAME,
+        "app.kubernetes.io/component": "agent",
+        RUN_LABEL: run.to_string(),
+    })
+}
+
+/// The API wants whole seconds, at least one.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().max(1)
+}
+
+fn micro_time(now: Timestamp) -> String {
+    format!("{now:.6}")
+}
+
+/// Checks a manifest against the API's types, so that a typo is found here and not by a server that drops unknown fields.
+pub(super) fn typed<T: DeserializeOwned>(manifest: Value) -> Result<T, Failure> {
+    serde_json::from_value(manifest)
+        .map_err(|error| Failure::unknown(format!("netcheck built an object the API has no place for: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> AgentSpec {
+        AgentSpec {
+            run: RunId::parse("0123bcdf").unwrap(),
+            namespace: "netcheck".to_owned(),
+            image: "agent:dev".to_owned(),
+            pull_secrets: vec!["regcred".to_owned()],
+            deadline: Duration::from_secs(300),
+        }
+    }
+
+    /// Nothing of what was written may get lost on the way through the API's types.
+    fn assert_kept(written: &Value, kept: &Value, path: &str) {
+        match written {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    assert_kept(value, &kept[name], &format!("{path}.{name}"));
+                }
+            }
+            Value::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    assert_kept(value, &kept[index], &format!("{path}[{index}]"));
+                }
+            }
+            value => assert_eq!(value, kept, "{path}"),
+        }
+    }
+
+    #[test]
+    fn the_api_knows_every_field_of_the_pod() {
+        let kept = serde_json::to_value(pod(&spec(), "node-1", 0).unwrap()).unwrap();
+        assert_kept(&pod_spec(&spec(), "node-1", 0), &kept["spec"], "spec");
+    }
+
+    #[test]
+    fn a_node_agent_is_not_privileged_and_cannot_stay() {
+        let job = serde_json::to_value(job(&spec(), "node-1", 2).unwrap()).unwrap();
+        assert_eq!(job["metadata"]["name"], "netcheck-0123bcdf-2");
+        assert_eq!(job["spec"]["ttlSecondsAfterFinished"], 0);
+        assert_eq!(job["spec"]["activeDeadlineSeconds"], 300);
+        let pod = &job["spec"]["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        assert_eq!(pod["nodeName"], "node-1");
+        let security = &pod["containers"][0]["securityContext"];
+        assert_eq!(security["privileged"], false);
+        assert_eq!(security["readOnlyRootFilesystem"], true);
+        assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+        assert_eq!(
+            pod["containers"][0]["command"],
+            json!(["/netcheck-agent", "serve", "--session", "0123bcdf-2", "--deadline", "300", "--idle", "30"])
+        );
+    }
+
+    #[test]
+    fn the_lease_outlives_the_deadline_and_ends_with_the_jobs() {
+        let lease = lease(&spec(), "ada@laptop", "2026-01-01T00:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(lease.spec.unwrap().lease_duration_seconds, Some(360));
+        let mut job = job(&spec(), "node-1", 0).unwrap();
+        job.metadata.uid = Some("u-1".to_owned());
+        let owners = &lease_owners(&[job])["metadata"]["ownerReferences"];
+        assert_eq!(owners[0]["uid"], "u-1");
+        assert_eq!(owners[0]["kind"], "Job");
+    }
+
+    #[test]
+    fn only_an_administrators_namespace_is_kept() {
+        let labels = |keep| namespace("netcheck", keep).unwrap().metadata.labels.unwrap();
+        assert_eq!(labels(true).get(KEEP_LABEL).map(String::as_str), Some("true"));
+        assert!(!labels(false).contains_key(KEEP_LABEL));
+        assert_eq!(labels(false)["pod-security.kubernetes.io/enforce"], "privileged");
+    }
+}

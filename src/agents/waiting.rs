@@ -1,0 +1,162 @@
+//! What a pod's status says about a container of ours: running, still coming, or never going to. Pure.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+/// Reasons after which a container does not start by waiting longer, as the kubelet words them (pkg/kubelet/images/types.go and
+/// pkg/kubelet/kuberuntime/kuberuntime_container.go). `ErrImagePull` is not among them: the second attempt may succeed, and if it does
+/// not the reason becomes `ImagePullBackOff`.
+const HOPELESS: [&str; 10] = [
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "SignatureValidationFailed",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "PreStartHookError",
+    "CrashLoopBackOff",
+];
+
+/// How far a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// No kubelet has said anything about it.
+    Unseen,
+    /// It may still start; the kubelet's word for what it waits for.
+    Coming(String),
+    /// It runs.
+    Running,
+    /// It will not run (any more), in the kubelet's words.
+    Hopeless(String),
+}
+
+/// Progress of a pod's regular container.
+pub fn of_container(pod: &Pod, name: &str) -> Progress {
+    let Some(status) = &pod.status else { return Progress::Unseen };
+    let found = status.container_statuses.iter().flatten().find(|status| status.name == name);
+    match (found, status.phase.as_deref()) {
+        (Some(found), Some("Failed")) if found.state.as_ref().is_none_or(|state| state.terminated.is_none()) => pod_failure(pod),
+        (Some(found), _) => of_status(found),
+        // A kubelet that refuses a pod (out of resources, no such OS, UnexpectedAdmissionError) fails it without container statuses.
+        (None, Some("Failed")) => pod_failure(pod),
+        (None, _) => match unschedulable(pod) {
+            Some(why) => Progress::Coming(why),
+            None => Progress::Unseen,
+        },
+    }
+}
+
+/// Progress of a pod's ephemeral container.
+pub fn of_ephemeral_container(pod: &Pod, name: &str) -> Progress {
+    let Some(status) = &pod.status else { return Progress::Unseen };
+    if let Some("Failed" | "Succeeded") = status.phase.as_deref() {
+        return Progress::Hopeless("the pod has ended".to_owned());
+    }
+    let mut statuses = status.ephemeral_container_statuses.iter().flatten();
+    statuses.find(|status| status.name == name).map_or(Progress::Unseen, of_status)
+}
+
+/// Words for a container's state: `Waiting: ErrImagePull`, `Terminated: exit code 0`.
+pub fn describe(status: &ContainerStatus) -> String {
+    match of_status(status) {
+        Progress::Unseen => "unknown".to_owned(),
+        Progress::Running => "running".to_owned(),
+        Progress::Coming(why) | Progress::Hopeless(why) => why,
+    }
+}
+
+fn of_status(status: &ContainerStatus) -> Progress {
+    let Some(state) = &status.state else { return Progress::Unseen };
+    if state.running.is_some() {
+        return Progress::Running;
+    }
+    if let Some(ended) = &state.terminated {
+        let reason = ended.reason.as_deref().unwrap_or("ended");
+        let message = with_message(ended.message.as_deref());
+        return Progress::Hopeless(format!("container ended ({reason}, exit code {}){message}", ended.exit_code));
+    }
+    let Some(waiting) = &state.waiting else { return Progress::Unseen };
+    let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+    let text = format!("{reason}{}", with_message(waiting.message.as_deref()));
+    if HOPELESS.contains(&reason) { Progress::Hopeless(text) } else { Progress::Coming(text) }
+}
+
+fn pod_failure(pod: &Pod) -> Progress {
+    let status = pod.status.as_ref();
+    let reason = status.and_then(|status| status.reason.as_deref()).unwrap_or("Failed");
+    let message = with_message(status.and_then(|status| status.message.as_deref()));
+    Progress::Hopeless(format!("the node refuses the pod ({reason}){message}"))
+}
+
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let reason = condition.reason.as_deref().unwrap_or("not scheduled");
+    Some(format!("{reason}{}", with_message(condition.message.as_deref())))
+}
+
+fn with_message(message: Option<&str>) -> String {
+    match message.map(str::trim) {
+        Some(message) if !message.is_empty() => format!(": {message}"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({ "status": status })).unwrap()
+    }
+
+    fn container(state: Value) -> Pod {
+        pod(json!({ "containerStatuses": [{
+            "name": "agent", "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "",
+        }] }))
+    }
+
+    #[test]
+    fn the_kubelets_words_are_read() {
+        for (state, expected) in [
+            (json!({ "running": {} }), Progress::Running),
+            (json!({ "waiting": { "reason": "ContainerCreating" } }), Progress::Coming("ContainerCreating".to_owned())),
+            (
+                json!({ "waiting": { "reason": "ErrImagePull", "message": "no route" } }),
+                Progress::Coming("ErrImagePull: no route".to_owned()),
+            ),
+            (
+                json!({ "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling" } }),
+                Progress::Hopeless("ImagePullBackOff: Back-off pulling".to_owned()),
+            ),
+            (
+                json!({ "waiting": { "reason": "CreateContainerConfigError" } }),
+                Progress::Hopeless("CreateContainerConfigError".to_owned()),
+            ),
+            (
+                json!({ "terminated": { "reason": "Error", "exitCode": 127 } }),
+                Progress::Hopeless("container ended (Error, exit code 127)".to_owned()),
+            ),
+        ] {
+            assert_eq!(of_container(&container(state.clone()), "agent"), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_pod_no_kubelet_has_seen_is_unseen_and_a_refused_one_hopeless() {
+        assert_eq!(of_container(&pod(json!({ "phase": "Pending" })), "agent"), Progress::Unseen);
+        let refused = pod(json!({ "phase": "Failed", "reason": "OutOfpods", "message": "Node didn't have enough resource" }));
+        assert_eq!(
+            of_container(&refused, "agent"),
+            Progress::Hopeless("the node refuses the pod (OutOfpods): Node didn't have enough resource".to_owned())
+        );
+    }
+
+    #[test]
+    fn an_ephemeral_container_of_an_ended_pod_never_starts() {
+        let ended = pod(json!({ "phase": "Succeeded" }));
+        assert_eq!(of_ephemeral_container(&ended, "x"), Progress::Hopeless("the pod has ended".to_owned()));
+    }
+}

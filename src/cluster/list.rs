@@ -1,0 +1,217 @@
+//! Fills an [`Inventory`] from the API, in few and paged requests.
+
+mod convert;
+
+use super::{
+    Cluster,
+    inventory::{Inventory, Node, Service},
+    request::{self, Problem, attempt},
+};
+use crate::exit::Failure;
+use futures::future::try_join_all;
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node as ApiNode, Pod as ApiPod, Service as ApiService},
+    discovery::v1::EndpointSlice,
+};
+use kube::{
+    Api, Resource,
+    api::{ListParams, ObjectList},
+    core::NamespaceResourceScope,
+};
+use serde::de::DeserializeOwned;
+use std::{collections::BTreeMap, fmt::Debug};
+
+/// Objects per page: what kubectl asks for.
+const PAGE: u32 = 500;
+/// Where the cluster's DNS lives, and the label it carries in (nearly) every distribution.
+const DNS_NAMESPACE: &str = "kube-system";
+const DNS_SELECTOR: &str = "k8s-app=kube-dns";
+
+/// Which namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespaces {
+    /// `-A`.
+    All,
+    /// These.
+    These(Vec<String>),
+}
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Namespaces of pods and Services.
+    pub namespaces: Namespaces,
+    /// Label selector for pods, as `-l` takes it.
+    pub selector: Option<String>,
+}
+
+/// Reads pods, nodes, Services and their endpoints. What the user may not read besides the pods becomes a gap, not an error.
+pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Failure> {
+    let names: Vec<Option<&str>> = match &scope.namespaces {
+        Namespaces::All => vec![None],
+        Namespaces::These(names) => names.iter().map(|name| Some(name.as_str())).collect(),
+    };
+    let pods = try_join_all(names.iter().map(|name| pods(cluster, *name, scope.selector.as_deref())));
+    let services = try_join_all(names.iter().map(|name| services(cluster, *name, None)));
+    let (pods, nodes, services, dns) = tokio::join!(pods, nodes(cluster), services, dns(cluster, scope));
+    let mut raw_pods: Vec<ApiPod> = pods?.into_iter().flatten().collect();
+    check_namespaces(cluster, scope, &raw_pods).await?;
+
+    let mut inventory = Inventory::default();
+    let mut gap = |what: &str| inventory.gaps.push(what.to_owned());
+    let nodes = nodes?.unwrap_or_else(|| {
+        gap("nodes may not be listed: their addresses and conditions are unknown");
+        nodes_of(&raw_pods)
+    });
+    let mut raw_services = Vec::new();
+    for listed in services? {
+        let Some(listed) = listed else {
+            gap("Services and EndpointSlices may not be listed: Services are not tested");
+            break;
+        };
+        raw_services.push(listed);
+    }
+    if let Some((listed, backends)) = dns? {
+        raw_pods.extend(backends);
+        raw_services.push(listed);
+    }
+    let uids: BTreeMap<_, _> = raw_pods
+        .iter()
+        .filter_map(|pod| Some((pod.metadata.uid.clone()?, convert::pod_uid(pod)?)))
+        .collect();
+    let mut services: Vec<Service> =
+        raw_services.iter().flat_map(|(services, slices)| convert::services(services, slices, &uids)).collect();
+    services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    services.dedup_by(|a, b| (&a.namespace, &a.name) == (&b.namespace, &b.name));
+    let mut pods: Vec<_> = raw_pods.iter().filter_map(convert::pod).collect();
+    pods.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
+    pods.dedup_by(|a, b| a.uid == b.uid);
+    Ok(Inventory { pods, nodes, services, ..inventory })
+}
+
+async fn pods(cluster: &Cluster, namespace: Option<&str>, selector: Option<&str>) -> Result<Vec<ApiPod>, Failure> {
+    let doing = format!("list pods{}", in_namespace(namespace));
+    list(cluster, &scoped(cluster, namespace), selector).await.map_err(|problem| problem.into_failure(&doing))
+}
+
+/// `None` if they may not be listed.
+async fn nodes(cluster: &Cluster) -> Result<Option<Vec<Node>>, Failure> {
+    let nodes: Option<Vec<ApiNode>> = allowed(list(cluster, &Api::all(cluster.client.clone()), None).await, "list nodes")?;
+    Ok(nodes.map(|nodes| {
+        let mut nodes: Vec<_> = nodes.iter().filter_map(convert::node).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }))
+}
+
+type ServicesAndSlices = (Vec<ApiService>, Vec<EndpointSlice>);
+
+/// `None` if they may not be listed.
+async fn services(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    selector: Option<&str>,
+) -> Result<Option<ServicesAndSlices>, Failure> {
+    let (service_api, slice_api) = (scoped(cluster, namespace), scoped(cluster, namespace));
+    let (services, slices) =
+        tokio::join!(list(cluster, &service_api, selector), list(cluster, &slice_api, None));
+    let services = allowed(services, &format!("list Services{}", in_namespace(namespace)))?;
+    let slices = allowed(slices, &format!("list EndpointSlices{}", in_namespace(namespace)))?;
+    Ok(services.zip(slices))
+}
+
+/// The cluster's DNS Service and the pods behind it, where `scope` does not contain them anyway and they may be read.
+async fn dns(cluster: &Cluster, scope: &Scope) -> Result<Option<(ServicesAndSlices, Vec<ApiPod>)>, Failure> {
+    let covered = match &scope.namespaces {
+        Namespaces::All => true,
+        Namespaces::These(names) => names.iter().any(|name| name == DNS_NAMESPACE),
+    };
+    let services = if covered { None } else { services(cluster, Some(DNS_NAMESPACE), Some(DNS_SELECTOR)).await? };
+    if covered && scope.selector.is_none() {
+        return Ok(None);
+    }
+    let api = scoped(cluster, Some(DNS_NAMESPACE));
+    let pods = allowed(list(cluster, &api, Some(DNS_SELECTOR)).await, "list the pods of the cluster's DNS")?;
+    Ok(Some((services.unwrap_or_default(), pods.unwrap_or_default())))
+}
+
+/// A namespace without a single pod may not exist at all: that is a mistake of the user, not an empty result.
+async fn check_namespaces(cluster: &Cluster, scope: &Scope, pods: &[ApiPod]) -> Result<(), Failure> {
+    let Namespaces::These(names) = &scope.namespaces else { return Ok(()) };
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    for name in names {
+        let seen = pods.iter().any(|pod| pod.metadata.namespace.as_deref() == Some(name));
+        if seen {
+            continue;
+        }
+        match attempt(request::limit(cluster.request_timeout), api.get_metadata(name)).await {
+            Err(problem) if problem.is_not_found() => {
+                return Err(Failure::usage(format!("namespace {name:?} does not exist"))
+                    .hint("kubectl get namespaces lists those that do"));
+            }
+            // Whoever may not read namespaces cannot be told more.
+            Err(problem) if problem.is_forbidden() => {}
+            Err(problem) => return Err(problem.into_failure(&format!("look up namespace {name:?}"))),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What pods tell of their nodes, for users who may not list nodes.
+fn nodes_of(pods: &[ApiPod]) -> Vec<Node> {
+    let mut names: Vec<_> = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
+    names.sort();
+    names.dedup();
+    let node = |name| Node { name, ready: true, os: "linux".to_owned(), ..Node::default() };
+    names.into_iter().map(node).collect()
+}
+
+/// All pages of a list. When the server has forgotten a continuation (HTTP 410), the list starts again without pages.
+pub(crate) async fn list<K>(cluster: &Cluster, api: &Api<K>, selector: Option<&str>) -> Result<Vec<K>, Problem>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let limit = request::limit(cluster.request_timeout);
+    let mut params = ListParams { label_selector: selector.map(str::to_owned), limit: Some(PAGE), ..ListParams::default() };
+    let mut items = Vec::new();
+    loop {
+        let page: ObjectList<K> = match attempt(limit, api.list(&params)).await {
+            Err(problem) if params.continue_token.is_some() && problem.status().is_some_and(|s| s.code == 410) => {
+                items.clear();
+                params.continue_token = None;
+                params.limit = None;
+                continue;
+            }
+            page => page?,
+        };
+        items.extend(page.items);
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+fn scoped<K>(cluster: &Cluster, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+        None => Api::all(cluster.client.clone()),
+    }
+}
+
+fn in_namespace(namespace: Option<&str>) -> String {
+    namespace.map_or(" in all namespaces".to_owned(), |name| format!(" in namespace {name:?}"))
+}
+
+/// Turns "you may not" into `None`.
+fn allowed<T>(answer: Result<T, Problem>, doing: &str) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(problem) if problem.is_forbidden() => Ok(None),
+        Err(problem) => Err(problem.into_failure(doing)),
+    }
+}
