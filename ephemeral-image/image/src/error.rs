@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     File {
         /// `read`, `write` …
         operation: &'static str,
@@ -53,7 +53,7 @@ pub enum Error {
         actual: String,
     },
     /// A package whose content cannot be unpacked.
-    #[error("cannot unpack {package}: {source}")]
+    #[error("cannot unpack {package}")]
     Unpack {
         /// The package.
         package: String,

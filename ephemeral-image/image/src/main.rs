@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_image::content::{self, LICENCE_PACKAGE, Packages, READER_PACKAGES};
 use netcheck_image::debian::{self, Cache};
 use netcheck_image::lock;
-use netcheck_oci::push::{Credentials, Options, push};
+use netcheck_oci::push::{Credentials, Options, Scheme, push};
 use netcheck_oci::{Image, Reference, Written};
 
 /// The image that the plugin of this version asks for.
@@ -63,12 +64,18 @@ struct Push {
     /// Name of the account; its password or token is read from stdin
     #[arg(long, value_name = "NAME")]
     username: Option<String>,
-    /// HTTP instead of HTTPS; a registry on a loopback address is talked to by HTTP anyway
-    #[arg(long)]
-    plain_http: bool,
+    /// How to talk to the registry [default: https, but http on a loopback address]
+    #[arg(long, value_enum)]
+    scheme: Option<SchemeArgument>,
     /// Where to push to
     #[arg(value_name = "REF", default_value = DEFAULT_NAME)]
     reference: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SchemeArgument {
+    Http,
+    Https,
 }
 
 #[derive(Args)]
@@ -87,11 +94,19 @@ struct PackageSource {
     package_cache: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
         Verb::Build(arguments) => build(&arguments),
         Verb::Push(arguments) => push_archive(&arguments),
         Verb::Lock(arguments) => write_lock(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do if nobody reads it.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -141,14 +156,11 @@ fn push_archive(arguments: &Push) -> Result<()> {
     let image = Image::read_archive(&arguments.archive)?;
     let target: Reference = arguments.reference.parse()?;
     let credentials = arguments.username.clone().map(read_password).transpose()?;
-    let pushed = push(
-        &image,
-        &target,
-        &Options {
-            plain_http: arguments.plain_http,
-            credentials,
-        },
-    )?;
+    let scheme = arguments.scheme.map(|scheme| match scheme {
+        SchemeArgument::Http => Scheme::Http,
+        SchemeArgument::Https => Scheme::Https,
+    });
+    let pushed = push(&image, &target, &Options { scheme, credentials })?;
     writeln!(
         io::stdout(),
         "pushed   {}\nblobs    {} uploaded, {} there already",

@@ -29,7 +29,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// Building a layer's tar or an image's JSON failed.
-    #[error("cannot assemble image {image}: {source}")]
+    #[error("cannot assemble image {image}")]
     Assemble {
         /// The image's name.
         image: String,
@@ -37,7 +37,7 @@ pub enum Error {
         source: io::Error,
     },
     /// An archive could not be written.
-    #[error("cannot write image archive {}: {source}", path.display())]
+    #[error("cannot write image archive {}", path.display())]
     WriteArchive {
         /// The archive.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum Error {
         source: io::Error,
     },
     /// An archive could not be read.
-    #[error("cannot read image archive {}: {source}", path.display())]
+    #[error("cannot read image archive {}", path.display())]
     ReadArchive {
         /// The archive.
         path: PathBuf,

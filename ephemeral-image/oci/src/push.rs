@@ -24,11 +24,20 @@ pub struct Credentials {
     pub password: String,
 }
 
+/// What HTTP travels in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// TCP, for registries inside a trusted network.
+    Http,
+    /// TLS, with the authorities that the machine trusts.
+    Https,
+}
+
 /// How to talk to the registry.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// HTTP instead of HTTPS; registries on a loopback address are always talked to by HTTP, as Docker does.
-    pub plain_http: bool,
+    /// HTTP or HTTPS; if not set, HTTPS, but HTTP to registries on a loopback address, as Docker does.
+    pub scheme: Option<Scheme>,
     /// Sent only when the registry asks for it; without them the push is anonymous.
     pub credentials: Option<Credentials>,
 }

@@ -17,7 +17,7 @@ pub enum PushError {
         actual: Digest,
     },
     /// The registry was not reached, or the connection broke.
-    #[error("{method} {url}: {source}")]
+    #[error("{method} {url}")]
     Transport {
         /// HTTP method.
         method: String,

@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::{self, HeaderMap, Method, Response, StatusCode, Uri, header};
+use ureq::tls::{RootCerts, TlsConfig};
 
 use super::challenge::{self, Challenge};
 use super::error::safe;
-use super::{Credentials, Options, PushError};
+use super::{Credentials, Options, PushError, Scheme};
 use crate::Reference;
 
 /// How long one request may take, its body included; a layer of ours over a slow line needs minutes.
@@ -85,15 +86,17 @@ impl Session {
         } else {
             &target.registry
         };
-        let scheme = if options.plain_http || is_loopback(host) {
-            "http"
-        } else {
-            "https"
+        let usual = if is_loopback(host) { Scheme::Http } else { Scheme::Https };
+        let scheme = match options.scheme.unwrap_or(usual) {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
         };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_call(Some(REQUEST_TIMEOUT))
+            // What the machine trusts: a company's own registry has a company's own authority.
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("netcheck-oci/", env!("CARGO_PKG_VERSION")))
             .build();
         Self {
