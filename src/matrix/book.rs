@@ -26,10 +26,15 @@ impl Book {
             node.ips.iter().for_each(|ip| own(*ip, format!("node {}", node.name)));
         }
         for pod in inventory.pods.iter().filter(|pod| !pod.host_network) {
-            pod.ips.iter().for_each(|ip| own(*ip, format!("pod {}/{}", pod.namespace, pod.name)));
+            pod.ips
+                .iter()
+                .for_each(|ip| own(*ip, format!("pod {}/{}", pod.namespace, pod.name)));
         }
         for service in &inventory.services {
-            service.cluster_ips.iter().for_each(|ip| own(*ip, format!("Service {}/{}", service.namespace, service.name)));
+            service
+                .cluster_ips
+                .iter()
+                .for_each(|ip| own(*ip, format!("Service {}/{}", service.namespace, service.name)));
         }
         let pods: HashMap<&str, _> = inventory.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect();
         // Nodes first: a hostNetwork pod shares its node's addresses, which are the node's.
@@ -79,7 +84,11 @@ mod tests {
         PlaceFacts {
             addresses: addresses
                 .iter()
-                .map(|ip| Address { interface: "eth0".into(), ip: ip.parse().unwrap(), prefix: 24 })
+                .map(|ip| Address {
+                    interface: "eth0".into(),
+                    ip: ip.parse().unwrap(),
+                    prefix: 24,
+                })
                 .collect(),
             ..PlaceFacts::default()
         }
@@ -88,7 +97,11 @@ mod tests {
     #[test]
     fn addresses_are_known_from_the_api_and_from_the_namespaces() {
         let inventory = Inventory {
-            nodes: vec![Node { name: "n1".into(), ips: vec!["192.0.2.1".parse().unwrap()], ..Node::default() }],
+            nodes: vec![Node {
+                name: "n1".into(),
+                ips: vec!["192.0.2.1".parse().unwrap()],
+                ..Node::default()
+            }],
             pods: vec![Pod {
                 namespace: "shop".into(),
                 name: "proxy".into(),
@@ -100,7 +113,10 @@ mod tests {
             ..Inventory::default()
         };
         let facts = BTreeMap::from([
-            (Subject::Node("n1".into()), facts(&["10.244.1.1", "127.0.0.1", "fe80::1"])),
+            (
+                Subject::Node("n1".into()),
+                facts(&["10.244.1.1", "127.0.0.1", "fe80::1"]),
+            ),
             (Subject::Pod("u".into()), facts(&["10.244.1.1"])),
         ]);
         let book = Book::new(&inventory, &facts);
@@ -108,6 +124,9 @@ mod tests {
         assert_eq!(book.owner("::ffff:10.244.1.1".parse().unwrap()), Some("node n1"));
         assert_eq!(book.owner("127.0.0.1".parse().unwrap()), None);
         assert_eq!(book.owner("fe80::1".parse().unwrap()), None);
-        assert_eq!(book.describe("9.9.9.9".parse().unwrap()), "9.9.9.9 (not a known pod, node or Service)");
+        assert_eq!(
+            book.describe("9.9.9.9".parse().unwrap()),
+            "9.9.9.9 (not a known pod, node or Service)"
+        );
     }
 }

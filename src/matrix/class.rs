@@ -156,8 +156,14 @@ mod tests {
         let count = Class::ALL.len();
         assert_eq!(distinct(Class::ALL.map(|class| class.id().into()).into()), count);
         assert_eq!(distinct(Class::ALL.map(|class| class.word().into()).into()), count);
-        assert_eq!(distinct(Class::ALL.map(|class| class.letter().to_string()).into()), count);
-        assert_eq!(distinct(Class::ALL.map(|class| format!("{:?}", class.finding())).into()), count);
+        assert_eq!(
+            distinct(Class::ALL.map(|class| class.letter().to_string()).into()),
+            count
+        );
+        assert_eq!(
+            distinct(Class::ALL.map(|class| format!("{:?}", class.finding())).into()),
+            count
+        );
         assert!(Class::ALL.is_sorted(), "the order of ALL is the order of badness");
     }
 

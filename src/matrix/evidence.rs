@@ -10,7 +10,9 @@ use std::{
 };
 
 /// How a destination is probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// A TCP handshake.
@@ -139,7 +141,8 @@ impl End {
 
 /// The request's direction is out at its source and in at its destination; an answer's the other way round.
 pub fn find(seen: &[Sighting], direction: Direction, what: impl Fn(&Packet) -> bool) -> Option<&Sighting> {
-    seen.iter().find(|sighting| sighting.direction == direction && what(&sighting.packet))
+    seen.iter()
+        .find(|sighting| sighting.direction == direction && what(&sighting.packet))
 }
 
 /// A packet that asks.
@@ -156,4 +159,3 @@ pub fn is_answer(packet: &Packet) -> bool {
 pub fn is_refusal(packet: &Packet) -> bool {
     matches!(packet, Packet::Rst | Packet::IcmpError { .. })
 }
-

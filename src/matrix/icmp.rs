@@ -2,8 +2,15 @@
 
 /// What an ICMP error says, in words.
 pub fn meaning(is_v6: bool, kind: u8, code: u8) -> String {
-    let known = if is_v6 { meaning_v6(kind, code) } else { meaning_v4(kind, code) };
-    known.map_or_else(|| format!("ICMP type {kind} code {code}"), |words| format!("ICMP {words}"))
+    let known = if is_v6 {
+        meaning_v6(kind, code)
+    } else {
+        meaning_v4(kind, code)
+    };
+    known.map_or_else(
+        || format!("ICMP type {kind} code {code}"),
+        |words| format!("ICMP {words}"),
+    )
 }
 
 fn meaning_v4(kind: u8, code: u8) -> Option<&'static str> {
@@ -35,7 +42,10 @@ fn meaning_v6(kind: u8, code: u8) -> Option<&'static str> {
 
 /// The errors that a rule which rejects sends, as opposed to a router that knows no way.
 pub fn is_refusal_by_rule(is_v6: bool, kind: u8, code: u8) -> bool {
-    matches!((is_v6, kind, code), (false, 3, 2 | 3 | 9 | 10 | 13) | (true, 1, 1 | 4 | 5 | 6))
+    matches!(
+        (is_v6, kind, code),
+        (false, 3, 2 | 3 | 9 | 10 | 13) | (true, 1, 1 | 4 | 5 | 6)
+    )
 }
 
 #[cfg(test)]

@@ -31,7 +31,14 @@ pub struct Verdict {
 
 impl Verdict {
     fn new(class: Class, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into(), by: None, backend: None, cause: None, transport: None }
+        Self {
+            class,
+            reason: reason.into(),
+            by: None,
+            backend: None,
+            cause: None,
+            transport: None,
+        }
     }
 
     /// A verdict for what was never tried.
@@ -52,7 +59,16 @@ impl Verdict {
 
 /// Errors of the source's own kernel that say something about the source, nothing about the way.
 const OWN_TROUBLE: [&str; 10] = [
-    "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EAGAIN", "EADDRNOTAVAIL", "EADDRINUSE", "EAFNOSUPPORT", "EINTR", "EINVAL",
+    "EMFILE",
+    "ENFILE",
+    "ENOBUFS",
+    "ENOMEM",
+    "EAGAIN",
+    "EADDRNOTAVAIL",
+    "EADDRINUSE",
+    "EAFNOSUPPORT",
+    "EINTR",
+    "EINVAL",
 ];
 
 /// A neighbour that does not answer makes the kernel give up after three solicitations, one second apart. An unreachable error that comes
@@ -65,7 +81,11 @@ pub fn judge(case: &Case<'_>, observed: &Observed) -> Verdict {
         Ok(source) => source,
         Err(why) => return Verdict::not_tested(why),
     };
-    let sight = Sight { case, source, ends: &observed.ends };
+    let sight = Sight {
+        case,
+        source,
+        ends: &observed.ends,
+    };
     let verdict = match &source.outcome {
         Outcome::NotSent { why } => Verdict::not_tested(why),
         Outcome::Failed { errno } if OWN_TROUBLE.contains(&errno.as_str()) => {
@@ -87,7 +107,11 @@ fn as_name(case: &Case<'_>, source: &SourceSide, verdict: Verdict) -> Verdict {
     if case.protocol != Protocol::Dns || verdict.class == Class::NotTested || !packets_failed {
         return verdict;
     }
-    Verdict { class: Class::NameNotResolved, transport: Some(verdict.class), ..verdict }
+    Verdict {
+        class: Class::NameNotResolved,
+        transport: Some(verdict.class),
+        ..verdict
+    }
 }
 
 fn with_cause(case: &Case<'_>, mut verdict: Verdict) -> Verdict {
@@ -109,14 +133,23 @@ impl<'a> Sight<'a> {
 
     /// The end where the request came in.
     fn arrived(&self) -> Option<&'a End> {
-        self.ends.iter().find(|end| find(end.seen(), Direction::In, is_request).is_some())
+        self.ends
+            .iter()
+            .find(|end| find(end.seen(), Direction::In, is_request).is_some())
     }
 
     /// Why not all of the ends' silence can be believed; `None` if it can.
     fn doubt(&self) -> Option<String> {
         if !self.source.marked {
-            let why = self.source.blind.as_deref().unwrap_or("its packet was not seen leaving");
-            return Some(format!("{} could not be watched, so its packet cannot be recognised elsewhere: {why}", self.case.source));
+            let why = self
+                .source
+                .blind
+                .as_deref()
+                .unwrap_or("its packet was not seen leaving");
+            return Some(format!(
+                "{} could not be watched, so its packet cannot be recognised elsewhere: {why}",
+                self.case.source
+            ));
         }
         let mut doubts = self.ends.iter().filter_map(End::doubt);
         let first = doubts.next()?;
@@ -139,9 +172,11 @@ impl<'a> Sight<'a> {
 
     /// The request was seen on the source's loopback interface and on no other, although it was meant for somewhere else.
     fn turned_inside(&self) -> Option<&'a Sighting> {
-        let mut left = self.source.saw.iter().filter(|sighting| {
-            sighting.direction == Direction::Out && is_request(&sighting.packet)
-        });
+        let mut left = self
+            .source
+            .saw
+            .iter()
+            .filter(|sighting| sighting.direction == Direction::Out && is_request(&sighting.packet));
         let first = left.next()?;
         let all_inside = first.interface == "lo" && left.all(|sighting| sighting.interface == "lo");
         (all_inside && !self.case.source_ips.contains(&self.case.target.ip())).then_some(first)
@@ -182,12 +217,18 @@ impl<'a> Sight<'a> {
         match rewritten {
             Some(sighting) => {
                 let whose = self.case.book.describe(sighting.destination.ip());
-                let reason = format!("{what}, after {} rewrote its destination to {}", self.case.source, sighting.destination);
+                let reason = format!(
+                    "{what}, after {} rewrote its destination to {}",
+                    self.case.source, sighting.destination
+                );
                 Verdict::new(Class::AnsweredByOther, reason).by(whose)
             }
             None => Verdict::new(
                 Class::AnsweredByOther,
-                format!("{what}, yet {}: a proxy on the way, or NAT that points elsewhere", self.nobody_saw()),
+                format!(
+                    "{what}, yet {}: a proxy on the way, or NAT that points elsewhere",
+                    self.nobody_saw()
+                ),
             ),
         }
     }
@@ -195,7 +236,11 @@ impl<'a> Sight<'a> {
     fn resolved(&self, rcode: u16, addresses: &[IpAddr]) -> Verdict {
         let expected = self.case.expects;
         let right = rcode == 0
-            && if expected.is_empty() { !addresses.is_empty() } else { expected.iter().any(|ip| addresses.contains(ip)) };
+            && if expected.is_empty() {
+                !addresses.is_empty()
+            } else {
+                expected.iter().any(|ip| addresses.contains(ip))
+            };
         let arrived = self.arrived();
         if right {
             // The answer holds what only the cluster's own DNS knows, so it proves itself even if a cache on the node gave it.
@@ -206,7 +251,11 @@ impl<'a> Sight<'a> {
             (0, []) => "NOERROR without an address".to_owned(),
             (0, addresses) => {
                 let list: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
-                format!("{} instead of {}", list.join(", "), expected.first().map_or_else(String::new, ToString::to_string))
+                format!(
+                    "{} instead of {}",
+                    list.join(", "),
+                    expected.first().map_or_else(String::new, ToString::to_string)
+                )
             }
             (rcode, _) => rcode_name(rcode),
         };
@@ -214,7 +263,10 @@ impl<'a> Sight<'a> {
         if proven_other {
             return self.answered_by_other(&format!("the query got {answer}, and it"));
         }
-        let verdict = Verdict { transport: Some(Class::Reached), ..Verdict::new(Class::NameNotResolved, format!("the answer was {answer}")) };
+        let verdict = Verdict {
+            transport: Some(Class::Reached),
+            ..Verdict::new(Class::NameNotResolved, format!("the answer was {answer}"))
+        };
         match arrived {
             Some(end) => verdict.at(end),
             None => verdict,
@@ -242,7 +294,10 @@ impl<'a> Sight<'a> {
         if let Some(end) = self.arrived() {
             return Verdict::new(
                 Class::Rejected,
-                format!("refused after it arrived at {}, which did not send the refusal: by something between", end.who),
+                format!(
+                    "refused after it arrived at {}, which did not send the refusal: by something between",
+                    end.who
+                ),
             )
             .at(end);
         }
@@ -255,29 +310,48 @@ impl<'a> Sight<'a> {
         if let Packet::IcmpError { kind, code } = sent.packet {
             let words = icmp::meaning(sent.source.is_ipv6(), kind, code);
             if self.case.protocol == Protocol::Dns && end.serving != Some(Serving::Yes) {
-                return Verdict::new(Class::Refused, format!("{} says {words}: nothing serves that port", end.who)).at(end);
-            }
-            return Verdict::new(Class::Rejected, format!("a firewall rule inside {} rejects it with {words}", end.who))
-                .by(format!("a firewall rule inside {}", end.who))
+                return Verdict::new(
+                    Class::Refused,
+                    format!("{} says {words}: nothing serves that port", end.who),
+                )
                 .at(end);
+            }
+            return Verdict::new(
+                Class::Rejected,
+                format!("a firewall rule inside {} rejects it with {words}", end.who),
+            )
+            .by(format!("a firewall rule inside {}", end.who))
+            .at(end);
         }
         match end.serving {
             Some(Serving::Yes) => Verdict::new(
                 Class::Rejected,
-                format!("{} sent a RST although a socket listens: a firewall rule inside it rejects with a reset", end.who),
+                format!(
+                    "{} sent a RST although a socket listens: a firewall rule inside it rejects with a reset",
+                    end.who
+                ),
             )
             .by(format!("a firewall rule inside {}", end.who))
             .at(end),
-            Some(Serving::LoopbackOnly) => {
-                Verdict::new(Class::Refused, format!("{} listens on its loopback address only", end.who)).at(end)
-            }
+            Some(Serving::LoopbackOnly) => Verdict::new(
+                Class::Refused,
+                format!("{} listens on its loopback address only", end.who),
+            )
+            .at(end),
             Some(Serving::OtherAddressOnly) => Verdict::new(
                 Class::Refused,
-                format!("{} listens on that port, but on another address or IP family only", end.who),
+                format!(
+                    "{} listens on that port, but on another address or IP family only",
+                    end.who
+                ),
             )
             .at(end),
             // For a Service the backend's port is not the one that was dialled, so it is not named.
-            _ if self.is_service() => Verdict::new(Class::Refused, format!("nothing listens on the target port of {}", end.who)).at(end),
+            _ if self.is_service() => Verdict::new(
+                Class::Refused,
+                format!("nothing listens on the target port of {}", end.who),
+            )
+            .at(end),
             _ => Verdict::new(Class::Refused, format!("nothing listens on port {port} of {}", end.who)).at(end),
         }
     }
@@ -292,10 +366,15 @@ impl<'a> Sight<'a> {
                     Some(Serving::LoopbackOnly) => "listens on its loopback address only",
                     _ => "has no listener on that port",
                 };
-                Verdict::new(Class::Refused, format!("{end} {how}; the refusal itself was not seen there: {doubt}"))
+                Verdict::new(
+                    Class::Refused,
+                    format!("{end} {how}; the refusal itself was not seen there: {doubt}"),
+                )
             }
             Some(doubt) => Verdict::new(Class::Rejected, format!("refused; by whom is not known: {doubt}")),
-            None if self.ends.is_empty() => Verdict::new(Class::Rejected, "refused; no destination was there to be watched"),
+            None if self.ends.is_empty() => {
+                Verdict::new(Class::Rejected, "refused; no destination was there to be watched")
+            }
             None => Verdict::new(
                 Class::Rejected,
                 format!("refused by something on the way: {}", self.nobody_saw()),
@@ -333,8 +412,14 @@ impl<'a> Sight<'a> {
         let stayed = find(&self.source.saw, Direction::Out, is_request).is_none();
         if !stayed {
             return match self.doubt() {
-                None => Verdict::new(Class::NeverArrived, format!("{errno} at the source, and {}", self.nobody_saw())),
-                Some(doubt) => Verdict::new(Class::Rejected, format!("{errno} at the source; by whom is not known: {doubt}")),
+                None => Verdict::new(
+                    Class::NeverArrived,
+                    format!("{errno} at the source, and {}", self.nobody_saw()),
+                ),
+                Some(doubt) => Verdict::new(
+                    Class::Rejected,
+                    format!("{errno} at the source; by whom is not known: {doubt}"),
+                ),
             };
         }
         let source = self.case.source;
@@ -349,10 +434,17 @@ impl<'a> Sight<'a> {
             ),
             "ENETUNREACH" | "EHOSTUNREACH" | "ENETDOWN" | "EHOSTDOWN" | "ENONET" => {
                 let by = format!("the routing table inside {source}");
-                Verdict::new(Class::Rejected, format!("no route to {} inside {source} ({errno})", self.case.target.ip())).by(by)
+                Verdict::new(
+                    Class::Rejected,
+                    format!("no route to {} inside {source} ({errno})", self.case.target.ip()),
+                )
+                .by(by)
             }
-            errno => Verdict::new(Class::Rejected, format!("the kernel of {source} refused to send it: {errno}"))
-                .by(format!("the kernel of {source}")),
+            errno => Verdict::new(
+                Class::Rejected,
+                format!("the kernel of {source} refused to send it: {errno}"),
+            )
+            .by(format!("the kernel of {source}")),
         }
     }
 
@@ -368,7 +460,9 @@ impl<'a> Sight<'a> {
         if self.source_got(is_answer).is_some() {
             return Verdict::new(
                 Class::ReplyLost,
-                format!("the answer came back to the interface of {source} and was dropped inside it: a firewall rule or reverse-path filter"),
+                format!(
+                    "the answer came back to the interface of {source} and was dropped inside it: a firewall rule or reverse-path filter"
+                ),
             );
         }
         if let Some(turned) = self.turned_inside() {
@@ -381,13 +475,25 @@ impl<'a> Sight<'a> {
         }
         if self.ends.is_empty() {
             return match self.case.aim {
-                Aim::Service { ready_endpoints: 0 } => Verdict::new(Class::NeverArrived, "no answer, and no backend that it could have reached"),
-                _ => Verdict::new(Class::Unanswered, "no answer; the destination is not one netcheck can watch"),
+                Aim::Service { ready_endpoints: 0 } => Verdict::new(
+                    Class::NeverArrived,
+                    "no answer, and no backend that it could have reached",
+                ),
+                _ => Verdict::new(
+                    Class::Unanswered,
+                    "no answer; the destination is not one netcheck can watch",
+                ),
             };
         }
         match self.doubt() {
-            None => Verdict::new(Class::NeverArrived, format!("it left {source}, and {}", self.nobody_saw())),
-            Some(doubt) => Verdict::new(Class::Unanswered, format!("no answer, and where it was lost is not known: {doubt}")),
+            None => Verdict::new(
+                Class::NeverArrived,
+                format!("it left {source}, and {}", self.nobody_saw()),
+            ),
+            Some(doubt) => Verdict::new(
+                Class::Unanswered,
+                format!("no answer, and where it was lost is not known: {doubt}"),
+            ),
         }
     }
 
@@ -396,9 +502,19 @@ impl<'a> Sight<'a> {
         let source = self.case.source;
         let refusal = find(end.seen(), Direction::Out, is_refusal);
         if let Some(answer) = find(end.seen(), Direction::Out, is_answer).or(refusal) {
-            let what = if is_answer(&answer.packet) { "the answer" } else { "the refusal" };
-            let reason = if self.source_got(|packet| is_answer(packet) || is_refusal(packet)).is_some() {
-                format!("{what} of {} came back to the interface of {source} and was dropped inside it: a firewall rule or reverse-path filter", end.who)
+            let what = if is_answer(&answer.packet) {
+                "the answer"
+            } else {
+                "the refusal"
+            };
+            let reason = if self
+                .source_got(|packet| is_answer(packet) || is_refusal(packet))
+                .is_some()
+            {
+                format!(
+                    "{what} of {} came back to the interface of {source} and was dropped inside it: a firewall rule or reverse-path filter",
+                    end.who
+                )
             } else if self.source.blind.is_some() || self.source.missed > 0 {
                 format!("{} sent {what}, and it did not come back", end.who)
             } else {
@@ -409,15 +525,24 @@ impl<'a> Sight<'a> {
         if let Watch::Looked { missed, .. } = end.watch
             && missed > 0
         {
-            let reason = format!("arrived at {}; whether it answered is not known: its watch may have missed {missed} packets", end.who);
+            let reason = format!(
+                "arrived at {}; whether it answered is not known: its watch may have missed {missed} packets",
+                end.who
+            );
             return Verdict::new(Class::Unanswered, reason).at(end);
         }
         let why = match end.serving {
-            Some(Serving::Yes) => "although a socket listens: a rule inside it drops the packet, its backlog is full, or it has no route back",
+            Some(Serving::Yes) => {
+                "although a socket listens: a rule inside it drops the packet, its backlog is full, or it has no route back"
+            }
             Some(_) => "not even a refusal: a rule inside it drops the packet, or it has no route back",
             None => "a rule inside it drops the packet, nothing serves it, or it has no route back",
         };
-        Verdict::new(Class::NoAnswer, format!("arrived at {}, which sent no answer, {why}", end.who)).at(end)
+        Verdict::new(
+            Class::NoAnswer,
+            format!("arrived at {}, which sent no answer, {why}", end.who),
+        )
+        .at(end)
     }
 
     // ---- words ----

@@ -115,13 +115,29 @@ impl Plan {
 
 /// How many probes a selection means by declared ports alone, before any namespace was looked into.
 pub fn estimate(selection: &Selection, inventory: &Inventory, wish: &Wish) -> usize {
-    let unlimited = Wish { max_probes: usize::MAX, ..wish.clone() };
-    Planner { inventory, facts: None, wish: &unlimited, named: None }.plan(selection).probes()
+    let unlimited = Wish {
+        max_probes: usize::MAX,
+        ..wish.clone()
+    };
+    Planner {
+        inventory,
+        facts: None,
+        wish: &unlimited,
+        named: None,
+    }
+    .plan(selection)
+    .probes()
 }
 
 /// Makes the plan. `named` are destinations that the user named: they get a row even if they offer no port.
 pub fn plan(selection: &Selection, inventory: &Inventory, facts: &Facts, wish: &Wish, named: Option<&Named>) -> Plan {
-    Planner { inventory, facts: Some(facts), wish, named }.plan(selection)
+    Planner {
+        inventory,
+        facts: Some(facts),
+        wish,
+        named,
+    }
+    .plan(selection)
 }
 
 struct Planner<'a> {
@@ -165,10 +181,12 @@ impl<'a> Planner<'a> {
             }
         }
         if !portless.is_empty() {
-            plan.notes.push(format!("no TCP port listens or is declared in {}", list(&portless)));
+            plan.notes
+                .push(format!("no TCP port listens or is declared in {}", list(&portless)));
         }
         if !other_dns.is_empty() {
-            plan.notes.push(format!("not configured for cluster DNS: {}", list(&other_dns)));
+            plan.notes
+                .push(format!("not configured for cluster DNS: {}", list(&other_dns)));
         }
         self.limit(&mut plan);
         plan
@@ -178,12 +196,24 @@ impl<'a> Planner<'a> {
 
     fn to_pod(&self, pair: &Pair, pod: &Pod, rows: &mut Vec<Row>, portless: &mut BTreeSet<String>) {
         let who = pod_name(pod);
-        let end = |ip, port| EndPoint { who: who.clone(), subject: Some(Subject::Pod(pod.uid.clone())), ip, port };
-        let trouble = if pod.running { None } else { Some(not_running(&who, pod)) };
+        let end = |ip, port| EndPoint {
+            who: who.clone(),
+            subject: Some(Subject::Pod(pod.uid.clone())),
+            ip,
+            port,
+        };
+        let trouble = if pod.running {
+            None
+        } else {
+            Some(not_running(&who, pod))
+        };
         let addresses = self.addresses(&pair.from, &pod.ips);
         if addresses.is_empty() && (trouble.is_some() || pod.ips.is_empty()) {
             let why = trouble.unwrap_or_else(|| format!("{who} has no address"));
-            for protocol in [Protocol::Tcp, Protocol::Icmp].into_iter().filter(|protocol| self.wish.protocols.contains(protocol)) {
+            for protocol in [Protocol::Tcp, Protocol::Icmp]
+                .into_iter()
+                .filter(|protocol| self.wish.protocols.contains(protocol))
+            {
                 rows.push(self.unknown_target(pair, protocol, Aim::Pod, why.clone()));
             }
             return;
@@ -195,12 +225,24 @@ impl<'a> Planner<'a> {
                         portless.insert(who.clone());
                         if self.named.is_some_and(|named| named.pods.contains(&pod.uid)) {
                             let why = format!("no TCP port listens or is declared in {who}");
-                            rows.push(Row { family: Family::of(ip), ..self.unknown_target(pair, Protocol::Tcp, Aim::Pod, why) });
+                            rows.push(Row {
+                                family: Family::of(ip),
+                                ..self.unknown_target(pair, Protocol::Tcp, Aim::Pod, why)
+                            });
                         }
                     }
                     Ok(ports) => rows.extend(ports.into_iter().map(|dial| {
-                        let probe = ProbeKind::Tcp { to: SocketAddr::new(ip, dial.port) };
-                        self.row(pair, Aim::Pod, vec![end(ip, dial.port)], dial.name, probe, trouble.clone())
+                        let probe = ProbeKind::Tcp {
+                            to: SocketAddr::new(ip, dial.port),
+                        };
+                        self.row(
+                            pair,
+                            Aim::Pod,
+                            vec![end(ip, dial.port)],
+                            dial.name,
+                            probe,
+                            trouble.clone(),
+                        )
                     })),
                     Err(why) => rows.push(Row {
                         family: Family::of(ip),
@@ -209,15 +251,26 @@ impl<'a> Planner<'a> {
                 }
             }
             if self.wish.protocols.contains(&Protocol::Icmp) {
-                rows.push(self.row(pair, Aim::Pod, vec![end(ip, 0)], None, ProbeKind::Icmp { to: ip }, trouble.clone()));
+                rows.push(self.row(
+                    pair,
+                    Aim::Pod,
+                    vec![end(ip, 0)],
+                    None,
+                    ProbeKind::Icmp { to: ip },
+                    trouble.clone(),
+                ));
             }
         }
     }
 
     /// Declared ports and those that listen. In a hostNetwork pod's namespace all of the node's sockets listen, so only declared ones count.
     fn pod_ports(&self, pod: &Pod, ip: IpAddr) -> Result<Vec<Dial>, String> {
-        let mut ports: BTreeMap<u16, Option<String>> =
-            pod.ports.iter().filter(|port| port.protocol == "TCP").map(|port| (port.port, port.name.clone())).collect();
+        let mut ports: BTreeMap<u16, Option<String>> = pod
+            .ports
+            .iter()
+            .filter(|port| port.protocol == "TCP")
+            .map(|port| (port.port, port.name.clone()))
+            .collect();
         if !pod.host_network {
             match self.facts_of(&Subject::Pod(pod.uid.clone())) {
                 Some(Ok(facts)) => {
@@ -235,15 +288,41 @@ impl<'a> Planner<'a> {
     }
 
     fn to_node(&self, pair: &Pair, name: &str, rows: &mut Vec<Row>) {
-        let Some(node) = self.inventory.nodes.iter().find(|node| node.name == name) else { return };
-        let end = |ip, port| EndPoint { who: format!("node {name}"), subject: Some(Subject::Node(name.into())), ip, port };
+        let Some(node) = self.inventory.nodes.iter().find(|node| node.name == name) else {
+            return;
+        };
+        let end = |ip, port| EndPoint {
+            who: format!("node {name}"),
+            subject: Some(Subject::Node(name.into())),
+            ip,
+            port,
+        };
         for ip in self.addresses(&pair.from, &node.ips) {
-            if let Some(port) = node.kubelet_port.filter(|_| self.wish.protocols.contains(&Protocol::Tcp)) {
-                let probe = ProbeKind::Tcp { to: SocketAddr::new(ip, port) };
-                rows.push(self.row(pair, Aim::Node, vec![end(ip, port)], Some("kubelet".into()), probe, None));
+            if let Some(port) = node
+                .kubelet_port
+                .filter(|_| self.wish.protocols.contains(&Protocol::Tcp))
+            {
+                let probe = ProbeKind::Tcp {
+                    to: SocketAddr::new(ip, port),
+                };
+                rows.push(self.row(
+                    pair,
+                    Aim::Node,
+                    vec![end(ip, port)],
+                    Some("kubelet".into()),
+                    probe,
+                    None,
+                ));
             }
             if self.wish.protocols.contains(&Protocol::Icmp) {
-                rows.push(self.row(pair, Aim::Node, vec![end(ip, 0)], None, ProbeKind::Icmp { to: ip }, None));
+                rows.push(self.row(
+                    pair,
+                    Aim::Node,
+                    vec![end(ip, 0)],
+                    None,
+                    ProbeKind::Icmp { to: ip },
+                    None,
+                ));
             }
         }
     }
@@ -255,7 +334,9 @@ impl<'a> Planner<'a> {
         for port in service.ports.iter().filter(|port| port.protocol == "TCP") {
             for ip in self.addresses(&pair.from, &service.cluster_ips) {
                 let (aim, ends) = self.backends(service, port, ip);
-                let probe = ProbeKind::Tcp { to: SocketAddr::new(ip, port.port) };
+                let probe = ProbeKind::Tcp {
+                    to: SocketAddr::new(ip, port.port),
+                };
                 rows.push(self.row(pair, aim, ends, port.name.clone(), probe, None));
             }
         }
@@ -273,23 +354,43 @@ impl<'a> Planner<'a> {
             return false;
         }
         let domain = domain.flatten().unwrap_or("cluster.local");
-        let mut servers: Vec<IpAddr> = resolver.map(|resolver| resolver.nameservers.clone()).unwrap_or_default();
+        let mut servers: Vec<IpAddr> = resolver
+            .map(|resolver| resolver.nameservers.clone())
+            .unwrap_or_default();
         servers.extend(&service.cluster_ips);
         let mut seen = BTreeSet::new();
         servers.retain(|server| !server.is_loopback() && seen.insert(*server));
-        let record = if service.cluster_ips.iter().any(IpAddr::is_ipv4) { Record::A } else { Record::Aaaa };
-        let expects: Vec<IpAddr> =
-            service.cluster_ips.iter().copied().filter(|ip| ip.is_ipv4() == (record == Record::A)).collect();
-        let port = service.ports.iter().find(|port| port.protocol == "UDP" && port.port == 53);
+        let record = if service.cluster_ips.iter().any(IpAddr::is_ipv4) {
+            Record::A
+        } else {
+            Record::Aaaa
+        };
+        let expects: Vec<IpAddr> = service
+            .cluster_ips
+            .iter()
+            .copied()
+            .filter(|ip| ip.is_ipv4() == (record == Record::A))
+            .collect();
+        let port = service
+            .ports
+            .iter()
+            .find(|port| port.protocol == "UDP" && port.port == 53);
         for server in self.addresses(&pair.from, &servers) {
             let (aim, ends) = match port {
                 Some(port) if service.cluster_ips.contains(&server) => self.backends(service, port, server),
                 _ => (Aim::Resolver, Vec::new()),
             };
             let name = format!("{}.{}.svc.{domain}", service.name, service.namespace);
-            let probe = ProbeKind::Dns { to: SocketAddr::new(server, 53), name, record };
+            let probe = ProbeKind::Dns {
+                to: SocketAddr::new(server, 53),
+                name,
+                record,
+            };
             let row = self.row(pair, aim, ends, Some("dns".into()), probe, None);
-            rows.push(Row { expects: expects.clone(), ..row });
+            rows.push(Row {
+                expects: expects.clone(),
+                ..row
+            });
         }
         true
     }
@@ -298,8 +399,16 @@ impl<'a> Planner<'a> {
     fn backends(&self, service: &Service, port: &Port, ip: IpAddr) -> (Aim, Vec<EndPoint>) {
         let mut ends: Vec<EndPoint> = Vec::new();
         let mut ready_endpoints = 0;
-        for endpoint in service.endpoints.iter().filter(|endpoint| endpoint.ip.is_ipv4() == ip.is_ipv4()) {
-            let Some(target) = endpoint.ports.iter().find(|target| target.name == port.name && target.protocol == port.protocol) else {
+        for endpoint in service
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.ip.is_ipv4() == ip.is_ipv4())
+        {
+            let Some(target) = endpoint
+                .ports
+                .iter()
+                .find(|target| target.name == port.name && target.protocol == port.protocol)
+            else {
                 continue;
             };
             ready_endpoints += usize::from(endpoint.ready);
@@ -313,7 +422,12 @@ impl<'a> Planner<'a> {
                     None => (format!("endpoint {}", endpoint.ip), None),
                 },
             };
-            ends.push(EndPoint { who, subject, ip: endpoint.ip, port: target.port });
+            ends.push(EndPoint {
+                who,
+                subject,
+                ip: endpoint.ip,
+                port: target.port,
+            });
         }
         (Aim::Service { ready_endpoints }, ends)
     }
@@ -386,11 +500,19 @@ impl<'a> Planner<'a> {
     fn addresses(&self, from: &Subject, ips: &[IpAddr]) -> Vec<IpAddr> {
         let own: &[IpAddr] = match from {
             Subject::Pod(uid) => self.pod(uid).map_or(&[], |pod| &pod.ips),
-            Subject::Node(name) => self.inventory.nodes.iter().find(|node| &node.name == name).map_or(&[], |node| &node.ips),
+            Subject::Node(name) => self
+                .inventory
+                .nodes
+                .iter()
+                .find(|node| &node.name == name)
+                .map_or(&[], |node| &node.ips),
         };
         // A source without any address by the API did not start; its rows are kept, to say so.
         let speaks = |family: Family| own.is_empty() || own.iter().any(|ip| Family::of(*ip) == family);
-        ips.iter().copied().filter(|ip| self.wish.families.contains(&Family::of(*ip)) && speaks(Family::of(*ip))).collect()
+        ips.iter()
+            .copied()
+            .filter(|ip| self.wish.families.contains(&Family::of(*ip)) && speaks(Family::of(*ip)))
+            .collect()
     }
 
     /// Keeps as many probes as the limit allows: those with the smallest hash of what they are, so that every part of the cluster keeps
@@ -400,10 +522,19 @@ impl<'a> Planner<'a> {
         if probes <= self.wish.max_probes {
             return;
         }
-        let mut ranked: Vec<(u64, usize)> =
-            plan.rows.iter().enumerate().filter(|(_, row)| row.probe.is_ok()).map(|(index, row)| (fingerprint(row), index)).collect();
+        let mut ranked: Vec<(u64, usize)> = plan
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.probe.is_ok())
+            .map(|(index, row)| (fingerprint(row), index))
+            .collect();
         ranked.sort_unstable();
-        let dropped: BTreeSet<usize> = ranked.into_iter().skip(self.wish.max_probes).map(|(_, index)| index).collect();
+        let dropped: BTreeSet<usize> = ranked
+            .into_iter()
+            .skip(self.wish.max_probes)
+            .map(|(_, index)| index)
+            .collect();
         plan.over_limit = dropped.len();
         let mut index = 0;
         plan.rows.retain(|_| {
@@ -427,7 +558,10 @@ impl<'a> Planner<'a> {
     }
 
     fn service(&self, namespace: &str, name: &str) -> Option<&'a Service> {
-        self.inventory.services.iter().find(|service| service.namespace == namespace && service.name == name)
+        self.inventory
+            .services
+            .iter()
+            .find(|service| service.namespace == namespace && service.name == name)
     }
 
     fn source_name(&self, subject: &Subject) -> String {
@@ -452,7 +586,10 @@ fn not_running(who: &str, pod: &Pod) -> String {
 
 /// The cluster's domain by a pod's search list, which the kubelet fills with `NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN`.
 fn cluster_domain(search: &[String]) -> Option<&str> {
-    search.iter().find_map(|entry| entry.strip_prefix("svc.")).map(|domain| domain.trim_end_matches('.'))
+    search
+        .iter()
+        .find_map(|entry| entry.strip_prefix("svc."))
+        .map(|domain| domain.trim_end_matches('.'))
 }
 
 fn list(names: &BTreeSet<String>) -> String {
@@ -467,7 +604,9 @@ fn list(names: &BTreeSet<String>) -> String {
 /// FNV-1a (64 bits): the same on every machine and in every version, unlike the standard library's hasher.
 fn fingerprint(row: &Row) -> u64 {
     let text = format!("{:?} {:?} {:?} {:?}", row.pair, row.protocol, row.family, row.target);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

@@ -23,7 +23,10 @@ pub fn serving(listeners: &[Listener], ip: IpAddr, port: u16) -> Serving {
         Serving::No
     } else if same_port.iter().any(|listener| takes(listener, ip)) {
         Serving::Yes
-    } else if same_port.iter().all(|listener| listener.ip.to_canonical().is_loopback()) {
+    } else if same_port
+        .iter()
+        .all(|listener| listener.ip.to_canonical().is_loopback())
+    {
         Serving::LoopbackOnly
     } else {
         Serving::OtherAddressOnly
@@ -32,8 +35,11 @@ pub fn serving(listeners: &[Listener], ip: IpAddr, port: u16) -> Serving {
 
 /// Ports that take connections from outside in the family of `ip`, sorted.
 pub fn open_ports(listeners: &[Listener], ip: IpAddr) -> Vec<u16> {
-    let mut ports: Vec<u16> =
-        listeners.iter().filter(|listener| takes(listener, ip)).map(|listener| listener.port).collect();
+    let mut ports: Vec<u16> = listeners
+        .iter()
+        .filter(|listener| takes(listener, ip))
+        .map(|listener| listener.port)
+        .collect();
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -55,7 +61,11 @@ mod tests {
     use super::*;
 
     fn listener(ip: &str, port: u16, v6_only: bool) -> Listener {
-        Listener { ip: ip.parse().unwrap(), port, v6_only }
+        Listener {
+            ip: ip.parse().unwrap(),
+            port,
+            v6_only,
+        }
     }
 
     #[test]
@@ -75,9 +85,15 @@ mod tests {
         ];
         for (bound, v6_only, wanted, expected) in table {
             let found = serving(&[listener(bound, 80, v6_only)], wanted.parse().unwrap(), 80);
-            assert_eq!(found, expected, "bound to {bound} (v6_only {v6_only}), connected to {wanted}");
+            assert_eq!(
+                found, expected,
+                "bound to {bound} (v6_only {v6_only}), connected to {wanted}"
+            );
         }
-        assert_eq!(serving(&[listener("0.0.0.0", 81, false)], "10.0.0.1".parse().unwrap(), 80), Serving::No);
+        assert_eq!(
+            serving(&[listener("0.0.0.0", 81, false)], "10.0.0.1".parse().unwrap(), 80),
+            Serving::No
+        );
     }
 
     #[test]

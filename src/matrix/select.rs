@@ -101,7 +101,11 @@ pub fn select(inventory: &Inventory, choice: &Choice) -> Selection {
     let field = Field::new(inventory, choice);
     let pairs_in_scope = field.count_all();
     let small = field.on_nodes(&field.chosen_nodes(choice.max_nodes));
-    let pairs = if choice.full { small.all() } else { small.representatives() };
+    let pairs = if choice.full {
+        small.all()
+    } else {
+        small.representatives()
+    };
     Selection {
         pairs: pairs.into_iter().collect(),
         nodes: small.nodes.iter().map(|node| node.name.clone()).collect(),
@@ -138,7 +142,11 @@ impl Selection {
             .filter(|service| services.contains(&(&service.namespace, &service.name)))
             .flat_map(|service| &service.endpoints)
             .filter_map(|endpoint| backend_of(inventory, endpoint));
-        subjects.extend(backends.filter(|pod| reachable(&pod.uid)).map(|pod| Subject::Pod(pod.uid.clone())));
+        subjects.extend(
+            backends
+                .filter(|pod| reachable(&pod.uid))
+                .map(|pod| Subject::Pod(pod.uid.clone())),
+        );
         subjects
     }
 }
@@ -167,8 +175,11 @@ struct Field<'a> {
 impl<'a> Field<'a> {
     fn new(inventory: &'a Inventory, choice: &'a Choice) -> Self {
         let mut out_of_scope = Vec::new();
-        let usable: BTreeMap<&str, bool> =
-            inventory.nodes.iter().map(|node| (node.name.as_str(), is_linux(node) && !node.is_virtual)).collect();
+        let usable: BTreeMap<&str, bool> = inventory
+            .nodes
+            .iter()
+            .map(|node| (node.name.as_str(), is_linux(node) && !node.is_virtual))
+            .collect();
         for node in &inventory.nodes {
             if node.is_virtual {
                 out_of_scope.push(format!("node {} is virtual", node.name));
@@ -176,10 +187,23 @@ impl<'a> Field<'a> {
                 out_of_scope.push(format!("node {} runs {}", node.name, node.os));
             }
         }
-        let in_namespace = |namespace: &str| choice.namespaces.as_ref().is_none_or(|chosen| chosen.contains(namespace));
+        let in_namespace = |namespace: &str| {
+            choice
+                .namespaces
+                .as_ref()
+                .is_none_or(|chosen| chosen.contains(namespace))
+        };
         let completed = |pod: &Pod| pod.reason.as_deref() == Some("Completed");
-        let on_usable_node = |pod: &Pod| pod.node.as_deref().is_none_or(|node| usable.get(node).copied().unwrap_or(true));
-        let pods: Vec<&Pod> = inventory.pods.iter().filter(|pod| !completed(pod) && on_usable_node(pod)).collect();
+        let on_usable_node = |pod: &Pod| {
+            pod.node
+                .as_deref()
+                .is_none_or(|node| usable.get(node).copied().unwrap_or(true))
+        };
+        let pods: Vec<&Pod> = inventory
+            .pods
+            .iter()
+            .filter(|pod| !completed(pod) && on_usable_node(pod))
+            .collect();
         let pick = |named: &Option<Named>| -> Vec<&'a Pod> {
             let chosen = pods.iter().copied();
             match named {
@@ -187,7 +211,11 @@ impl<'a> Field<'a> {
                 None => chosen.filter(|pod| in_namespace(&pod.namespace)).collect(),
             }
         };
-        let finished = inventory.pods.iter().filter(|pod| in_namespace(&pod.namespace) && completed(pod)).count();
+        let finished = inventory
+            .pods
+            .iter()
+            .filter(|pod| in_namespace(&pod.namespace) && completed(pod))
+            .count();
         if finished > 0 {
             out_of_scope.push(format!("{finished} completed pods"));
         }
@@ -196,20 +224,36 @@ impl<'a> Field<'a> {
             // A hostNetwork pod speaks from its node's namespace, and the node is a source already.
             sources.retain(|pod| !pod.host_network);
         }
-        let nodes: Vec<&Node> = inventory.nodes.iter().filter(|node| usable[node.name.as_str()]).collect();
+        let nodes: Vec<&Node> = inventory
+            .nodes
+            .iter()
+            .filter(|node| usable[node.name.as_str()])
+            .collect();
         let node_destinations = match &choice.destinations {
-            Some(named) => nodes.iter().copied().filter(|node| named.nodes.contains(&node.name)).collect(),
+            Some(named) => nodes
+                .iter()
+                .copied()
+                .filter(|node| named.nodes.contains(&node.name))
+                .collect(),
             None => nodes.clone(),
         };
-        let services = inventory.services.iter().filter(|service| !service.cluster_ips.is_empty());
+        let services = inventory
+            .services
+            .iter()
+            .filter(|service| !service.cluster_ips.is_empty());
         let services = services.filter(|service| match &choice.destinations {
-            Some(named) => named.services.contains(&(service.namespace.clone(), service.name.clone())),
+            Some(named) => named
+                .services
+                .contains(&(service.namespace.clone(), service.name.clone())),
             None => in_namespace(&service.namespace),
         });
         let dns = inventory.services.iter().filter(|service| choice.dns && service.is_dns);
         let dns = dns.filter(|service| {
             let key = (service.namespace.clone(), service.name.clone());
-            choice.destinations.as_ref().is_none_or(|named| named.services.contains(&key))
+            choice
+                .destinations
+                .as_ref()
+                .is_none_or(|named| named.services.contains(&key))
         });
         Self {
             sources,
@@ -226,7 +270,11 @@ impl<'a> Field<'a> {
 
     /// Nodes to use: those of pods first, then named ones and the rest, each by name.
     fn chosen_nodes(&self, limit: usize) -> BTreeSet<&'a str> {
-        let mut ranked: Vec<(usize, &'a str)> = self.nodes.iter().map(|node| (self.rank(&node.name), node.name.as_str())).collect();
+        let mut ranked: Vec<(usize, &'a str)> = self
+            .nodes
+            .iter()
+            .map(|node| (self.rank(&node.name), node.name.as_str()))
+            .collect();
         ranked.sort_unstable();
         ranked.into_iter().take(limit).map(|(_, name)| name).collect()
     }
@@ -244,7 +292,13 @@ impl<'a> Field<'a> {
     /// The same field with no more than the given nodes.
     fn on_nodes(&self, chosen: &BTreeSet<&str>) -> Self {
         let stays = |pod: &&'a Pod| pod.node.as_deref().is_none_or(|node| chosen.contains(node));
-        let keep = |nodes: &[&'a Node]| nodes.iter().copied().filter(|node| chosen.contains(node.name.as_str())).collect();
+        let keep = |nodes: &[&'a Node]| {
+            nodes
+                .iter()
+                .copied()
+                .filter(|node| chosen.contains(node.name.as_str()))
+                .collect()
+        };
         Self {
             sources: self.sources.iter().copied().filter(stays).collect(),
             destinations: self.destinations.iter().copied().filter(stays).collect(),
@@ -268,9 +322,16 @@ impl<'a> Field<'a> {
 
     fn count_all(&self) -> usize {
         let pods = self.sources.len() * self.destinations.len();
-        let selves = self.sources.iter().filter(|pod| self.destinations.iter().any(|other| other.uid == pod.uid)).count();
+        let selves = self
+            .sources
+            .iter()
+            .filter(|pod| self.destinations.iter().any(|other| other.uid == pod.uid))
+            .count();
         let nodes = self.node_sources().count();
-        let node_selves = self.node_sources().filter(|node| self.node_destinations.iter().any(|other| other.name == node.name)).count();
+        let node_selves = self
+            .node_sources()
+            .filter(|node| self.node_destinations.iter().any(|other| other.name == node.name))
+            .count();
         let services = self.services.len();
         pods - selves
             + self.sources.len() * (self.node_destinations.len() + services + self.dns.len())
@@ -325,7 +386,11 @@ impl<'a> Field<'a> {
                 let own_address: Vec<&Pod> = pods.iter().copied().filter(|pod| !pod.host_network).collect();
                 pairs.extend(first(&own_address).and_then(|pod| node_to_pod(node, pod)));
             }
-            pairs.extend(self.node_destinations.iter().filter_map(|other| node_to_node(node, other)));
+            pairs.extend(
+                self.node_destinations
+                    .iter()
+                    .filter_map(|other| node_to_node(node, other)),
+            );
             pairs.extend(self.service_pairs(&Subject::Node(node.name.clone())));
         }
         pairs
@@ -402,14 +467,25 @@ fn by_node<'a>(pods: &[&'a Pod]) -> ByNode<'a> {
 fn by_workload<'a>(pods: &[&'a Pod]) -> BTreeMap<(&'a str, &'a Workload), Vec<&'a Pod>> {
     let mut workloads: BTreeMap<_, Vec<&'a Pod>> = BTreeMap::new();
     for pod in pods {
-        workloads.entry((pod.namespace.as_str(), &pod.workload)).or_default().push(pod);
+        workloads
+            .entry((pod.namespace.as_str(), &pod.workload))
+            .or_default()
+            .push(pod);
     }
     workloads
 }
 
 /// Best to speak for others: running, with declared ports, first by name.
 fn first<'a>(pods: &[&'a Pod]) -> Option<&'a Pod> {
-    pods.iter().copied().min_by_key(|pod| (!pod.running, !pod.ready, pod.ports.is_empty(), &pod.namespace, &pod.name))
+    pods.iter().copied().min_by_key(|pod| {
+        (
+            !pod.running,
+            !pod.ready,
+            pod.ports.is_empty(),
+            &pod.namespace,
+            &pod.name,
+        )
+    })
 }
 
 /// The pair that crosses a pair of nodes not crossed yet, if there is one.
@@ -426,7 +502,11 @@ fn best_pair<'a>(
                 continue;
             }
             let Some(source) = first(sources) else { continue };
-            let others: Vec<&Pod> = destinations.iter().copied().filter(|pod| pod.uid != source.uid).collect();
+            let others: Vec<&Pod> = destinations
+                .iter()
+                .copied()
+                .filter(|pod| pod.uid != source.uid)
+                .collect();
             let Some(destination) = first(&others) else { continue };
             let asleep = usize::from(!source.running) + usize::from(!destination.running);
             let rank = (asleep, crossed.contains(&(*from_node, *to_node)));
@@ -440,31 +520,52 @@ fn best_pair<'a>(
 
 fn relation(from: Option<&str>, to: Option<&str>) -> Option<Relation> {
     let (from, to) = (from?, to?);
-    Some(if from == to { Relation::SameNode } else { Relation::OtherNode })
+    Some(if from == to {
+        Relation::SameNode
+    } else {
+        Relation::OtherNode
+    })
 }
 
 fn pod_to_pod(from: &Pod, to: &Pod) -> Option<Pair> {
     let relation = relation(from.node.as_deref(), to.node.as_deref());
     // Two hostNetwork pods of one node are one namespace.
-    let same_place = from.uid == to.uid || (from.host_network && to.host_network && relation == Some(Relation::SameNode));
-    (!same_place).then(|| Pair { from: Subject::Pod(from.uid.clone()), to: Goal::Pod(to.uid.clone()), relation })
+    let same_place =
+        from.uid == to.uid || (from.host_network && to.host_network && relation == Some(Relation::SameNode));
+    (!same_place).then(|| Pair {
+        from: Subject::Pod(from.uid.clone()),
+        to: Goal::Pod(to.uid.clone()),
+        relation,
+    })
 }
 
 fn pod_to_node(from: &Pod, to: &Node) -> Option<Pair> {
     let relation = relation(from.node.as_deref(), Some(&to.name));
     let same_place = from.host_network && relation == Some(Relation::SameNode);
-    (!same_place).then(|| Pair { from: Subject::Pod(from.uid.clone()), to: Goal::Node(to.name.clone()), relation })
+    (!same_place).then(|| Pair {
+        from: Subject::Pod(from.uid.clone()),
+        to: Goal::Node(to.name.clone()),
+        relation,
+    })
 }
 
 fn node_to_pod(from: &Node, to: &Pod) -> Option<Pair> {
     let relation = relation(Some(&from.name), to.node.as_deref());
     let same_place = to.host_network && relation == Some(Relation::SameNode);
-    (!same_place).then(|| Pair { from: Subject::Node(from.name.clone()), to: Goal::Pod(to.uid.clone()), relation })
+    (!same_place).then(|| Pair {
+        from: Subject::Node(from.name.clone()),
+        to: Goal::Pod(to.uid.clone()),
+        relation,
+    })
 }
 
 fn node_to_node(from: &Node, to: &Node) -> Option<Pair> {
     let relation = relation(Some(&from.name), Some(&to.name));
-    (from.name != to.name).then(|| Pair { from: Subject::Node(from.name.clone()), to: Goal::Node(to.name.clone()), relation })
+    (from.name != to.name).then(|| Pair {
+        from: Subject::Node(from.name.clone()),
+        to: Goal::Node(to.name.clone()),
+        relation,
+    })
 }
 
 #[cfg(test)]

@@ -18,8 +18,17 @@ const CLUSTER_IP: &str = "10.96.0.10:80";
 fn book() -> Book {
     let ip = |text: &str| text.parse().unwrap();
     let inventory = Inventory {
-        nodes: vec![Node { name: "n1".into(), ips: vec![ip("192.0.2.1")], ..Node::default() }],
-        pods: vec![Pod { namespace: "shop".into(), name: "api".into(), ips: vec![ip("10.0.2.3")], ..Pod::default() }],
+        nodes: vec![Node {
+            name: "n1".into(),
+            ips: vec![ip("192.0.2.1")],
+            ..Node::default()
+        }],
+        pods: vec![Pod {
+            namespace: "shop".into(),
+            name: "api".into(),
+            ips: vec![ip("10.0.2.3")],
+            ..Pod::default()
+        }],
         services: vec![Service {
             namespace: "shop".into(),
             name: "api".into(),
@@ -28,6 +37,7 @@ fn book() -> Book {
             endpoints: Vec::new(),
             is_dns: false,
         }],
+        ..Inventory::default()
     };
     Book::new(&inventory, &BTreeMap::new())
 }
@@ -54,10 +64,17 @@ fn into(packet: Packet) -> Sighting {
 }
 
 fn icmp_from(ip: &str, kind: u8, code: u8) -> Sighting {
-    sighting("eth0", Direction::In, Packet::IcmpError { kind, code }, &format!("{ip}:0"), "10.0.1.2:0")
+    sighting(
+        "eth0",
+        Direction::In,
+        Packet::IcmpError { kind, code },
+        &format!("{ip}:0"),
+        "10.0.1.2:0",
+    )
 }
 
 /// What one case is made of; the default is a healthy TCP connection.
+#[derive(Debug)]
 struct Scene {
     protocol: Protocol,
     aim: Aim,
@@ -68,11 +85,19 @@ struct Scene {
 }
 
 fn end(seen: Vec<Sighting>) -> End {
-    End { who: "pod shop/api".into(), serving: Some(Serving::Yes), watch: Watch::Looked { seen, missed: 0 } }
+    End {
+        who: "pod shop/api".into(),
+        serving: Some(Serving::Yes),
+        watch: Watch::Looked { seen, missed: 0 },
+    }
 }
 
 fn blind() -> Vec<End> {
-    vec![End { who: "pod shop/api".into(), serving: None, watch: Watch::Blind("no agent on n2".into()) }]
+    vec![End {
+        who: "pod shop/api".into(),
+        serving: None,
+        watch: Watch::Blind("no agent on n2".into()),
+    }]
 }
 
 fn errno(name: &str) -> Outcome {
@@ -85,7 +110,14 @@ impl Scene {
             protocol: Protocol::Tcp,
             aim: Aim::Pod,
             target: TARGET,
-            source: SourceSide { outcome, elapsed: Duration::from_millis(1), marked: true, blind: None, saw, missed: 0 },
+            source: SourceSide {
+                outcome,
+                elapsed: Duration::from_millis(1),
+                marked: true,
+                blind: None,
+                saw,
+                missed: 0,
+            },
             ends,
             expects: Vec::new(),
         }
@@ -160,7 +192,13 @@ impl Scene {
             expects: &self.expects,
             book: &book,
         };
-        judge(&case, &Observed { source: Ok(self.source.clone()), ends: self.ends.clone() })
+        judge(
+            &case,
+            &Observed {
+                source: Ok(self.source.clone()),
+                ends: self.ends.clone(),
+            },
+        )
     }
 }
 
@@ -170,7 +208,11 @@ fn hold(table: Vec<(&str, Scene, Class, &str)>) {
     for (name, scene, class, part) in table {
         let verdict = scene.judge();
         assert_eq!(verdict.class, class, "{name}: {verdict:?}");
-        assert!(verdict.reason.contains(part), "{name}: {:?} does not say {part:?}", verdict.reason);
+        assert!(
+            verdict.reason.contains(part),
+            "{name}: {:?} does not say {part:?}",
+            verdict.reason
+        );
         assert!(!verdict.reason.ends_with('.'), "{name}: {:?}", verdict.reason);
     }
 }
@@ -181,8 +223,18 @@ fn what_connects() {
     let lo = |destination| sighting("lo", Direction::Out, Packet::Syn, "10.0.1.2:40000", destination);
     hold(vec![
         ("healthy", Scene::healthy(), Class::Reached, "reached and answered"),
-        ("not watched", Scene::new(Outcome::Connected, vec![out(Packet::Syn)], blind()), Class::Reached, "no agent on n2"),
-        ("source blind", Scene::new(Outcome::Connected, Vec::new(), nobody()).source_blind(), Class::Reached, "no NET_RAW"),
+        (
+            "not watched",
+            Scene::new(Outcome::Connected, vec![out(Packet::Syn)], blind()),
+            Class::Reached,
+            "no agent on n2",
+        ),
+        (
+            "source blind",
+            Scene::new(Outcome::Connected, Vec::new(), nobody()).source_blind(),
+            Class::Reached,
+            "no NET_RAW",
+        ),
         (
             "packets missed at the destination",
             Scene::new(Outcome::Connected, vec![out(Packet::Syn)], nobody()).missed_at_the_end(3),
@@ -191,7 +243,11 @@ fn what_connects() {
         ),
         (
             "a proxy on the way",
-            Scene::new(Outcome::Connected, vec![out(Packet::Syn), into(Packet::SynAck)], nobody()),
+            Scene::new(
+                Outcome::Connected,
+                vec![out(Packet::Syn), into(Packet::SynAck)],
+                nobody(),
+            ),
             Class::AnsweredByOther,
             "pod shop/api never saw it",
         ),
@@ -205,13 +261,26 @@ fn what_connects() {
             "DNAT in the source to another pod",
             Scene::new(
                 Outcome::Connected,
-                vec![sighting("eth0", Direction::Out, Packet::Syn, "10.0.1.2:40000", "10.0.9.9:80")],
+                vec![sighting(
+                    "eth0",
+                    Direction::Out,
+                    Packet::Syn,
+                    "10.0.1.2:40000",
+                    "10.0.9.9:80",
+                )],
                 nobody(),
             ),
             Class::AnsweredByOther,
             "rewrote its destination to 10.0.9.9:80",
         ),
-        ("one of many backends", Scene::healthy().service(2).with(|scene| scene.ends.insert(0, end(Vec::new()))), Class::Reached, "answered"),
+        (
+            "one of many backends",
+            Scene::healthy()
+                .service(2)
+                .with(|scene| scene.ends.insert(0, end(Vec::new()))),
+            Class::Reached,
+            "answered",
+        ),
         (
             "a backend that is not watched",
             Scene::new(Outcome::Connected, vec![out(Packet::Syn)], [nobody(), blind()].concat()).service(2),
@@ -220,7 +289,12 @@ fn what_connects() {
         ),
         (
             "stale NAT: no backend saw it",
-            Scene::new(Outcome::Connected, vec![out(Packet::Syn)], [nobody(), nobody()].concat()).service(2),
+            Scene::new(
+                Outcome::Connected,
+                vec![out(Packet::Syn)],
+                [nobody(), nobody()].concat(),
+            )
+            .service(2),
             Class::AnsweredByOther,
             "none of its 2 backends saw it",
         ),
@@ -246,11 +320,36 @@ fn what_is_refused() {
     let at_end = || vec![end(vec![into(Packet::Syn), out(Packet::Rst)])];
     let unreachable = Packet::IcmpError { kind: 3, code: 3 };
     hold(vec![
-        ("no listener", refused(rst(), at_end()).serving(Serving::No), Class::Refused, "nothing listens on port 8080"),
-        ("loopback only", refused(rst(), at_end()).serving(Serving::LoopbackOnly), Class::Refused, "loopback address only"),
-        ("other family", refused(rst(), at_end()).serving(Serving::OtherAddressOnly), Class::Refused, "IP family"),
-        ("a backend's target port", refused(rst(), at_end()).serving(Serving::No).service(1), Class::Refused, "target port of pod shop/api"),
-        ("nft reject with reset", refused(rst(), at_end()), Class::Rejected, "firewall rule inside pod shop/api"),
+        (
+            "no listener",
+            refused(rst(), at_end()).serving(Serving::No),
+            Class::Refused,
+            "nothing listens on port 8080",
+        ),
+        (
+            "loopback only",
+            refused(rst(), at_end()).serving(Serving::LoopbackOnly),
+            Class::Refused,
+            "loopback address only",
+        ),
+        (
+            "other family",
+            refused(rst(), at_end()).serving(Serving::OtherAddressOnly),
+            Class::Refused,
+            "IP family",
+        ),
+        (
+            "a backend's target port",
+            refused(rst(), at_end()).serving(Serving::No).service(1),
+            Class::Refused,
+            "target port of pod shop/api",
+        ),
+        (
+            "nft reject with reset",
+            refused(rst(), at_end()),
+            Class::Rejected,
+            "firewall rule inside pod shop/api",
+        ),
         (
             "nft reject",
             refused(
@@ -260,7 +359,12 @@ fn what_is_refused() {
             Class::Rejected,
             "inside pod shop/api rejects it with ICMP port unreachable",
         ),
-        ("RST from the way", refused(rst(), vec![end(Vec::new())]), Class::Rejected, "pod shop/api never saw it"),
+        (
+            "RST from the way",
+            refused(rst(), vec![end(Vec::new())]),
+            Class::Rejected,
+            "pod shop/api never saw it",
+        ),
         (
             "RST from between after arrival",
             refused(rst(), vec![end(vec![into(Packet::Syn)])]),
@@ -273,38 +377,133 @@ fn what_is_refused() {
             Class::Rejected,
             "node n1 (192.0.2.1) rejects it by a rule",
         ),
-        ("not watched, nothing listens", refused(rst(), blind()).serving(Serving::No), Class::Refused, "no listener on that port"),
-        ("not watched, loopback only", refused(rst(), blind()).serving(Serving::LoopbackOnly), Class::Refused, "loopback address only"),
-        ("not watched, listeners unknown", refused(rst(), blind()), Class::Rejected, "by whom is not known"),
-        ("missed, listens", refused(rst(), vec![end(Vec::new())]).missed_at_the_end(1), Class::Rejected, "by whom is not known"),
+        (
+            "not watched, nothing listens",
+            refused(rst(), blind()).serving(Serving::No),
+            Class::Refused,
+            "no listener on that port",
+        ),
+        (
+            "not watched, loopback only",
+            refused(rst(), blind()).serving(Serving::LoopbackOnly),
+            Class::Refused,
+            "loopback address only",
+        ),
+        (
+            "not watched, listeners unknown",
+            refused(rst(), blind()),
+            Class::Rejected,
+            "by whom is not known",
+        ),
+        (
+            "missed, listens",
+            refused(rst(), vec![end(Vec::new())]).missed_at_the_end(1),
+            Class::Rejected,
+            "by whom is not known",
+        ),
         (
             "refused inside the source",
-            refused(vec![sighting("lo", Direction::Out, Packet::Syn, "10.0.1.2:1", "127.0.0.1:15001")], vec![end(Vec::new())]),
+            refused(
+                vec![sighting(
+                    "lo",
+                    Direction::Out,
+                    Packet::Syn,
+                    "10.0.1.2:1",
+                    "127.0.0.1:15001",
+                )],
+                vec![end(Vec::new())],
+            ),
             Class::Rejected,
             "inside pod shop/web, redirected",
         ),
-        ("an output rule rejects", refused(Vec::new(), vec![end(Vec::new())]).unmarked(), Class::Rejected, "a rule inside pod shop/web"),
-        ("source blind", refused(rst(), vec![end(Vec::new())]).source_blind(), Class::Rejected, "no NET_RAW"),
+        (
+            "an output rule rejects",
+            refused(Vec::new(), vec![end(Vec::new())]).unmarked(),
+            Class::Rejected,
+            "a rule inside pod shop/web",
+        ),
+        (
+            "source blind",
+            refused(rst(), vec![end(Vec::new())]).source_blind(),
+            Class::Rejected,
+            "no NET_RAW",
+        ),
     ]);
 }
 
 #[test]
 fn what_the_kernel_or_a_router_says() {
     let unmarked = |name| Scene::new(errno(name), Vec::new(), vec![end(Vec::new())]).unmarked();
-    let icmp = |ip, kind, code| Scene::new(errno("EHOSTUNREACH"), vec![out(Packet::Syn), icmp_from(ip, kind, code)], vec![end(Vec::new())]);
+    let icmp = |ip, kind, code| {
+        Scene::new(
+            errno("EHOSTUNREACH"),
+            vec![out(Packet::Syn), icmp_from(ip, kind, code)],
+            vec![end(Vec::new())],
+        )
+    };
     hold(vec![
-        ("no route", unmarked("ENETUNREACH"), Class::Rejected, "no route to 10.0.2.3 inside pod shop/web"),
-        ("an unreachable route", unmarked("EHOSTUNREACH"), Class::Rejected, "no route"),
-        ("a silent next hop", unmarked("EHOSTUNREACH").after(3060), Class::NeverArrived, "next hop does not answer"),
-        ("nft drop on output", unmarked("EPERM"), Class::Rejected, "firewall rule"),
-        ("a prohibit route", unmarked("EACCES"), Class::Rejected, "inside pod shop/web forbids"),
+        (
+            "no route",
+            unmarked("ENETUNREACH"),
+            Class::Rejected,
+            "no route to 10.0.2.3 inside pod shop/web",
+        ),
+        (
+            "an unreachable route",
+            unmarked("EHOSTUNREACH"),
+            Class::Rejected,
+            "no route",
+        ),
+        (
+            "a silent next hop",
+            unmarked("EHOSTUNREACH").after(3060),
+            Class::NeverArrived,
+            "next hop does not answer",
+        ),
+        (
+            "nft drop on output",
+            unmarked("EPERM"),
+            Class::Rejected,
+            "firewall rule",
+        ),
+        (
+            "a prohibit route",
+            unmarked("EACCES"),
+            Class::Rejected,
+            "inside pod shop/web forbids",
+        ),
         ("anything else", unmarked("EIO"), Class::Rejected, "EIO"),
         ("no descriptors left", unmarked("EMFILE"), Class::NotTested, "EMFILE"),
-        ("no IPv6 address of its own", unmarked("EADDRNOTAVAIL"), Class::NotTested, "EADDRNOTAVAIL"),
-        ("a node knows no way", icmp("192.0.2.1", 3, 1), Class::Rejected, "node n1 (192.0.2.1) cannot pass it on: ICMP host unreachable"),
-        ("a rule on a node", icmp("192.0.2.1", 3, 13), Class::Rejected, "administratively prohibited"),
-        ("a stranger", icmp("203.0.113.9", 11, 0), Class::Rejected, "not a known pod"),
-        ("the source itself", icmp(SOURCE, 3, 3), Class::Rejected, "inside pod shop/web"),
+        (
+            "no IPv6 address of its own",
+            unmarked("EADDRNOTAVAIL"),
+            Class::NotTested,
+            "EADDRNOTAVAIL",
+        ),
+        (
+            "a node knows no way",
+            icmp("192.0.2.1", 3, 1),
+            Class::Rejected,
+            "node n1 (192.0.2.1) cannot pass it on: ICMP host unreachable",
+        ),
+        (
+            "a rule on a node",
+            icmp("192.0.2.1", 3, 13),
+            Class::Rejected,
+            "administratively prohibited",
+        ),
+        (
+            "a stranger",
+            icmp("203.0.113.9", 11, 0),
+            Class::Rejected,
+            "not a known pod",
+        ),
+        (
+            "the source itself",
+            icmp(SOURCE, 3, 3),
+            Class::Rejected,
+            "inside pod shop/web",
+        ),
         (
             "an error without a packet that explains it",
             Scene::new(errno("EHOSTUNREACH"), vec![out(Packet::Syn)], vec![end(Vec::new())]),
@@ -319,7 +518,11 @@ fn what_the_kernel_or_a_router_says() {
         ),
         (
             "an error although it arrived",
-            Scene::new(errno("EHOSTUNREACH"), vec![out(Packet::Syn)], vec![end(vec![into(Packet::Syn)])]),
+            Scene::new(
+                errno("EHOSTUNREACH"),
+                vec![out(Packet::Syn)],
+                vec![end(vec![into(Packet::Syn)])],
+            ),
             Class::NoAnswer,
             "sent no answer",
         ),
@@ -333,11 +536,38 @@ fn what_stays_silent() {
     let arrived = || vec![end(vec![into(Packet::Syn)])];
     let answered = || vec![end(vec![into(Packet::Syn), out(Packet::SynAck)])];
     hold(vec![
-        ("a route is missing on the way", silent(syn(), vec![end(Vec::new())]), Class::NeverArrived, "left pod shop/web, and pod shop/api never saw it"),
-        ("nft drop in the destination", silent(syn(), arrived()), Class::NoAnswer, "a rule inside it drops"),
-        ("nft drop, nothing listens", silent(syn(), arrived()).serving(Serving::No), Class::NoAnswer, "not even a refusal"),
-        ("the way back is broken", silent(syn(), answered()), Class::ReplyLost, "pod shop/web never saw it"),
-        ("the way back is broken, source blind", silent(syn(), answered()).source_blind().with(|s| s.source.marked = true), Class::ReplyLost, "did not come back"),
+        (
+            "a route is missing on the way",
+            silent(syn(), vec![end(Vec::new())]),
+            Class::NeverArrived,
+            "left pod shop/web, and pod shop/api never saw it",
+        ),
+        (
+            "nft drop in the destination",
+            silent(syn(), arrived()),
+            Class::NoAnswer,
+            "a rule inside it drops",
+        ),
+        (
+            "nft drop, nothing listens",
+            silent(syn(), arrived()).serving(Serving::No),
+            Class::NoAnswer,
+            "not even a refusal",
+        ),
+        (
+            "the way back is broken",
+            silent(syn(), answered()),
+            Class::ReplyLost,
+            "pod shop/web never saw it",
+        ),
+        (
+            "the way back is broken, source blind",
+            silent(syn(), answered())
+                .source_blind()
+                .with(|s| s.source.marked = true),
+            Class::ReplyLost,
+            "did not come back",
+        ),
         (
             "dropped on input of the source",
             silent(vec![out(Packet::Syn), into(Packet::SynAck)], answered()),
@@ -350,31 +580,104 @@ fn what_stays_silent() {
             Class::ReplyLost,
             "sent the refusal",
         ),
-        ("an answer from an unseen end", silent(vec![out(Packet::Syn), into(Packet::SynAck)], blind()), Class::ReplyLost, "dropped inside it"),
-        ("arrived, but the watch has gaps", silent(syn(), arrived()).missed_at_the_end(9), Class::Unanswered, "may have missed 9"),
-        ("not seen, but the watch has gaps", silent(syn(), vec![end(Vec::new())]).missed_at_the_end(9), Class::Unanswered, "may have missed 9"),
-        ("not watched", silent(syn(), blind()), Class::Unanswered, "no agent on n2"),
-        ("one of two not watched", silent(syn(), [vec![end(Vec::new())], blind()].concat()).service(2), Class::Unanswered, "no agent on n2"),
-        ("never left", silent(Vec::new(), vec![end(Vec::new())]).unmarked(), Class::NeverArrived, "never left pod shop/web"),
-        ("never left, destination unwatched", silent(Vec::new(), blind()).unmarked(), Class::NeverArrived, "never left pod shop/web"),
+        (
+            "an answer from an unseen end",
+            silent(vec![out(Packet::Syn), into(Packet::SynAck)], blind()),
+            Class::ReplyLost,
+            "dropped inside it",
+        ),
+        (
+            "arrived, but the watch has gaps",
+            silent(syn(), arrived()).missed_at_the_end(9),
+            Class::Unanswered,
+            "may have missed 9",
+        ),
+        (
+            "not seen, but the watch has gaps",
+            silent(syn(), vec![end(Vec::new())]).missed_at_the_end(9),
+            Class::Unanswered,
+            "may have missed 9",
+        ),
+        (
+            "not watched",
+            silent(syn(), blind()),
+            Class::Unanswered,
+            "no agent on n2",
+        ),
+        (
+            "one of two not watched",
+            silent(syn(), [vec![end(Vec::new())], blind()].concat()).service(2),
+            Class::Unanswered,
+            "no agent on n2",
+        ),
+        (
+            "never left",
+            silent(Vec::new(), vec![end(Vec::new())]).unmarked(),
+            Class::NeverArrived,
+            "never left pod shop/web",
+        ),
+        (
+            "never left, destination unwatched",
+            silent(Vec::new(), blind()).unmarked(),
+            Class::NeverArrived,
+            "never left pod shop/web",
+        ),
         (
             "never left, for all we know: the source's watch has gaps",
-            silent(Vec::new(), vec![end(Vec::new())]).unmarked().with(|s| s.source.missed = 2),
+            silent(Vec::new(), vec![end(Vec::new())])
+                .unmarked()
+                .with(|s| s.source.missed = 2),
             Class::Unanswered,
             "not seen leaving",
         ),
-        ("source blind", silent(Vec::new(), vec![end(Vec::new())]).source_blind(), Class::Unanswered, "no NET_RAW"),
+        (
+            "source blind",
+            silent(Vec::new(), vec![end(Vec::new())]).source_blind(),
+            Class::Unanswered,
+            "no NET_RAW",
+        ),
         (
             "turned around inside the source",
-            silent(vec![sighting("lo", Direction::Out, Packet::Syn, "10.0.1.2:1", "127.0.0.1:9")], vec![end(Vec::new())]),
+            silent(
+                vec![sighting("lo", Direction::Out, Packet::Syn, "10.0.1.2:1", "127.0.0.1:9")],
+                vec![end(Vec::new())],
+            ),
             Class::NeverArrived,
             "redirected to 127.0.0.1:9",
         ),
-        ("an error arrives late", silent(vec![out(Packet::Syn), icmp_from("192.0.2.1", 3, 1)], vec![end(Vec::new())]), Class::Rejected, "node n1"),
-        ("a Service without endpoints, dropped", silent(syn(), Vec::new()).service(0), Class::NeverArrived, "no backend"),
-        ("a Service with strange endpoints", silent(syn(), Vec::new()).service(1), Class::Unanswered, "not one netcheck can watch"),
-        ("an outside resolver", silent(syn(), Vec::new()).with(|s| s.aim = Aim::Resolver), Class::Unanswered, "not one netcheck"),
-        ("the kernel's own timeout", Scene::new(errno("ETIMEDOUT"), syn(), vec![end(Vec::new())]), Class::NeverArrived, "never saw it"),
+        (
+            "an error arrives late",
+            silent(
+                vec![out(Packet::Syn), icmp_from("192.0.2.1", 3, 1)],
+                vec![end(Vec::new())],
+            ),
+            Class::Rejected,
+            "node n1",
+        ),
+        (
+            "a Service without endpoints, dropped",
+            silent(syn(), Vec::new()).service(0),
+            Class::NeverArrived,
+            "no backend",
+        ),
+        (
+            "a Service with strange endpoints",
+            silent(syn(), Vec::new()).service(1),
+            Class::Unanswered,
+            "not one netcheck can watch",
+        ),
+        (
+            "an outside resolver",
+            silent(syn(), Vec::new()).with(|s| s.aim = Aim::Resolver),
+            Class::Unanswered,
+            "not one netcheck",
+        ),
+        (
+            "the kernel's own timeout",
+            Scene::new(errno("ETIMEDOUT"), syn(), vec![end(Vec::new())]),
+            Class::NeverArrived,
+            "never saw it",
+        ),
     ]);
 }
 
@@ -396,15 +699,45 @@ fn what_names_do() {
     let unseen = || vec![end(Vec::new())];
     let no_name = Class::NameNotResolved;
     hold(vec![
-        ("right", resolved(0, &["10.96.0.10"], seen()), Class::Reached, "resolved"),
-        ("right, from a cache on the node", resolved(0, &["10.96.0.10"], unseen()), Class::Reached, "resolved"),
+        (
+            "right",
+            resolved(0, &["10.96.0.10"], seen()),
+            Class::Reached,
+            "resolved",
+        ),
+        (
+            "right, from a cache on the node",
+            resolved(0, &["10.96.0.10"], unseen()),
+            Class::Reached,
+            "resolved",
+        ),
         ("NXDOMAIN by cluster DNS", resolved(3, &[], seen()), no_name, "NXDOMAIN"),
         ("SERVFAIL, unwatched", resolved(2, &[], blind()), no_name, "SERVFAIL"),
-        ("NXDOMAIN by somebody else", resolved(3, &[], unseen()), Class::AnsweredByOther, "NXDOMAIN"),
+        (
+            "NXDOMAIN by somebody else",
+            resolved(3, &[], unseen()),
+            Class::AnsweredByOther,
+            "NXDOMAIN",
+        ),
         ("empty", resolved(0, &[], seen()), no_name, "NOERROR without an address"),
-        ("wrong", resolved(0, &["192.0.2.66"], seen()), no_name, "192.0.2.66 instead of 10.96.0.10"),
-        ("wrong, by somebody else", resolved(0, &["192.0.2.66"], unseen()), Class::AnsweredByOther, "192.0.2.66"),
-        ("an unknown code", resolved(4095, &[], seen()), no_name, "response code 4095"),
+        (
+            "wrong",
+            resolved(0, &["192.0.2.66"], seen()),
+            no_name,
+            "192.0.2.66 instead of 10.96.0.10",
+        ),
+        (
+            "wrong, by somebody else",
+            resolved(0, &["192.0.2.66"], unseen()),
+            Class::AnsweredByOther,
+            "192.0.2.66",
+        ),
+        (
+            "an unknown code",
+            resolved(4095, &[], seen()),
+            no_name,
+            "response code 4095",
+        ),
     ]);
     let transport = |scene: Scene| (scene.judge().class, scene.judge().transport);
     let query = || vec![out(Packet::Request)];
@@ -416,9 +749,13 @@ fn what_names_do() {
     assert_eq!(transport(unsent), (Class::NotTested, None));
 
     // CoreDNS scaled to 0: the node rejects in the Service's name.
-    let scaled_down = Scene::new(errno("ECONNREFUSED"), vec![out(Packet::Request), icmp_from("192.0.2.1", 3, 3)], Vec::new())
-        .dns()
-        .with(|scene| scene.aim = Aim::Service { ready_endpoints: 0 });
+    let scaled_down = Scene::new(
+        errno("ECONNREFUSED"),
+        vec![out(Packet::Request), icmp_from("192.0.2.1", 3, 3)],
+        Vec::new(),
+    )
+    .dns()
+    .with(|scene| scene.aim = Aim::Service { ready_endpoints: 0 });
     let verdict = scaled_down.judge();
     assert_eq!((verdict.class, verdict.transport), (no_name, Some(Class::Rejected)));
     assert_eq!(verdict.cause.as_deref(), Some("the Service has no ready endpoints"));
@@ -427,7 +764,10 @@ fn what_names_do() {
     let nothing_serves = Scene::new(
         errno("ECONNREFUSED"),
         query(),
-        vec![end(vec![into(Packet::Request), out(Packet::IcmpError { kind: 3, code: 3 })])],
+        vec![end(vec![
+            into(Packet::Request),
+            out(Packet::IcmpError { kind: 3, code: 3 }),
+        ])],
     )
     .dns()
     .with(|scene| scene.ends[0].serving = None);
@@ -443,20 +783,69 @@ fn echoes_are_judged_alike() {
         })
     };
     hold(vec![
-        ("echoed", echo(Outcome::Echoed, vec![out(Packet::Request)], vec![end(vec![into(Packet::Request)])]), Class::Reached, "answered"),
-        ("lost", echo(Outcome::TimedOut, vec![out(Packet::Request)], vec![end(Vec::new())]), Class::NeverArrived, "never saw it"),
-        ("ignored", echo(Outcome::TimedOut, vec![out(Packet::Request)], vec![end(vec![into(Packet::Request)])]), Class::NoAnswer, "no answer"),
-        ("may not ping", echo(Outcome::NotSent { why: "ping_group_range".into() }, Vec::new(), Vec::new()), Class::NotTested, "ping_group_range"),
+        (
+            "echoed",
+            echo(
+                Outcome::Echoed,
+                vec![out(Packet::Request)],
+                vec![end(vec![into(Packet::Request)])],
+            ),
+            Class::Reached,
+            "answered",
+        ),
+        (
+            "lost",
+            echo(Outcome::TimedOut, vec![out(Packet::Request)], vec![end(Vec::new())]),
+            Class::NeverArrived,
+            "never saw it",
+        ),
+        (
+            "ignored",
+            echo(
+                Outcome::TimedOut,
+                vec![out(Packet::Request)],
+                vec![end(vec![into(Packet::Request)])],
+            ),
+            Class::NoAnswer,
+            "no answer",
+        ),
+        (
+            "may not ping",
+            echo(
+                Outcome::NotSent {
+                    why: "ping_group_range".into(),
+                },
+                Vec::new(),
+                Vec::new(),
+            ),
+            Class::NotTested,
+            "ping_group_range",
+        ),
     ]);
 }
 
 #[test]
 fn the_backend_and_the_culprit_are_named() {
-    assert_eq!(Scene::healthy().service(1).judge().backend.as_deref(), Some("pod shop/api"));
-    let rejected = Scene::new(errno("ECONNREFUSED"), vec![out(Packet::Syn), icmp_from("192.0.2.1", 3, 3)], Vec::new()).service(0);
+    assert_eq!(
+        Scene::healthy().service(1).judge().backend.as_deref(),
+        Some("pod shop/api")
+    );
+    let rejected = Scene::new(
+        errno("ECONNREFUSED"),
+        vec![out(Packet::Syn), icmp_from("192.0.2.1", 3, 3)],
+        Vec::new(),
+    )
+    .service(0);
     assert_eq!(rejected.judge().by.as_deref(), Some("node n1 (192.0.2.1)"));
-    assert_eq!(rejected.judge().cause.as_deref(), Some("the Service has no ready endpoints"));
-    assert_eq!(Scene::healthy().service(0).judge().cause, None, "a cause explains a failure only");
+    assert_eq!(
+        rejected.judge().cause.as_deref(),
+        Some("the Service has no ready endpoints")
+    );
+    assert_eq!(
+        Scene::healthy().service(0).judge().cause,
+        None,
+        "a cause explains a failure only"
+    );
 }
 
 // ---- any combination whatever ----
@@ -478,20 +867,42 @@ fn any_sighting() -> impl Strategy<Value = Sighting> {
     ];
     let direction = prop_oneof![Just(Direction::In), Just(Direction::Out)];
     let interface = prop_oneof![Just("eth0".to_owned()), Just("lo".to_owned())];
-    (interface, direction, packet, address.clone(), address).prop_map(|(interface, direction, packet, source, destination)| {
-        Sighting { at_ns: 0, interface, direction, packet, source, destination }
-    })
+    (interface, direction, packet, address.clone(), address).prop_map(
+        |(interface, direction, packet, source, destination)| Sighting {
+            at_ns: 0,
+            interface,
+            direction,
+            packet,
+            source,
+            destination,
+        },
+    )
 }
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {
-    let addresses = prop_oneof![Just(Vec::new()), Just(vec!["10.96.0.10".parse().unwrap()]), prop::collection::vec(any::<IpAddr>(), 0..3)];
+    let addresses = prop_oneof![
+        Just(Vec::new()),
+        Just(vec!["10.96.0.10".parse().unwrap()]),
+        prop::collection::vec(any::<IpAddr>(), 0..3)
+    ];
     prop_oneof![
         Just(Outcome::Connected),
         Just(Outcome::Echoed),
         Just(Outcome::TimedOut),
-        (0u16..6, addresses, any::<SocketAddr>()).prop_map(|(rcode, addresses, from)| Outcome::Resolved { rcode, addresses, from }),
-        prop_oneof![Just("ECONNREFUSED"), Just("EHOSTUNREACH"), Just("ENETUNREACH"), Just("EPERM"), Just("EMFILE"), Just("\u{1b}[31m")]
-            .prop_map(errno),
+        (0u16..6, addresses, any::<SocketAddr>()).prop_map(|(rcode, addresses, from)| Outcome::Resolved {
+            rcode,
+            addresses,
+            from
+        }),
+        prop_oneof![
+            Just("ECONNREFUSED"),
+            Just("EHOSTUNREACH"),
+            Just("ENETUNREACH"),
+            Just("EPERM"),
+            Just("EMFILE"),
+            Just("\u{1b}[31m")
+        ]
+        .prop_map(errno),
         Just(Outcome::NotSent { why: "stopped".into() }),
     ]
 }
@@ -506,10 +917,17 @@ fn any_end() -> impl Strategy<Value = End> {
     ];
     let watch = prop_oneof![
         Just(Watch::Blind("no agent".into())),
-        (prop::collection::vec(any_sighting(), 0..4), prop_oneof![Just(0u64), any::<u64>()])
+        (
+            prop::collection::vec(any_sighting(), 0..4),
+            prop_oneof![Just(0u64), any::<u64>()]
+        )
             .prop_map(|(seen, missed)| Watch::Looked { seen, missed }),
     ];
-    (serving, watch).prop_map(|(serving, watch)| End { who: "pod shop/api".into(), serving, watch })
+    (serving, watch).prop_map(|(serving, watch)| End {
+        who: "pod shop/api".into(),
+        serving,
+        watch,
+    })
 }
 
 fn any_scene() -> impl Strategy<Value = Scene> {
@@ -520,16 +938,22 @@ fn any_scene() -> impl Strategy<Value = Scene> {
         Just(Aim::Resolver),
         (0usize..3).prop_map(|ready_endpoints| Aim::Service { ready_endpoints }),
     ];
-    let source = (any_outcome(), any::<bool>(), any::<bool>(), prop::collection::vec(any_sighting(), 0..4), 0u64..2, 0u64..4000).prop_map(
-        |(outcome, marked, blind, saw, missed, elapsed)| SourceSide {
+    let source = (
+        any_outcome(),
+        any::<bool>(),
+        any::<bool>(),
+        prop::collection::vec(any_sighting(), 0..4),
+        0u64..2,
+        0u64..4000,
+    )
+        .prop_map(|(outcome, marked, blind, saw, missed, elapsed)| SourceSide {
             outcome,
             elapsed: Duration::from_millis(elapsed),
             marked,
             blind: blind.then(|| "no NET_RAW".to_owned()),
             saw,
             missed,
-        },
-    );
+        });
     (protocol, aim, source, prop::collection::vec(any_end(), 0..3)).prop_map(|(protocol, aim, source, ends)| Scene {
         protocol,
         aim,

@@ -20,13 +20,16 @@ pub fn rounds<P: std::hash::Hash + Eq + Clone>(rows: &[Row], place: impl Fn(&Sub
     // Where the search for a free round starts, for rows with the same first target: keeps long lists linear.
     let mut next: HashMap<(P, SocketAddr), usize> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
-        let (Ok(_), Some(target)) = (&row.probe, row.target) else { continue };
+        let (Ok(_), Some(target)) = (&row.probe, row.target) else {
+            continue;
+        };
         if row.protocol != Protocol::Tcp {
             put(&mut rounds, 0, index);
             continue;
         }
         let source = place(&row.pair.from);
-        let mut claims: HashSet<(P, IpAddr, u16)> = row.ends.iter().map(|end| (source.clone(), end.ip, end.port)).collect();
+        let mut claims: HashSet<(P, IpAddr, u16)> =
+            row.ends.iter().map(|end| (source.clone(), end.ip, end.port)).collect();
         claims.insert((source.clone(), target.ip(), target.port()));
         let start = next.entry((source, target)).or_default();
         let mut round = *start;

@@ -1,0 +1,116 @@
+//! The report for CI: JUnit XML with one case for each stable name, written whole or not at all.
+//!
+//! A case is a pair of workloads, a port, a family and a relation of nodes: the same from run to run whatever the pods are called. Rows that
+//! share a case are one case with the worst result. What could not be told is an error, never a pass, and a run that did not get
+//! anywhere still leaves a file with one errored case.
+
+use super::{
+    class::Meaning,
+    report::{MatrixReport, Row},
+    text::evidence,
+};
+use crate::exit::Failure;
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write as _,
+    path::Path,
+    time::Duration,
+};
+
+/// Name of the report and of its suite.
+const NAME: &str = "kubectl netcheck matrix";
+
+/// The XML of a run.
+pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
+    let mut cases: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in &report.status.rows {
+        cases.entry(&row.case).or_default().push(row);
+    }
+    let allowed = report.status.summary.inconclusive_allowed.as_deref();
+    let mut suite = TestSuite::new(NAME);
+    suite.add_property(Property::new("way", report.status.way.as_str()));
+    let coverage = &report.status.coverage;
+    suite.add_property(Property::new("coverage", format!("{} of {} pairs", coverage.pairs_tested, coverage.pairs_in_scope)));
+    suite.add_test_cases(cases.into_iter().map(|(name, rows)| case(name, &rows, allowed)));
+    suite.set_time(Duration::from_millis(report.status.timing.total_ms));
+    write(suite)
+}
+
+/// The XML of a run that failed before it had rows.
+pub fn of_failure(failure: &Failure) -> Result<String, Failure> {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_type("set-up").set_message(failure.message.as_str());
+    if let Some(hint) = &failure.hint {
+        status.set_description(hint.as_str());
+    }
+    let mut case = TestCase::new("set-up", status);
+    case.set_classname(NAME);
+    let mut suite = TestSuite::new(NAME);
+    suite.add_test_case(case);
+    write(suite)
+}
+
+/// Writes a file that is either the old one or the whole new one, whatever happens.
+pub fn save(path: &Path, xml: &str) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let file_name = path.file_name().ok_or_else(|| Failure::usage(format!("--junit {}: not a file name", path.display())))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(file_name);
+    hidden.push(format!(".{}", std::process::id()));
+    let temporary = folder.join(hidden);
+    let written = std::fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(xml.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|error| {
+        // Best effort: the file may not even exist.
+        drop(std::fs::remove_file(&temporary));
+        Failure::unknown(format!("cannot write the JUnit report {}: {error}", path.display()))
+    })
+}
+
+fn case(name: &str, rows: &[&Row], allowed: Option<&str>) -> TestCase {
+    let worst = rows.iter().max_by_key(|row| row.class);
+    let status = match worst.map(|row| (row.class.meaning(), row)) {
+        None | Some((Meaning::Held, _)) => TestCaseStatus::success(),
+        Some((Meaning::Failed, row)) => non_success(NonSuccessKind::Failure, row, rows),
+        Some((Meaning::Inconclusive, row)) => match allowed {
+            None => non_success(NonSuccessKind::Error, row, rows),
+            Some(reason) => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_type(row.class.id()).set_message(format!("{} (allowed: {reason})", row.reason));
+                status
+            }
+        },
+    };
+    let mut case = TestCase::new(name, status);
+    case.set_classname(name.split(" -> ").next().unwrap_or(NAME));
+    if let Some(slowest) = rows.iter().filter_map(|row| row.elapsed_us).max() {
+        case.set_time(Duration::from_micros(slowest));
+    }
+    case
+}
+
+fn non_success(kind: NonSuccessKind, worst: &Row, rows: &[&Row]) -> TestCaseStatus {
+    let mut text = String::new();
+    for row in rows.iter().filter(|row| row.class.meaning() != Meaning::Held) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}: {}", row.id, row.class.title());
+        for (head, line) in evidence(row) {
+            let _ = writeln!(text, "  {head:<8} {line}");
+        }
+    }
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(worst.class.id()).set_message(worst.reason.as_str()).set_description(text);
+    status
+}
+
+fn write(suite: TestSuite) -> Result<String, Failure> {
+    let mut report = Report::new(NAME);
+    report.add_test_suite(suite);
+    report.to_string().map_err(|error| Failure::unknown(format!("cannot write JUnit XML: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

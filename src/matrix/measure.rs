@@ -1,0 +1,287 @@
+//! Has a plan's probes sent and watched for, by agents. The only part of `matrix` that waits.
+//!
+//! Order: every place where a probe may arrive is watched before the first probe leaves; then all sources send, in rounds a second apart
+//! (see [`super::plan::rounds`]); then each destination is asked what it saw.
+
+use super::{
+    evidence::{End, Observed, Protocol, SourceSide, Watch},
+    plan::{EndPoint, Facts, Row, rounds},
+    ports,
+};
+use crate::cluster::inventory::Subject;
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use netcheck_wire::{
+    message::{Event, Task},
+    probe::{Probe, ProbeResult, Query, Sightings},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    future::Future,
+    pin::pin,
+    time::Duration,
+};
+
+/// Probes that one agent has under way at once.
+const PARALLEL: u32 = 512;
+/// Time between two rounds.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
+/// How long destinations may take to answer after the user interrupted.
+const AFTER_INTERRUPT: Duration = Duration::from_secs(2);
+
+/// The agents of a run, as far as measuring needs them.
+pub trait Agents {
+    /// Names one agent.
+    type Agent: Copy + Ord + std::hash::Hash;
+    /// The agent that can enter a subject's namespace, and the place's number there.
+    fn place(&self, subject: &Subject) -> Option<(Self::Agent, u32)>;
+    /// Has one agent do one task; an error means that the result is not whole.
+    fn run(&self, agent: Self::Agent, task: Task) -> impl Future<Output = Result<Vec<Event>, String>>;
+}
+
+/// What was observed of every row, in the order of the rows.
+#[derive(Debug)]
+pub struct Measured {
+    /// One for each row.
+    pub observed: Vec<Observed>,
+    /// The run was stopped before all probes were through.
+    pub interrupted: bool,
+}
+
+/// Measures. `stop` resolves when the user interrupts: what is known by then is returned.
+pub async fn measure<A: Agents>(
+    agents: &A,
+    rows: &[Row],
+    facts: &Facts,
+    timeout: Duration,
+    stop: impl Future<Output = ()>,
+    progress: impl Fn(u64, u64),
+) -> Measured {
+    let mut stop = pin!(stop);
+    let mut found = Found::default();
+    let through = tokio::select! {
+        () = &mut stop => false,
+        () = watch(agents, rows, facts, &mut found) => true,
+    };
+    let through = through
+        && tokio::select! {
+            () = &mut stop => false,
+            () = send(agents, rows, timeout, &mut found, progress) => true,
+        };
+    if !found.results.is_empty() {
+        // Even after an interrupt, what was sent is worth a short look: it is what tells the classes apart.
+        let patience = if through { Duration::MAX } else { AFTER_INTERRUPT };
+        // Running out of it leaves the destinations unasked, and the rows say so.
+        drop(tokio::time::timeout(patience, look(agents, rows, &mut found)).await);
+    }
+    let observed = rows.iter().enumerate().map(|(index, row)| observed(agents, index, row, facts, &found)).collect();
+    Measured { observed, interrupted: !through }
+}
+
+/// What came in so far. A place is keyed by its agent and number.
+struct Found<K> {
+    watched: HashMap<K, Result<(), String>>,
+    results: HashMap<u32, Result<ProbeResult, String>>,
+    seen: HashMap<(u32, K), Result<Sightings, String>>,
+}
+
+impl<K> Default for Found<K> {
+    fn default() -> Self {
+        Self { watched: HashMap::new(), results: HashMap::new(), seen: HashMap::new() }
+    }
+}
+
+type Key<A> = (<A as Agents>::Agent, u32);
+
+async fn watch<A: Agents>(agents: &A, rows: &[Row], facts: &Facts, found: &mut Found<Key<A>>) {
+    let mut places: BTreeMap<A::Agent, BTreeSet<u32>> = BTreeMap::new();
+    for end in rows.iter().filter(|row| row.probe.is_ok()).flat_map(|row| &row.ends) {
+        if let Some(subject) = &end.subject
+            && let Some((agent, place)) = agents.place(subject)
+            && facts.get(subject).is_some_and(|facts| facts.as_ref().is_ok_and(|facts| facts.cannot_watch.is_none()))
+        {
+            places.entry(agent).or_default().insert(place);
+        }
+    }
+    let tasks = places.into_iter().map(async |(agent, places)| {
+        let task = Task::Watch { places: places.iter().copied().collect() };
+        (agent, places, agents.run(agent, task).await)
+    });
+    for (agent, places, outcome) in join_all(tasks).await {
+        let mut unheard: BTreeSet<u32> = places.clone();
+        match outcome {
+            Ok(events) => {
+                for event in events {
+                    if let Event::Watching(placed) = event
+                        && unheard.remove(&placed.place)
+                    {
+                        found.watched.insert((agent, placed.place), placed.outcome);
+                    }
+                }
+                unheard.into_iter().for_each(|place| {
+                    found.watched.insert((agent, place), Err("its agent did not say whether it watches".into()));
+                });
+            }
+            Err(why) => places.into_iter().for_each(|place| {
+                found.watched.insert((agent, place), Err(why.clone()));
+            }),
+        }
+    }
+}
+
+async fn send<A: Agents>(
+    agents: &A,
+    rows: &[Row],
+    timeout: Duration,
+    found: &mut Found<Key<A>>,
+    progress: impl Fn(u64, u64),
+) {
+    let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let rounds = rounds(rows, |subject| agents.place(subject).ok_or_else(|| subject.clone()));
+    let mut total = 0;
+    let mut under_way = FuturesUnordered::new();
+    for (round, indices) in rounds.into_iter().enumerate() {
+        let mut probes: BTreeMap<A::Agent, Vec<Probe>> = BTreeMap::new();
+        for index in indices {
+            let Ok(kind) = &rows[index].probe else { continue };
+            let id = index as u32;
+            match agents.place(&rows[index].pair.from) {
+                Some((agent, from)) => {
+                    total += 1;
+                    probes.entry(agent).or_default().push(Probe { id, from, kind: kind.clone() });
+                }
+                None => drop(found.results.insert(id, Err("no agent was started for its source".into()))),
+            }
+        }
+        let start = BETWEEN_ROUNDS * u32::try_from(round).unwrap_or(u32::MAX);
+        under_way.extend(probes.into_iter().map(|(agent, probes)| async move {
+            tokio::time::sleep(start).await;
+            let ids: Vec<u32> = probes.iter().map(|probe| probe.id).collect();
+            (ids, agents.run(agent, Task::Probe { probes, timeout_ms, parallel: PARALLEL }).await)
+        }));
+    }
+    progress(0, total);
+    let mut done = 0;
+    while let Some((ids, outcome)) = under_way.next().await {
+        done += ids.len() as u64;
+        progress(done, total);
+        match outcome {
+            Ok(events) => {
+                let mut unheard: BTreeSet<u32> = ids.into_iter().collect();
+                for event in events {
+                    if let Event::Probed(result) = event
+                        && unheard.remove(&result.id)
+                    {
+                        found.results.insert(result.id, Ok(result));
+                    }
+                }
+                unheard.into_iter().for_each(|id| {
+                    found.results.insert(id, Err("its agent reported no outcome".into()));
+                });
+            }
+            Err(why) => ids.into_iter().for_each(|id| {
+                found.results.insert(id, Err(format!("the stream of its agent is incomplete: {why}")));
+            }),
+        }
+    }
+}
+
+async fn look<A: Agents>(agents: &A, rows: &[Row], found: &mut Found<Key<A>>) {
+    let mut queries: BTreeMap<A::Agent, Vec<Query>> = BTreeMap::new();
+    for (id, result) in &found.results {
+        let Ok(ProbeResult { mark: Some(mark), .. }) = result else { continue };
+        let mut asked = BTreeSet::new();
+        for end in &rows[*id as usize].ends {
+            if let Some((agent, place)) = end.subject.as_ref().and_then(|subject| agents.place(subject))
+                && matches!(found.watched.get(&(agent, place)), Some(Ok(())))
+                && asked.insert((agent, place))
+            {
+                queries.entry(agent).or_default().push(Query { probe: *id, place, mark: mark.clone() });
+            }
+        }
+    }
+    let tasks = queries.into_iter().map(async |(agent, queries)| {
+        let asked: Vec<(u32, u32)> = queries.iter().map(|query| (query.probe, query.place)).collect();
+        (agent, asked, agents.run(agent, Task::Look { queries }).await)
+    });
+    for (agent, asked, outcome) in join_all(tasks).await {
+        match outcome {
+            Ok(events) => {
+                for event in events {
+                    if let Event::Seen(sightings) = event {
+                        found.seen.insert((sightings.probe, (agent, sightings.place)), Ok(sightings));
+                    }
+                }
+            }
+            Err(why) => asked.into_iter().for_each(|(probe, place)| {
+                found.seen.insert((probe, (agent, place)), Err(why.clone()));
+            }),
+        }
+    }
+}
+
+fn observed<A: Agents>(agents: &A, index: usize, row: &Row, facts: &Facts, found: &Found<Key<A>>) -> Observed {
+    let probe = index as u32;
+    let source = match (&row.probe, found.results.get(&probe)) {
+        (Err(why), _) => Err(why.clone()),
+        (Ok(_), None) => Err("interrupted".into()),
+        (Ok(_), Some(Err(why))) => Err(why.clone()),
+        (Ok(_), Some(Ok(result))) => Ok(source_side(row, result, facts)),
+    };
+    let ends = row.ends.iter().map(|end| End {
+        who: end.who.clone(),
+        serving: serving(row.protocol, end, facts),
+        watch: watch_of(agents, probe, end, facts, found),
+    });
+    Observed { source, ends: ends.collect() }
+}
+
+fn source_side(row: &Row, result: &ProbeResult, facts: &Facts) -> SourceSide {
+    let blind = match facts.get(&row.pair.from) {
+        Some(Ok(facts)) => facts.cannot_watch.clone(),
+        Some(Err(why)) => Some(why.clone()),
+        None => None,
+    };
+    SourceSide {
+        outcome: result.outcome.clone(),
+        elapsed: Duration::from_micros(result.elapsed_us),
+        marked: result.mark.is_some(),
+        blind,
+        saw: result.source_saw.clone(),
+        missed: result.source_missed,
+    }
+}
+
+/// Only TCP sockets are listed by agents.
+fn serving(protocol: Protocol, end: &EndPoint, facts: &Facts) -> Option<ports::Serving> {
+    let facts = facts.get(end.subject.as_ref()?)?.as_ref().ok()?;
+    (protocol == Protocol::Tcp).then(|| ports::serving(&facts.listeners, end.ip, end.port))
+}
+
+fn watch_of<A: Agents>(agents: &A, probe: u32, end: &EndPoint, facts: &Facts, found: &Found<Key<A>>) -> Watch {
+    let Some(subject) = &end.subject else {
+        return Watch::Blind("it is no pod or node that netcheck can enter".into());
+    };
+    let located = facts.get(subject);
+    if let Some(Err(why)) = located {
+        return Watch::Blind(why.clone());
+    }
+    if let Some(Ok(facts)) = located
+        && let Some(why) = &facts.cannot_watch
+    {
+        return Watch::Blind(why.clone());
+    }
+    let Some(key) = agents.place(subject) else {
+        return Watch::Blind("no agent was started for it".into());
+    };
+    match (found.watched.get(&key), found.seen.get(&(probe, key))) {
+        (Some(Err(why)), _) | (_, Some(Err(why))) => Watch::Blind(why.clone()),
+        (_, Some(Ok(Sightings { seen: Err(why), .. }))) => Watch::Blind(why.clone()),
+        (_, Some(Ok(Sightings { seen: Ok(seen), missed, .. }))) => Watch::Looked { seen: seen.clone(), missed: *missed },
+        // Without a mark nobody was asked; the judge says so in its own words.
+        (Some(Ok(())), None) => Watch::Blind("it was not asked".into()),
+        (None, None) => Watch::Blind("it was not watched".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Measuring against agents made of a script.
