@@ -1,0 +1,231 @@
+//! Programs the rig builds for itself: Kubernetes and CoreDNS (Go modules beside this crate) and the pods' workload (Rust).
+//!
+//! Each is built once and kept outside the checkout, in a folder named after what went into it; a fresh clone, a `cargo clean`
+//! and a second checkout all find it there.
+
+use crate::{Error, Progress, Result, error::Context, layout::repository};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The Kubernetes release that `kubernetes/go.mod` names.
+const KUBERNETES_VERSION: &str = "v1.34.4";
+/// How often a long build says that it is still at it.
+const REMINDER: Duration = Duration::from_secs(30);
+
+/// Built programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binaries {
+    /// Every Kubernetes component and kubectl; `argv[0]` says which.
+    pub kubernetes: PathBuf,
+    /// CoreDNS.
+    pub coredns: PathBuf,
+    /// What pods run.
+    pub workload: PathBuf,
+}
+
+/// Where built programs and images are kept: `$XDG_CACHE_HOME/netcheck-rig`, else `~/.cache/netcheck-rig`.
+pub(crate) fn cache() -> PathBuf {
+    let base = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let home = || {
+        env::var_os("HOME")
+            .map_or_else(|| PathBuf::from("/root"), PathBuf::from)
+            .join(".cache")
+    };
+    base.unwrap_or_else(home).join("netcheck-rig")
+}
+
+/// Builds what is not built yet.
+///
+/// # Errors
+/// When a builder is missing or fails.
+pub fn build(progress: &dyn Progress) -> Result<Binaries> {
+    let cache = cache();
+    fs::create_dir_all(&cache).context(format!("create {}", cache.display()))?;
+    // Two builders at once would do the same work twice, and slower.
+    let lock_path = cache.join("lock");
+    let lock = File::create(&lock_path).context(format!("open {}", lock_path.display()))?;
+    lock.lock().context(format!("lock {}", lock_path.display()))?;
+
+    let rig = repository().join("tests/rig");
+    let (major, minor) = ("1", "34");
+    let version = "-X k8s.io/component-base/version";
+    let kubernetes = Recipe {
+        name: "kubernetes",
+        note: "Kubernetes (about 7 minutes on 2 cores, once)",
+        folder: rig.join("kubernetes"),
+        inputs: &["go.sum", "go.mod", "main.go"],
+        command: go_build(&format!(
+            "-s -w {version}.gitVersion={KUBERNETES_VERSION} {version}.gitMajor={major} {version}.gitMinor={minor}"
+        )),
+        product: Product::Output,
+    };
+    let coredns = Recipe {
+        name: "coredns",
+        note: "CoreDNS (about 2 minutes on 2 cores, once)",
+        folder: rig.join("coredns"),
+        inputs: &["go.sum", "go.mod", "main.go"],
+        command: go_build("-s -w"),
+        product: Product::Output,
+    };
+    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let workload = Recipe {
+        name: "rig-workload",
+        note: "the pods' workload",
+        folder: rig.join("workload"),
+        inputs: &["Cargo.toml", "src/main.rs", "src/server.rs"],
+        command: cargo_build(&target),
+        product: Product::Below(format!("{target}/release/rig-workload")),
+    };
+    Ok(Binaries {
+        kubernetes: kubernetes.make(&cache, progress)?,
+        coredns: coredns.make(&cache, progress)?,
+        workload: workload.make(&cache, progress)?,
+    })
+}
+
+/// How to build one program.
+struct Recipe {
+    name: &'static str,
+    note: &'static str,
+    folder: PathBuf,
+    /// Files that decide what comes out.
+    inputs: &'static [&'static str],
+    command: Command,
+    product: Product,
+}
+
+/// Where the builder puts what it built.
+enum Product {
+    /// Where `-o` says.
+    Output,
+    /// Below its target directory.
+    Below(String),
+}
+
+impl Recipe {
+    fn key(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for input in self.inputs {
+            let path = self.folder.join(input);
+            hash.update(input.as_bytes());
+            hash.update(fs::read(&path).context(format!("read {}", path.display()))?);
+        }
+        for word in self.command.get_args() {
+            hash.update(word.as_encoded_bytes());
+        }
+        Ok(hash
+            .finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
+    }
+
+    fn make(mut self, cache: &Path, progress: &dyn Progress) -> Result<PathBuf> {
+        let folder = cache.join(format!("{}-{}", self.name, self.key()?));
+        let program = folder.join(self.name);
+        if program.is_file() {
+            return Ok(program);
+        }
+        progress.step(&format!("building {}", self.note));
+        fs::create_dir_all(&folder).context(format!("create {}", folder.display()))?;
+        let unfinished = folder.join("unfinished");
+        let built = match &self.product {
+            Product::Output => {
+                self.command.arg("-o").arg(&unfinished).arg(".");
+                unfinished.clone()
+            }
+            Product::Below(path) => {
+                self.command.arg("--target-dir").arg(&unfinished);
+                unfinished.join(path)
+            }
+        };
+        self.command.current_dir(&self.folder);
+        run_with_reminders(&mut self.command, self.name, progress)?;
+        fs::rename(&built, &program).context(format!("keep {}", program.display()))?;
+        if unfinished.is_dir() {
+            fs::remove_dir_all(&unfinished).context(format!("remove {}", unfinished.display()))?;
+        }
+        Ok(program)
+    }
+}
+
+fn go_build(linker_flags: &str) -> Command {
+    let mut command = Command::new("go");
+    command
+        .args(["build", "-trimpath", "-ldflags", linker_flags])
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "");
+    command
+}
+
+fn cargo_build(target: &str) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "rig-workload",
+            "--target",
+            target,
+        ])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+fn run_with_reminders(command: &mut Command, name: &str, progress: &dyn Progress) -> Result<()> {
+    let shown = crate::sandbox::show(command);
+    let program = command.get_program().to_string_lossy().into_owned();
+    // The builder's own messages are for whoever waits: they go where ours go.
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|source| {
+            if source.kind() == std::io::ErrorKind::NotFound {
+                Error::MissingProgram { program }
+            } else {
+                Error::Io {
+                    what: format!("start `{shown}`"),
+                    source,
+                }
+            }
+        })?;
+    let start = Instant::now();
+    let mut reminded = start;
+    loop {
+        if let Some(status) = child.try_wait().context(format!("wait for `{shown}`"))? {
+            if status.success() {
+                return Ok(());
+            }
+            let message = "its messages are above".into();
+            return Err(Error::Command {
+                command: shown,
+                status: status.to_string(),
+                message,
+            });
+        }
+        if reminded.elapsed() >= REMINDER {
+            reminded = Instant::now();
+            progress.step(&format!(
+                "still building {name}, {} s so far",
+                start.elapsed().as_secs()
+            ));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,159 @@
+//! The underlay: a bridge in the hub, a veth pair to every node and one to the root namespace. All of it is made by `ip`, in
+//! batches, and vanishes with the namespaces.
+
+use crate::{
+    Addresses, Endpoint, Result,
+    addresses::underlay_prefix,
+    error::Context,
+    layout::Layout,
+    sandbox::{Sandbox, checked},
+};
+use rustix::process::Pid;
+use std::{
+    fs,
+    io::Write,
+    net::IpAddr,
+    process::{Command, Stdio},
+};
+
+/// The bridge's name.
+const BRIDGE: &str = "underlay";
+/// A node's link to the underlay.
+pub const NODE_LINK: &str = "eth0";
+
+/// Builds the bridge, and the way in from the root namespace.
+pub fn build_hub(hub: &Sandbox, init: Pid, addresses: &Addresses, layout: &Layout) -> Result<()> {
+    let root_link = layout.root_link();
+    ip(&format!(
+        "link add {root_link} type veth peer name root netns {}\n",
+        init.as_raw_nonzero()
+    ))?;
+    let mut hub_side = format!(
+        "link set lo up\nlink add {BRIDGE} type bridge mcast_snooping 0\nlink set {BRIDGE} up\nlink set root master {BRIDGE} up\n"
+    );
+    push_addresses(&mut hub_side, addresses, Endpoint::Hub, BRIDGE);
+    hub.on_network(|| {
+        // Answers "unreachable" for what is outside of the rig, instead of swallowing it.
+        forward_packets()?;
+        ip(&hub_side)
+    })?;
+    let mut root_side = String::new();
+    push_addresses(&mut root_side, addresses, Endpoint::Root, &root_link);
+    root_side.push_str(&format!("link set {root_link} up\n"));
+    ip(&root_side)
+}
+
+/// Joins a node to the underlay.
+pub fn attach_node(
+    hub: &Sandbox,
+    node: &Sandbox,
+    init: Pid,
+    name: &str,
+    number: u8,
+    addresses: &Addresses,
+) -> Result<()> {
+    let link = format!(
+        "link add {name} type veth peer name {NODE_LINK} netns {}\nlink set {name} master {BRIDGE} up\n",
+        init.as_raw_nonzero()
+    );
+    hub.on_network(|| ip(&link))?;
+    let mut node_side = format!("link set lo up\nlink set {NODE_LINK} up\n");
+    push_addresses(&mut node_side, addresses, Endpoint::Node(number), NODE_LINK);
+    for gateway in addresses.of(Endpoint::Hub) {
+        node_side.push_str(&format!("route add default via {gateway}\n"));
+    }
+    node.on_network(|| {
+        forward_packets()?;
+        ip(&node_side)
+    })
+}
+
+/// Leads pod networks to their nodes' addresses.
+pub fn set_routes(sandbox: &Sandbox, routes: &[(String, IpAddr)]) -> Result<()> {
+    let lines: String = routes
+        .iter()
+        .map(|(network, via)| format!("route replace {network} via {via}\n"))
+        .collect();
+    sandbox.on_network(|| ip(&lines))
+}
+
+/// Forgets pod networks of a node that left.
+pub fn remove_routes(sandbox: &Sandbox, networks: &[String]) -> Result<()> {
+    let lines: String = networks
+        .iter()
+        .map(|network| format!("route flush root {network}\n"))
+        .collect();
+    sandbox.on_network(|| ip(&lines))
+}
+
+/// Removes the root namespace's link, if it is there; the rest goes with the namespaces.
+pub fn remove_root_link(layout: &Layout) -> Result<()> {
+    let link = layout.root_link();
+    if !root_link_exists(layout) {
+        return Ok(());
+    }
+    match ip(&format!("link delete {link}\n")) {
+        // The kernel removes it by itself when the hub's namespace ends, maybe just now.
+        Err(_) if !root_link_exists(layout) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether the root namespace has the rig's link.
+pub fn root_link_exists(layout: &Layout) -> bool {
+    std::path::Path::new("/sys/class/net").join(layout.root_link()).exists()
+}
+
+/// The first underlay number from `hint` on that no address of the machine uses.
+pub fn free_underlay(hint: u8) -> Result<u8> {
+    let output = Command::new("ip")
+        .args(["-o", "-4", "address"])
+        .output()
+        .context("run `ip -o -4 address`")?;
+    let taken = checked("ip -o -4 address", &output)?;
+    let candidates = (0..=u8::MAX).map(|step| hint.wrapping_add(step));
+    candidates
+        .into_iter()
+        .find(|number| !taken.contains(&format!(" 198.18.{number}.")))
+        .ok_or_else(|| crate::Error::Usage("every network of 198.18.0.0/16 is in use on this machine".into()))
+}
+
+fn push_addresses(lines: &mut String, addresses: &Addresses, endpoint: Endpoint, link: &str) {
+    for address in addresses.of(endpoint) {
+        // Nobody else is on this network: duplicate detection would only cost a second and a half.
+        let nodad = if address.is_ipv6() { " nodad" } else { "" };
+        lines.push_str(&format!(
+            "address add {address}/{} dev {link}{nodad}\n",
+            underlay_prefix(address)
+        ));
+    }
+}
+
+/// Makes a router of the network namespace of the calling thread.
+fn forward_packets() -> Result<()> {
+    for switch in [
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sys/net/ipv6/conf/all/forwarding",
+    ] {
+        fs::write(switch, "1").context(format!("write {switch}"))?;
+    }
+    Ok(())
+}
+
+/// Runs lines of `ip` in the network namespace of the calling thread.
+fn ip(lines: &str) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start `ip -batch -`")?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(lines.as_bytes()).context("write to `ip -batch -`")?;
+    }
+    let output = child
+        .wait_with_output()
+        .context("collect the output of `ip -batch -`")?;
+    checked(&format!("ip -batch - <<< {:?}", lines.trim()), &output).map(drop)
+}
