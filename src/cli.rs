@@ -1,6 +1,157 @@
 //! The command line: what is typed becomes a verb with its arguments.
 
+mod complete;
 pub mod duration;
 mod kubectl_flags;
+mod text;
 
+use clap::{Args, Parser, Subcommand};
+
+use crate::verbs::{
+    completion::CompletionArgs, explain::ExplainArgs, images::ImagesArgs, schema::SchemaArgs, version::VersionArgs,
+};
+
+pub use complete::{answer as complete, is_completer};
 pub use kubectl_flags::{ConnectFlags, Format, KubectlFlags, OutputFlags};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-netcheck",
+    bin_name = "kubectl netcheck",
+    version,
+    about = text::ABOUT,
+    long_about = text::LONG_ABOUT,
+    after_help = text::AFTER_HELP,
+    after_long_help = text::AFTER_LONG_HELP,
+    max_term_width = 120,
+    infer_long_args = false
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List the container images a run may use, for clusters without internet access
+    Images(Offline<ImagesArgs>),
+    /// Say what a finding means, why it breaks traffic, how to look yourself, and what mends it
+    Explain(Offline<ExplainArgs>),
+    /// Print the JSON Schema of a report
+    Schema(Offline<SchemaArgs>),
+    /// Print a completion script
+    Completion(CompletionArgs),
+    /// Print the versions of the plugin, its agent and the API server
+    Version(Connected<VersionArgs>),
+    /// List kubectl's own flags, which every verb that talks to the cluster takes
+    Options,
+    /// Answers TAB for `kubectl netcheck`; kubectl runs it by way of `kubectl_complete-netcheck`.
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// The words after `kubectl netcheck`, the last one being the one under the cursor.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
+}
+
+/// A verb that works on the cluster's objects.
+#[derive(Debug, Args)]
+pub struct With<A: Args> {
+    /// Its own arguments.
+    #[command(flatten)]
+    pub args: A,
+    /// kubectl's.
+    #[command(flatten)]
+    pub flags: KubectlFlags,
+}
+
+/// A verb that talks to the API server, but to no objects.
+#[derive(Debug, Args)]
+pub struct Connected<A: Args> {
+    /// Its own arguments.
+    #[command(flatten)]
+    pub args: A,
+    /// How to reach the cluster, and as whom.
+    #[command(flatten)]
+    pub connect: ConnectFlags,
+    /// How results are printed.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+/// A verb that needs no cluster.
+#[derive(Debug, Args)]
+pub struct Offline<A: Args> {
+    /// Its own arguments.
+    #[command(flatten)]
+    pub args: A,
+    /// How results are printed.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// A letter that means one thing here and another there is a trap.
+    #[test]
+    fn a_letter_means_the_same_in_every_verb() {
+        let promised = [
+            ('n', "namespace"),
+            ('A', "all-namespaces"),
+            ('l', "selector"),
+            ('o', "output"),
+            ('f', "filename"),
+            ('s', "server"),
+            ('c', "container"),
+            ('i', "stdin"),
+            ('t', "tty"),
+            ('q', "quiet"),
+            ('w', "write"),
+            ('v', "v"),
+            ('h', "help"),
+        ];
+        let mut meanings: BTreeMap<char, String> =
+            promised.iter().map(|(letter, long)| (*letter, (*long).to_owned())).collect();
+        let mut cli = Cli::command();
+        cli.build();
+        for verb in cli.get_subcommands() {
+            for argument in verb.get_arguments() {
+                let (Some(letter), Some(long)) = (argument.get_short(), argument.get_long()) else { continue };
+                let meaning = meanings.entry(letter).or_insert_with(|| long.to_owned());
+                assert_eq!(meaning, long, "-{letter} of {}", verb.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_and_flag_says_what_it_does() {
+        let mut cli = Cli::command();
+        cli.build();
+        for verb in cli.get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(
+                    !help.is_empty() && !help.ends_with('.'),
+                    "{} {}: {help:?}",
+                    verb.get_name(),
+                    argument.get_id()
+                );
+            }
+        }
+    }
+}

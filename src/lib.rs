@@ -1,9 +1,12 @@
 //! The plugin.
 
+pub mod agents;
 pub mod cli;
 pub mod cluster;
 pub mod exit;
+pub mod findings;
 pub mod matrix;
 pub mod output;
+pub mod start;
 pub mod suggest;
 pub mod verbs;

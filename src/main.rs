@@ -1,2 +1,7 @@
 //! `kubectl netcheck`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netcheck::start::start(std::env::args_os())
+}

@@ -1,9 +1,19 @@
 //! The verbs, one file each: `run(args, shared)` resolves the arguments into a plan and carries it out.
 
+pub mod completion;
+pub mod explain;
+pub mod images;
+pub mod options;
+pub mod schema;
+pub mod version;
+
 use crate::{
     cli::KubectlFlags,
     output::{Interrupt, Printer},
 };
+
+/// `apiVersion` of every document netcheck prints.
+pub const API_VERSION: &str = "netcheck.dev/v1alpha1";
 
 /// What every verb gets besides its own arguments.
 #[derive(Debug, Clone)]

@@ -1,0 +1,142 @@
+//! From the process's arguments to its exit code.
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::{self, Cli, ConnectFlags, Connected, KubectlFlags, Offline, OutputFlags, Verb},
+    exit::{Exit, Failure},
+    output::{Interrupt, Printer},
+    verbs::{self, Shared},
+};
+
+/// How long background tasks may take to notice the end.
+const WIND_DOWN: Duration = Duration::from_millis(200);
+
+/// Parses, runs the verb, prints why it failed if it did, and says how the process ends.
+pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments
+        .first()
+        .is_some_and(|program| cli::is_completer(Path::new(program)))
+    {
+        return finish(&Printer::silent(), complete(arguments.get(1..).unwrap_or_default()));
+    }
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => run(cli.verb),
+        Err(error) => {
+            // Help goes to stdout and is a success, complaints go to stderr; a closed stream leaves nobody to tell.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Held }.code())
+        }
+    }
+}
+
+fn run(verb: Verb) -> ExitCode {
+    match verb {
+        Verb::Images(Offline { args, output }) => {
+            offline(&output, |printer| verbs::images::run(&args, &output, printer))
+        }
+        Verb::Explain(Offline { args, output }) => {
+            offline(&output, |printer| verbs::explain::run(&args, &output, printer))
+        }
+        Verb::Schema(Offline { args, output }) => {
+            offline(&output, |printer| verbs::schema::run(&args, &output, printer))
+        }
+        Verb::Completion(args) => offline(&OutputFlags::default(), |printer| {
+            verbs::completion::run(&args, printer)
+        }),
+        Verb::Options => offline(&OutputFlags::default(), verbs::options::run),
+        Verb::Version(Connected { args, connect, output }) => {
+            online(flags_of(connect, output), |shared| verbs::version::run(args, shared))
+        }
+        Verb::Complete { words } => finish(&Printer::silent(), complete(&words)),
+    }
+}
+
+fn flags_of(connect: ConnectFlags, output: OutputFlags) -> KubectlFlags {
+    KubectlFlags {
+        connect,
+        output,
+        ..KubectlFlags::default()
+    }
+}
+
+fn complete(words: &[OsString]) -> Result<Exit, Failure> {
+    Printer::silent().data(&cli::complete(words))?;
+    Ok(Exit::Held)
+}
+
+fn offline(output: &OutputFlags, verb: impl FnOnce(&Printer) -> Result<Exit, Failure>) -> ExitCode {
+    let printer = printer_for(output);
+    let result = verb(&printer);
+    finish(&printer, result)
+}
+
+fn online<V>(flags: KubectlFlags, verb: impl FnOnce(Shared) -> V) -> ExitCode
+where
+    V: Future<Output = Result<Exit, Failure>>,
+{
+    let printer = printer_for(&flags.output);
+    // An already installed provider is as good: the build has only this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return finish(
+                &printer,
+                Err(Failure::unknown(format!("cannot start the runtime: {error}"))),
+            );
+        }
+    };
+    let result = runtime.block_on(async {
+        let interrupt = Interrupt::install(printer.clone())
+            .map_err(|error| Failure::unknown(format!("cannot listen for Ctrl-C: {error}")))?;
+        verb(Shared {
+            flags,
+            printer: printer.clone(),
+            interrupt,
+        })
+        .await
+    });
+    runtime.shutdown_timeout(WIND_DOWN);
+    finish(&printer, result)
+}
+
+fn printer_for(output: &OutputFlags) -> Printer {
+    start_logging(output.verbosity);
+    Printer::new(output.color, output.quiet, output.verbosity > 0)
+}
+
+/// Logs are for finding faults in netcheck itself, so they are off unless asked for.
+fn start_logging(verbosity: u8) {
+    let filter = match verbosity {
+        0 => return,
+        1..=5 => "netcheck=debug",
+        6..=7 => "netcheck=debug,kube_client=debug,tower_http=debug",
+        _ => "netcheck=trace,kube_client=trace,tower_http=trace,hyper_util=debug,rustls=debug",
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    if subscriber.try_init().is_err() {
+        tracing::debug!("logging was already set up");
+    }
+}
+
+fn finish(printer: &Printer, result: Result<Exit, Failure>) -> ExitCode {
+    let exit = result.unwrap_or_else(|failure| {
+        printer.failure(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
