@@ -1,11 +1,94 @@
-//! The ways into the cluster.
+//! The ways into the cluster: starts agents, speaks to them, and leaves nothing behind.
+//!
+//! ```text
+//! LaunchSpec ─ crew (who gets an agent) ─┬─ node       one Job per node, its pod enters the pods' namespaces
+//!                                        └─ ephemeral  one ephemeral container per pod, down the ladder
+//!                                                │
+//!                     exec (one stream each) ── link (survives cuts) ── Fleet ── the verb
+//!                                                                         │
+//!                                                      sweep (removes; sentinel does if we die)
+//! ```
 
+pub mod crew;
+pub mod ephemeral;
 pub mod exec;
+pub mod fleet;
+pub mod gate;
 pub mod image;
 pub mod ladder;
 pub mod link;
 pub mod manifest;
+pub mod node;
 pub mod observe;
 pub mod permissions;
+pub mod plan;
 pub mod run;
+pub mod sentinel;
+pub mod sweep;
 pub mod waiting;
+
+pub use fleet::{AgentIndex, Fleet};
+pub use image::ImageChoice;
+pub use link::LinkError;
+pub use plan::{Planned, describe};
+
+use crate::{cli::KubectlFlags, cluster::inventory::Subject, output::Interrupt};
+use std::time::Duration;
+
+/// The agents' namespace where the user names none.
+pub const DEFAULT_NAMESPACE: &str = "netcheck";
+
+/// Which way in the user wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Via {
+    /// Node agents where they are allowed, else ephemeral containers
+    #[default]
+    Auto,
+    /// One short-lived pod per node
+    Node,
+    /// One ephemeral container per pod
+    Ephemeral,
+}
+
+/// Which way in was taken, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Node agents.
+    Node {
+        /// In this namespace.
+        namespace: String,
+    },
+    /// Ephemeral containers.
+    Ephemeral {
+        /// Why not node agents.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node { namespace } => write!(f, "via node agents: short-lived pods in namespace {namespace}"),
+            Self::Ephemeral { why } => write!(f, "via ephemeral containers: {why}"),
+        }
+    }
+}
+
+/// What to launch.
+#[derive(Debug, Clone)]
+pub struct LaunchSpec {
+    /// Whose network namespaces must be reached.
+    pub subjects: Vec<Subject>,
+    /// Which way.
+    pub via: Via,
+    /// Image of the agents.
+    pub image: ImageChoice,
+    /// Namespace of node agents.
+    pub agent_namespace: String,
+    /// How long the run may take; the cluster ends the agents after it by itself.
+    pub deadline: Duration,
+    /// kubectl's flags, for the sentinel: it must reach the same cluster as the same user.
+    pub flags: KubectlFlags,
+    /// Whether the user wants to stop.
+    pub interrupt: Interrupt,
+}

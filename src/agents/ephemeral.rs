@@ -1,0 +1,333 @@
+//! The second way in: one ephemeral container per pod, on the highest rung of the ladder that admission, kubelet and runtime let start.
+
+use super::{
+    crew::{Home, Member},
+    exec::ExecDial,
+    gate,
+    ladder::{self, Rung, Violator},
+    link::{Link, Timing},
+    manifest::serve_command,
+    observe::{self, Seen, Which},
+    run::RunId,
+    waiting::{self, Progress},
+};
+use crate::{
+    cluster::{
+        Cluster,
+        request::{self, Problem, attempt},
+    },
+    output::{Printer, safe},
+};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep_until};
+
+/// Pods worked on at once.
+const AT_ONCE: usize = 16;
+/// A kubelet that lives takes an ephemeral container up within a second or two.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+/// From the patch to the running agent, the image's way to the node included.
+const RUNNING_WITHIN: Duration = Duration::from_secs(90);
+
+/// What all ephemeral agents of a run have in common.
+#[derive(Debug, Clone)]
+pub struct EphemeralSpec {
+    /// The run.
+    pub run: RunId,
+    /// Reference of the image.
+    pub image: String,
+    /// How long the run may take.
+    pub deadline: Duration,
+}
+
+/// A started agent.
+pub struct Started {
+    /// The link to it.
+    pub link: Link,
+    /// The rung it stands on.
+    pub rung: Rung,
+}
+
+/// The outcome for each member of the crew, by its index.
+pub struct Launched {
+    /// Agents that answered.
+    pub started: BTreeMap<usize, Started>,
+    /// Why the others did not.
+    pub absent: BTreeMap<usize, String>,
+    /// Ephemeral containers that were added, those that did not start included: they stay.
+    pub added: usize,
+}
+
+/// What one pod teaches about the others of its namespace.
+#[derive(Default)]
+struct Lessons {
+    /// Rungs that admission refuses for our container, whatever the pod, with its words.
+    refused: Mutex<BTreeMap<(String, Rung), String>>,
+    added: Mutex<usize>,
+}
+
+impl Lessons {
+    fn refusal(&self, namespace: &str, rung: Rung) -> Option<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get(&(namespace.to_owned(), rung)).cloned()
+    }
+
+    fn learn(&self, namespace: &str, rung: Rung, message: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.insert((namespace.to_owned(), rung), message.to_owned());
+    }
+
+    fn count(&self) {
+        *self.added.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+}
+
+/// Adds an agent to each pod and waits until it answers, or cannot.
+pub async fn launch(cluster: &Cluster, spec: &EphemeralSpec, members: &[Member], printer: &Printer) -> Launched {
+    if !members.is_empty() {
+        printer.note(format!(
+            "adding one ephemeral container to each of {} pods: it ends with the run, but stays listed until its pod is deleted (nobody can remove it)",
+            members.len()
+        ));
+    }
+    let phase = printer.phase("starting agents");
+    phase.set(0, members.len());
+    let lessons = Lessons::default();
+    let starts = members.iter().enumerate().filter_map(|(index, member)| {
+        let Home::Pod { namespace, name } = &member.home else { return None };
+        let job = Climb { cluster, spec, lessons: &lessons, namespace, name, index };
+        Some(async move { (index, job.start().await) })
+    });
+    let mut outcomes = futures::stream::iter(starts).buffer_unordered(AT_ONCE);
+    let (mut started, mut absent) = (BTreeMap::new(), BTreeMap::new());
+    while let Some((index, outcome)) = outcomes.next().await {
+        match outcome {
+            Ok(agent) => {
+                started.insert(index, agent);
+                phase.set(started.len(), members.len());
+            }
+            Err(why) => {
+                absent.insert(index, why);
+            }
+        }
+    }
+    drop(outcomes);
+    phase.finish(format!("{} of {} pods", started.len(), members.len()));
+    let added = *lessons.added.lock().unwrap_or_else(PoisonError::into_inner);
+    Launched { started, absent, added }
+}
+
+/// One pod's way down the ladder.
+struct Climb<'a> {
+    cluster: &'a Cluster,
+    spec: &'a EphemeralSpec,
+    lessons: &'a Lessons,
+    namespace: &'a str,
+    name: &'a str,
+    index: usize,
+}
+
+/// What became of one rung.
+enum Step {
+    Started(Link),
+    /// The next one may do.
+    Next(Refusal),
+    /// None will do.
+    Stop(String),
+}
+
+/// Why a rung did not do.
+enum Refusal {
+    ByAdmission(String),
+    AtStart(String),
+}
+
+impl Climb<'_> {
+    fn limit(&self) -> Duration {
+        request::limit(self.cluster.request_timeout)
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.cluster.client.clone(), self.namespace)
+    }
+
+    async fn start(&self) -> Result<Started, String> {
+        let pod = attempt(self.limit(), self.pods().get(self.name)).await;
+        let pod = pod.map_err(|problem| problem.into_failure("read the pod").message)?;
+        let failed_before = failed_rungs(&pod);
+        let mut refusals = Vec::new();
+        let mut at_start = None;
+        for rung in Rung::ALL {
+            if failed_before.contains(&rung) {
+                continue;
+            }
+            match self.step(rung).await {
+                Step::Started(link) => return Ok(Started { link, rung }),
+                Step::Stop(why) => return Err(why),
+                Step::Next(Refusal::ByAdmission(message)) => refusals.push((rung, message)),
+                Step::Next(Refusal::AtStart(why)) => at_start = Some(why),
+            }
+        }
+        // That it was admitted somewhere and did not start says more than the refusals of other rungs.
+        Err(match at_start {
+            Some(why) => format!("its agent did not start on any rung, at last: {why}"),
+            None => ladder::no_rung_left(&refusals, |rung| rung.container_name(&self.spec.run)),
+        })
+    }
+
+    async fn step(&self, rung: Rung) -> Step {
+        if let Some(message) = self.lessons.refusal(self.namespace, rung) {
+            return Step::Next(Refusal::ByAdmission(message));
+        }
+        // The dry run costs no container in a pod that would keep it for good.
+        for dry_run in [true, false] {
+            if let Err(problem) = self.patch(rung, dry_run).await {
+                return self.refused(rung, problem);
+            }
+        }
+        self.lessons.count();
+        match self.await_running(rung).await {
+            Ok(()) => match Link::open(self.dial(rung), self.spec.run.session(self.index), Timing::default()).await {
+                Ok(link) => Step::Started(link),
+                Err(error) => Step::Stop(format!("its agent does not answer: {error}")),
+            },
+            Err(NotRunning::Hopeless(why)) if !is_about_the_image(&why) => Step::Next(Refusal::AtStart(why)),
+            Err(NotRunning::Hopeless(why) | NotRunning::Late(why)) => {
+                Step::Stop(format!("its agent did not start: {why}"))
+            }
+        }
+    }
+
+    async fn patch(&self, rung: Rung, dry_run: bool) -> Result<(), Problem> {
+        let command = serve_command(&self.spec.run.session(self.index), self.spec.deadline);
+        let patch = Patch::Strategic(ladder::patch(&self.spec.run, rung, &self.spec.image, &command));
+        let params = PatchParams { dry_run, ..PatchParams::default() };
+        attempt(self.limit(), self.pods().patch_ephemeral_containers(self.name, &params, &patch)).await.map(drop)
+    }
+
+    fn refused(&self, rung: Rung, problem: Problem) -> Step {
+        if !problem.is_admission() {
+            return Step::Stop(problem.into_failure("add an ephemeral container to the pod").message);
+        }
+        let message = safe(&gate::message(&problem));
+        match ladder::violator(&message, &rung.container_name(&self.spec.run)) {
+            Violator::ThePod => Step::Stop(ladder::no_rung_left(&[(rung, message)], |rung| rung.container_name(&self.spec.run))),
+            Violator::OurContainer => {
+                self.lessons.learn(self.namespace, rung, &message);
+                Step::Next(Refusal::ByAdmission(message))
+            }
+            Violator::Unknown => Step::Next(Refusal::ByAdmission(message)),
+        }
+    }
+
+    async fn await_running(&self, rung: Rung) -> Result<(), NotRunning> {
+        let container = rung.container_name(&self.spec.run);
+        let mut seen = observe::pods(self.pods(), Which::Named(self.name.to_owned()), self.limit());
+        let begun = Instant::now();
+        let mut last = Progress::Unseen;
+        loop {
+            let (until, late) = match &last {
+                Progress::Coming(why) => (RUNNING_WITHIN, why.clone()),
+                _ => (TAKEN_UP_WITHIN, "the kubelet has not taken it up".to_owned()),
+            };
+            tokio::select! {
+                change = seen.recv() => match change {
+                    Some(Seen::Is(pod)) => last = waiting::of_ephemeral_container(&pod, &container),
+                    Some(Seen::Gone(_)) => return Err(NotRunning::Late("the pod was deleted".to_owned())),
+                    // Reading is tried again until it is too late.
+                    Some(Seen::Trouble(_)) => {}
+                    None => return Err(NotRunning::Late("the pod cannot be observed".to_owned())),
+                },
+                () = sleep_until(begun + until) => {
+                    return Err(NotRunning::Late(format!("{late} (waited {} s)", until.as_secs())));
+                }
+            }
+            match &last {
+                Progress::Running => return Ok(()),
+                Progress::Hopeless(why) => return Err(NotRunning::Hopeless(safe(why))),
+                Progress::Unseen | Progress::Coming(_) => {}
+            }
+        }
+    }
+
+    fn dial(&self, rung: Rung) -> ExecDial {
+        ExecDial {
+            pods: self.pods(),
+            pod: self.name.to_owned(),
+            container: rung.container_name(&self.spec.run),
+            session: self.spec.run.session(self.index),
+            limit: self.limit(),
+        }
+    }
+}
+
+/// Why a container that was added does not run.
+enum NotRunning {
+    /// The kubelet says it will not.
+    Hopeless(String),
+    /// Nothing final was heard in time.
+    Late(String),
+}
+
+/// No other security context helps against these.
+fn is_about_the_image(why: &str) -> bool {
+    let reason = why.split(':').next().unwrap_or_default();
+    reason.contains("Image") || reason.contains("SignatureValidation")
+}
+
+/// Rungs on which an agent of an earlier run never started in this pod: trying again would add one more container that stays for good.
+/// What the image was to blame for does not count.
+fn failed_rungs(pod: &Pod) -> BTreeSet<Rung> {
+    let statuses = pod.status.as_ref().and_then(|status| status.ephemeral_container_statuses.as_ref());
+    statuses
+        .into_iter()
+        .flatten()
+        .filter_map(|status| {
+            let (_, rung) = Rung::of_container(&status.name)?;
+            let state = status.state.as_ref()?;
+            let never_ran = state.waiting.is_some() || state.terminated.as_ref().is_some_and(|ended| ended.started_at.is_none());
+            match waiting::of_ephemeral_container(pod, &status.name) {
+                Progress::Hopeless(why) if never_ran && !is_about_the_image(&why) => Some(rung),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_rung_that_failed_in_an_earlier_run_is_not_tried_again() {
+        let status = |name: &str, state: serde_json::Value| {
+            json!({ "name": name, "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "" })
+        };
+        let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Running", "ephemeralContainerStatuses": [
+            status("netcheck-0123bcdf-raw", json!({ "waiting": { "reason": "CreateContainerConfigError" } })),
+            status("netcheck-0123bcdf-root", json!({ "waiting": { "reason": "ImagePullBackOff" } })),
+            status("netcheck-1123bcdf-plain", json!({ "terminated": { "exitCode": 0, "startedAt": "2026-01-01T00:00:00Z" } })),
+            status("debugger-raw", json!({ "waiting": { "reason": "CreateContainerConfigError" } })),
+        ] } }))
+        .unwrap();
+        assert_eq!(failed_rungs(&pod), BTreeSet::from([Rung::Raw]));
+    }
+
+    #[test]
+    fn the_image_is_not_the_ladders_business() {
+        assert!(is_about_the_image("ImagePullBackOff: Back-off pulling image"));
+        assert!(is_about_the_image("ErrImageNeverPull: not present with pull policy of Never"));
+        assert!(!is_about_the_image("CreateContainerConfigError: container has runAsNonRoot and image will run as root"));
+        assert!(!is_about_the_image("RunContainerError: failed to start ... image"));
+    }
+}

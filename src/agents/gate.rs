@@ -1,0 +1,102 @@
+//! Whether node agents are possible here: what RBAC allows in the agents' namespace, and what admission says of the agents.
+
+use super::{
+    manifest::{self, AgentSpec},
+    permissions::{self, Place, Verb, Way},
+};
+use crate::{
+    cluster::{
+        Cluster,
+        request::{self, Problem, attempt},
+    },
+    exit::Failure,
+};
+use k8s_openapi::api::{
+    authorization::v1::{
+        ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SelfSubjectRulesReview,
+        SelfSubjectRulesReviewSpec,
+    },
+    batch::v1::Job,
+    core::v1::Pod,
+};
+use kube::{Api, api::PostParams};
+
+/// Names what is not allowed in the agents' namespace: `create jobs.batch`. Empty: all is.
+///
+/// One request tells all rules of RBAC. Other authorizers (webhooks) may not be able to enumerate theirs: then each verb that is missing
+/// in the rules is asked for by itself.
+pub async fn not_allowed(cluster: &Cluster, namespace: &str) -> Result<Vec<String>, Failure> {
+    let limit = request::limit(cluster.request_timeout);
+    let review = SelfSubjectRulesReview {
+        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
+        ..SelfSubjectRulesReview::default()
+    };
+    let reviews: Api<SelfSubjectRulesReview> = Api::all(cluster.client.clone());
+    let answer = attempt(limit, reviews.create(&PostParams::default(), &review)).await;
+    let status = answer.map_err(|problem| problem.into_failure("ask what is allowed"))?.status.unwrap_or_default();
+    let grants = permissions::grants(Verb::Matrix, &[Way::Node]);
+    let missing = permissions::missing(&status.resource_rules, &grants, Place::Agents);
+    if !status.incomplete {
+        return Ok(missing.iter().map(|(grant, verb)| permissions::words(grant, verb)).collect());
+    }
+    let asked = missing.iter().map(|(grant, verb)| async move {
+        let allowed = may(cluster, namespace, grant.group, grant.resource, verb).await?;
+        Ok::<_, Failure>((!allowed).then(|| permissions::words(grant, verb)))
+    });
+    Ok(futures::future::try_join_all(asked).await?.into_iter().flatten().collect())
+}
+
+async fn may(cluster: &Cluster, namespace: &str, group: &str, resource: &str, verb: &str) -> Result<bool, Failure> {
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (resource, None),
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                namespace: Some(namespace.to_owned()),
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource,
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let answer = attempt(request::limit(cluster.request_timeout), reviews.create(&PostParams::default(), &review)).await;
+    let answer = answer.map_err(|problem| problem.into_failure("ask what is allowed"))?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// Asks admission about a node agent without creating it: about the Job, and about the pod itself, because Pod Security and policies on
+/// pods only warn about a Job. `Ok(Some(refusal))` is admission's own text.
+pub async fn refusal(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<Option<String>, Failure> {
+    let limit = request::limit(cluster.request_timeout);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+    let (job, pod) = (manifest::job(spec, node, 0)?, manifest::pod(spec, node, 0)?);
+    let (job, pod) =
+        tokio::join!(attempt(limit, jobs.create(&dry_run, &job)), attempt(limit, pods.create(&dry_run, &pod)));
+    for (answer, what) in [(job.map(drop), "Job"), (pod.map(drop), "pod")] {
+        match answer {
+            Ok(()) => {}
+            Err(problem) if problem.is_admission() => return Ok(Some(message(&problem))),
+            // A webhook that has not said it is free of side effects cannot be asked; then only the attempt tells.
+            Err(problem) if problem.status().is_some_and(|s| s.code == 400 && s.message.contains("dry run")) => {}
+            Err(problem) => {
+                let doing = format!("ask admission about the agent's {what} in namespace {:?}", spec.namespace);
+                return Err(problem.into_failure(&doing));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The server's own words.
+pub fn message(problem: &Problem) -> String {
+    problem.status().map_or_else(|| "no answer".to_owned(), |status| status.message.clone())
+}

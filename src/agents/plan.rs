@@ -1,0 +1,83 @@
+//! What a launch would create, for `--dry-run`. Pure.
+
+use super::{
+    LaunchSpec, Via, crew,
+    ladder::Rung,
+    manifest::{IDLE, NODE_CAPABILITIES},
+};
+use crate::{
+    cluster::inventory::{Inventory, Subject},
+    exit::Failure,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Objects of one kind that would be created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Planned {
+    /// `Namespace`, `Lease`, `Job`, `EphemeralContainer`.
+    pub kind: String,
+    /// Where, or in what.
+    pub place: String,
+    /// How many.
+    pub count: usize,
+    /// Capabilities and other privileges.
+    pub privileges: String,
+    /// When it goes away.
+    pub lifetime: String,
+}
+
+/// All a launch would create, and who would get no agent. With [`Via::Auto`] the first way is described; whether the cluster admits it is
+/// only known by asking.
+pub fn describe(spec: &LaunchSpec, inventory: &Inventory) -> Result<(Vec<Planned>, BTreeMap<Subject, String>), Failure> {
+    let image = spec.image.reference()?;
+    Ok(match spec.via {
+        Via::Auto | Via::Node => {
+            let crew = crew::on_nodes(inventory, &spec.subjects);
+            (node_way(spec, &image, crew.members.len()), crew.absent)
+        }
+        Via::Ephemeral => {
+            let crew = crew::in_pods(inventory, &spec.subjects);
+            let planned = Planned {
+                kind: "EphemeralContainer".to_owned(),
+                place: format!("one in each pod looked at, image {image}"),
+                count: crew.members.len(),
+                privileges: Rung::ALL.map(Rung::describe).join("; else "),
+                lifetime: format!(
+                    "ends with the run, at most {} s after the plugin is lost; stays listed in the pod until the pod is deleted: nobody can remove it",
+                    IDLE.as_secs()
+                ),
+            };
+            (vec![planned], crew.absent)
+        }
+    })
+}
+
+fn node_way(spec: &LaunchSpec, image: &str, nodes: usize) -> Vec<Planned> {
+    let namespace = &spec.agent_namespace;
+    let planned = |kind: &str, place: String, count, privileges: String, lifetime: &str| Planned {
+        kind: kind.to_owned(),
+        place,
+        count,
+        privileges,
+        lifetime: lifetime.to_owned(),
+    };
+    vec![
+        planned(
+            "Namespace",
+            format!("{namespace}, if it does not exist"),
+            1,
+            "Pod Security: privileged".to_owned(),
+            "removed by the last run",
+        ),
+        planned("Lease", namespace.clone(), 1, "none".to_owned(), "removed with the Jobs"),
+        planned(
+            "Job",
+            format!("{namespace}, one pod on each node, image {image}"),
+            nodes,
+            format!("hostNetwork, hostPID, user 0, drop ALL, add {}", NODE_CAPABILITIES.join(" ")),
+            &format!("removed at the end; by the cluster after {} s at the latest", spec.deadline.as_secs()),
+        ),
+    ]
+}

@@ -1,0 +1,160 @@
+//! Removes what runs left: one run's objects, the objects of expired runs, and the namespace after the last of them.
+
+use super::{
+    manifest::CONTAINER,
+    run::{KEEP_LABEL, MANAGED_BY_LABEL, NAME, RUN_LABEL, RunId, is_expired, managed_selector},
+    waiting::{self, Progress},
+};
+use crate::{
+    cluster::{
+        Cluster,
+        request::{self, Problem, attempt},
+    },
+    exit::Failure,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    coordination::v1::Lease,
+    core::v1::{Namespace, Pod},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Preconditions},
+};
+use std::collections::BTreeSet;
+
+/// Removes everything of one run, and the namespace if it was the last one in it. Collects errors instead of stopping at the first.
+pub async fn remove_run(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<Failure> {
+    let mut failures = remove_objects(cluster, namespace, run).await;
+    failures.extend(remove_namespace_after_last(cluster, namespace, Some(run)).await.err());
+    failures
+}
+
+/// Removes everything of one run but the namespace.
+pub async fn remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<Failure> {
+    let limit = request::limit(cluster.request_timeout);
+    let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    let ours = ListParams::default().labels(&run.selector());
+    let mut failures = Vec::new();
+    let mut note = |outcome: Result<(), Problem>, doing: &str| match outcome {
+        Err(problem) if !is_gone(&problem) => failures.push(problem.into_failure(doing)),
+        _ => {}
+    };
+    let deleted = attempt(limit, jobs.delete_collection(&DeleteParams::background(), &ours)).await.map(drop);
+    note(deleted, &format!("delete the Jobs of run {run} in namespace {namespace:?}"));
+    note(remove_stuck_pods(cluster, namespace, run).await, &format!("delete the pods of run {run} in namespace {namespace:?}"));
+    let name = run.lease_name();
+    let deleted = attempt(limit, leases.delete(&name, &DeleteParams::default())).await.map(drop);
+    note(deleted, &format!("delete Lease {namespace}/{name}"));
+    failures
+}
+
+/// A pod whose kubelet never took it up, or is gone, would stay "Terminating" until that kubelet comes back: there is nothing to
+/// terminate, so it is removed at once. Pods that run are left to the garbage collector, which follows their Job.
+async fn remove_stuck_pods(cluster: &Cluster, namespace: &str, run: &RunId) -> Result<(), Problem> {
+    let limit = request::limit(cluster.request_timeout);
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let list = attempt(limit, pods.list(&ListParams::default().labels(&run.selector()))).await?;
+    let stuck = list.items.iter().filter(|pod| {
+        matches!(waiting::of_container(pod, CONTAINER), Progress::Unseen | Progress::Coming(_) | Progress::Hopeless(_))
+    });
+    let at_once = DeleteParams::default().grace_period(0);
+    let deletes = stuck.filter_map(|pod| pod.metadata.name.as_deref()).map(|name| attempt(limit, pods.delete(name, &at_once)));
+    for outcome in futures::future::join_all(deletes).await {
+        match outcome {
+            Err(problem) if !is_gone(&problem) => return Err(problem),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the namespace if it is one that runs create, and no other run that has not expired is in it.
+///
+/// A run that starts at the same moment creates its Lease first and then writes to the namespace; this side reads the namespace first
+/// and then the Leases, and deletes just that version of the namespace. So either the Lease is seen here, or the version is another one.
+pub async fn remove_namespace_after_last(cluster: &Cluster, name: &str, own: Option<&RunId>) -> Result<bool, Failure> {
+    let limit = request::limit(cluster.request_timeout);
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let namespace = match attempt(limit, namespaces.get(name)).await {
+        Ok(namespace) => namespace,
+        // Whoever may not read it has not created it.
+        Err(problem) if problem.is_not_found() || problem.is_forbidden() => return Ok(false),
+        Err(problem) => return Err(problem.into_failure(&format!("look up namespace {name:?}"))),
+    };
+    if !is_removable(&namespace) || namespace.metadata.deletion_timestamp.is_some() {
+        return Ok(false);
+    }
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), name);
+    let leases = attempt(limit, leases.list(&ListParams::default().labels(&managed_selector()))).await;
+    let leases = leases.map_err(|problem| problem.into_failure(&format!("list Leases in namespace {name:?}")))?;
+    let now = Timestamp::now();
+    let others = leases.items.iter().filter(|lease| run_of(lease) != own.cloned()).any(|lease| !expired(lease, now));
+    if others {
+        return Ok(false);
+    }
+    let this_version = DeleteParams::background().preconditions(Preconditions {
+        uid: namespace.metadata.uid,
+        resource_version: namespace.metadata.resource_version,
+    });
+    match attempt(limit, namespaces.delete(name, &this_version)).await {
+        Ok(_) => Ok(true),
+        // Changed meanwhile: another run has come, and will remove it.
+        Err(problem) if problem.is_conflict() || problem.is_not_found() => Ok(false),
+        Err(problem) => Err(problem.into_failure(&format!("delete namespace {name:?}"))),
+    }
+}
+
+/// Runs in a namespace whose Lease has expired, or whose Jobs have no Lease at all (it is created before them).
+pub async fn expired_runs(cluster: &Cluster, namespace: &str) -> Result<Vec<RunId>, Problem> {
+    let limit = request::limit(cluster.request_timeout);
+    let managed = ListParams::default().labels(&managed_selector());
+    let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    // First the Jobs: a run that starts in between then has its Lease in the later list.
+    let jobs = attempt(limit, jobs.list_metadata(&managed)).await?;
+    let leases = attempt(limit, leases.list(&managed)).await?;
+    let now = Timestamp::now();
+    let alive: BTreeSet<_> = leases.items.iter().filter(|lease| !expired(lease, now)).filter_map(run_of).collect();
+    let with_lease = leases.items.iter().filter_map(run_of);
+    let with_jobs = jobs.items.iter().filter_map(|job| RunId::parse(job.metadata.labels.as_ref()?.get(RUN_LABEL)?));
+    let known: BTreeSet<_> = with_lease.chain(with_jobs).collect();
+    Ok(known.difference(&alive).cloned().collect())
+}
+
+/// Whether a Lease's run is over.
+pub fn expired(lease: &Lease, now: Timestamp) -> bool {
+    let created = lease.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    is_expired(created, lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds), now)
+}
+
+/// The run a Lease belongs to.
+pub fn run_of(lease: &Lease) -> Option<RunId> {
+    RunId::parse(lease.metadata.labels.as_ref()?.get(RUN_LABEL)?)
+}
+
+/// Whether runs may remove a namespace: created by one, and not set up to stay.
+pub fn is_removable(namespace: &Namespace) -> bool {
+    let label = |name: &str| namespace.metadata.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
+    label(MANAGED_BY_LABEL) == Some(NAME) && label(KEEP_LABEL) != Some("true")
+}
+
+/// Not there (any more), or being removed with its namespace.
+fn is_gone(problem: &Problem) -> bool {
+    problem.is_not_found() || problem.is_conflict()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::manifest;
+
+    #[test]
+    fn only_a_namespace_that_runs_created_is_removed() {
+        assert!(is_removable(&manifest::namespace("netcheck", false).unwrap()));
+        assert!(!is_removable(&manifest::namespace("netcheck", true).unwrap()));
+        assert!(!is_removable(&Namespace::default()));
+    }
+}
