@@ -19,16 +19,25 @@ pub struct Audit {
 impl Audit {
     /// From now on.
     pub fn from_now(path: &Path) -> Result<Self> {
-        let start = std::fs::metadata(path).with_context(|| format!("look at {}", path.display()))?.len();
-        Ok(Self { path: path.to_owned(), start })
+        let start = std::fs::metadata(path)
+            .with_context(|| format!("look at {}", path.display()))?
+            .len();
+        Ok(Self {
+            path: path.to_owned(),
+            start,
+        })
     }
 
     /// Requests since, once each, by the stage in which their answer began.
     pub fn events(&self) -> Result<Vec<Value>> {
         let mut file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
-        file.seek(SeekFrom::Start(self.start)).context("seek in the audit log")?;
+        file.seek(SeekFrom::Start(self.start))
+            .context("seek in the audit log")?;
         let lines = BufReader::new(file).lines().map_while(Result::ok);
-        Ok(lines.filter_map(|line| serde_json::from_str(&line).ok()).filter(is_answered).collect())
+        Ok(lines
+            .filter_map(|line| serde_json::from_str(&line).ok())
+            .filter(is_answered)
+            .collect())
     }
 
     /// Streams into pods since: pod → how many execs and attaches.

@@ -31,7 +31,11 @@ impl CuttingProxy {
     /// Listens on a loopback port and forwards to `server`.
     pub fn start(server: SocketAddr, cut: Cut) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let proxy = Self { address: listener.local_addr()?, carried: Arc::default(), cuts: Arc::default() };
+        let proxy = Self {
+            address: listener.local_addr()?,
+            carried: Arc::default(),
+            cuts: Arc::default(),
+        };
         let (carried, cuts) = (proxy.carried.clone(), proxy.cuts.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -62,7 +66,9 @@ impl CuttingProxy {
 }
 
 fn forward(client: &TcpStream, server: SocketAddr, cut: Cut, carried: &AtomicU64, cuts: &AtomicU64) {
-    let Ok(upstream) = TcpStream::connect(server) else { return };
+    let Ok(upstream) = TcpStream::connect(server) else {
+        return;
+    };
     thread::scope(|scope| {
         scope.spawn(|| {
             let _ended = io::copy(&mut &*client, &mut &upstream);
@@ -72,7 +78,9 @@ fn forward(client: &TcpStream, server: SocketAddr, cut: Cut, carried: &AtomicU64
         while let Ok(read @ 1..) = (&upstream).read(&mut buffer) {
             let after = carried.fetch_add(read as u64, Ordering::SeqCst) + read as u64;
             let pass = match cut {
-                Cut::OnceAfter(limit) if after >= limit && cuts.load(Ordering::SeqCst) == 0 => (read as u64).saturating_sub(after - limit),
+                Cut::OnceAfter(limit) if after >= limit && cuts.load(Ordering::SeqCst) == 0 => {
+                    (read as u64).saturating_sub(after - limit)
+                }
                 Cut::ForGoodAfter(limit) if after >= limit => (read as u64).saturating_sub(after - limit),
                 _ => read as u64,
             };

@@ -1,6 +1,6 @@
 //! Faults: something broken on purpose, mended when dropped.
 
-use crate::lab::Lab;
+use crate::lab::{Lab, said};
 use anyhow::{Context, Result, ensure};
 
 /// A fault that is in force until dropped.
@@ -12,10 +12,17 @@ pub struct Fault<'a> {
 
 impl<'a> Fault<'a> {
     /// Breaks something now; `mend` undoes it.
-    pub fn inject(what: impl Into<String>, harm: impl FnOnce() -> Result<()>, mend: impl FnOnce() -> Result<()> + 'a) -> Result<Self> {
+    pub fn inject(
+        what: impl Into<String>,
+        harm: impl FnOnce() -> Result<()>,
+        mend: impl FnOnce() -> Result<()> + 'a,
+    ) -> Result<Self> {
         let what = what.into();
         harm().with_context(|| format!("inject: {what}"))?;
-        Ok(Self { what, mend: Some(Box::new(mend)) })
+        Ok(Self {
+            what,
+            mend: Some(Box::new(mend)),
+        })
     }
 
     /// Mends it, and says whether that worked.
@@ -29,7 +36,11 @@ impl<'a> Fault<'a> {
     /// A command on a node, and the one that undoes it.
     pub fn on_node(lab: &'a Lab, node: &'a str, harm: &str, mend: String) -> Result<Self> {
         let run = move |line: &str| -> Result<()> {
-            lab.rig.node(node)?.run(line.split_whitespace()).map(drop).with_context(|| format!("`{line}` on {node}"))
+            lab.rig
+                .node(node)?
+                .run(line.split_whitespace())
+                .map(drop)
+                .with_context(|| format!("`{line}` on {node}"))
         };
         Self::inject(format!("`{harm}` on {node}"), || run(harm), move || run(&mend))
     }
@@ -38,14 +49,16 @@ impl<'a> Fault<'a> {
     pub fn nft_in_pod(lab: &'a Lab, namespace: &'a str, pod: &'a str, commands: &[&str]) -> Result<Self> {
         let run = move |line: &str| -> Result<()> {
             let output = lab.rig.pod_exec(namespace, pod, line.split_whitespace())?;
-            ensure!(output.success(), "`{line}` in {pod}: {}", output.stderr.trim());
+            ensure!(output.status.success(), "`{line}` in {pod}: {}", said(&output));
             Ok(())
         };
         Self::inject(
             format!("nft in {pod}: {commands:?}"),
             || {
                 run("nft add table inet fault")?;
-                commands.iter().try_for_each(|command| run(&format!("nft add {command}")))
+                commands
+                    .iter()
+                    .try_for_each(|command| run(&format!("nft add {command}")))
             },
             move || run("nft delete table inet fault"),
         )
@@ -54,13 +67,19 @@ impl<'a> Fault<'a> {
     /// The same on a node.
     pub fn nft_on_node(lab: &'a Lab, node: &'a str, commands: &[&str]) -> Result<Self> {
         let run = move |line: &str| -> Result<()> {
-            lab.rig.node(node)?.run(line.split_whitespace()).map(drop).with_context(|| format!("`{line}` on {node}"))
+            lab.rig
+                .node(node)?
+                .run(line.split_whitespace())
+                .map(drop)
+                .with_context(|| format!("`{line}` on {node}"))
         };
         Self::inject(
             format!("nft on {node}: {commands:?}"),
             || {
                 run("nft add table inet fault")?;
-                commands.iter().try_for_each(|command| run(&format!("nft add {command}")))
+                commands
+                    .iter()
+                    .try_for_each(|command| run(&format!("nft add {command}")))
             },
             move || run("nft delete table inet fault"),
         )

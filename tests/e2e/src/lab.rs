@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How long workloads may take to become ready.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// A cluster to try the plugin on.
 #[derive(Debug)]
@@ -30,11 +30,15 @@ impl Lab {
     pub fn up(spec: &RigSpec) -> Result<Self> {
         let image = target_directory().join("agent-image/netcheck-agent.tar");
         ensure!(image.exists(), "the agent's image is missing: run `make image`");
-        let rig = Rig::up(spec, &Stderr).context("bring up the rig")?;
+        let rig = Rig::up(spec, &Stderr::start()).context("bring up the rig")?;
         rig.image_load(&image).context("load the agent's image")?;
         let folder = target_directory().join("e2e").join(&spec.name);
         std::fs::create_dir_all(&folder).context("make a folder for kubeconfigs")?;
-        Ok(Self { rig, folder, namespaces: AtomicU32::new(0) })
+        Ok(Self {
+            rig,
+            folder,
+            namespaces: AtomicU32::new(0),
+        })
     }
 
     /// `kubectl netcheck ARGUMENTS…` as the cluster's administrator, without terminal or colour.
@@ -44,16 +48,24 @@ impl Lab {
 
     /// The same with another kubeconfig.
     pub fn netcheck_as<A: AsRef<OsStr>>(&self, kubeconfig: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = self.rig.kubectl().command(["netcheck"]);
+        let mut command = self.rig.kubectl_command(["netcheck"]);
         let path = env::join_paths([binaries(), PathBuf::from("/usr/bin"), PathBuf::from("/bin")]).unwrap_or_default();
-        command.args(arguments).env("KUBECONFIG", kubeconfig).env("PATH", path).env_remove("CI").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .env("PATH", path)
+            .env_remove("CI")
+            .stdin(Stdio::null());
         command
     }
 
     /// The plugin itself, for tests that must know its process and not kubectl's.
     pub fn plugin<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(binaries().join("kubectl-netcheck"));
-        command.args(arguments).env("KUBECONFIG", self.rig.kubeconfig()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("KUBECONFIG", self.rig.kubeconfig())
+            .stdin(Stdio::null());
         command
     }
 
@@ -66,12 +78,20 @@ impl Lab {
 
     /// kubectl to its end; a failure is an error.
     pub fn kubectl(&self, line: &str) -> Result<String> {
-        Ok(self.rig.kubectl().run(line.split_whitespace())?)
+        Ok(self.rig.kubectl(line.split_whitespace())?)
     }
 
     /// Applies a document.
     pub fn apply(&self, document: &Value) -> Result<()> {
-        Ok(self.rig.kubectl().apply(&document.to_string())?)
+        Ok(self.rig.apply(&document.to_string())?)
+    }
+
+    /// Asks the API server, admission included, whether it would take a document.
+    pub fn apply_dry_run(&self, document: &Value) -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new().context("make a file for a document")?;
+        std::io::Write::write_all(&mut file, document.to_string().as_bytes()).context("write a document")?;
+        self.kubectl(&format!("apply --dry-run=server -f {}", file.path().display()))
+            .map(drop)
     }
 
     /// A namespace of its own for a test, gone when dropped.
@@ -79,6 +99,10 @@ impl Lab {
         let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
         let name = format!("lab-{}-{number}", std::process::id());
         self.apply(&manifests::namespace(&name, pod_security))?;
+        wait_until("the namespace's service account", READY, || {
+            self.kubectl(&format!("-n {name} get serviceaccount default"))
+                .map_err(|error| error.to_string())
+        })?;
         Ok(Namespace { lab: self, name })
     }
 
@@ -88,21 +112,29 @@ impl Lab {
         let server = self.server()?;
         let host = server.ip();
         let path = self.folder.join(format!("through-{}", address.port()));
-        let text = text.replacen(
-            &format!("https://{server}"),
-            &format!("https://{address}"),
-            1,
+        let text = text.replacen(&format!("https://{server}"), &format!("https://{address}"), 1);
+        ensure!(
+            text.contains(&address.to_string()),
+            "the kubeconfig does not name https://{server}"
         );
-        ensure!(text.contains(&address.to_string()), "the kubeconfig does not name https://{server}");
         std::fs::write(&path, text).context("write a kubeconfig")?;
-        self.rig.kubectl().run(["config", "set-cluster", &self.cluster()?, &format!("--tls-server-name={host}"), &format!("--kubeconfig={}", path.display())])?;
+        self.rig.kubectl([
+            "config",
+            "set-cluster",
+            &self.cluster()?,
+            &format!("--tls-server-name={host}"),
+            &format!("--kubeconfig={}", path.display()),
+        ])?;
         Ok(path)
     }
 
     /// Where the API server listens.
     pub fn server(&self) -> Result<std::net::SocketAddr> {
         let server = self.kubectl("config view -o jsonpath={.clusters[0].cluster.server}")?;
-        server.trim_start_matches("https://").parse().with_context(|| format!("parse {server:?}"))
+        server
+            .trim_start_matches("https://")
+            .parse()
+            .with_context(|| format!("parse {server:?}"))
     }
 
     fn cluster(&self) -> Result<String> {
@@ -112,14 +144,16 @@ impl Lab {
     /// Everything of netcheck's that the cluster holds: Jobs, pods, Leases, namespaces, by label.
     pub fn remains(&self) -> Result<Vec<String>> {
         let label = "app.kubernetes.io/managed-by=kubectl-netcheck";
-        let namespaced = self.kubectl(&format!("get jobs,pods,leases -A -l {label} -o name"))?;
+        let objects = self.kubectl(&format!("get jobs,pods,leases -A -l {label} -o name"))?;
         let namespaces = self.kubectl(&format!("get namespaces -l {label} -o name"))?;
-        Ok(namespaced.lines().chain(namespaces.lines()).map(str::to_owned).collect())
+        Ok(objects.lines().chain(namespaces.lines()).map(str::to_owned).collect())
     }
 
     /// Agent processes on the machine, by their command line: what a kernel would still hold of us.
     pub fn agent_processes(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir("/proc") else {
+            return Vec::new();
+        };
         entries
             .flatten()
             .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
@@ -155,7 +189,13 @@ impl Namespace<'_> {
     /// One pod a node, named after it (`on-n1` …), serving TCP 8080; waits until all are ready.
     pub fn pod_per_node(&self, nodes: &[&str]) -> Result<()> {
         for node in nodes {
-            self.lab.apply(&manifests::server_pod(&self.name, &format!("on-{node}"), node, &["serve", "--tcp", "8080"], 8080))?;
+            self.lab.apply(&manifests::server_pod(
+                &self.name,
+                &format!("on-{node}"),
+                node,
+                &["serve", "--tcp", "8080"],
+                8080,
+            ))?;
         }
         self.wait_ready()
     }
@@ -163,20 +203,26 @@ impl Namespace<'_> {
     /// Waits until every pod of the namespace is ready.
     pub fn wait_ready(&self) -> Result<()> {
         let seconds = READY.as_secs();
-        self.lab.kubectl(&format!("-n {} wait --for=condition=Ready pod --all --timeout={seconds}s", self.name))?;
+        self.lab.kubectl(&format!(
+            "-n {} wait --for=condition=Ready pod --all --timeout={seconds}s",
+            self.name
+        ))?;
         Ok(())
     }
 
     /// Runs a command in a pod's network namespace with the machine's tools; a failure is an error.
     pub fn in_pod(&self, pod: &str, line: &str) -> Result<String> {
         let output = self.lab.rig.pod_exec(&self.name, pod, line.split_whitespace())?;
-        ensure!(output.success(), "`{line}` in {pod}: {}", output.stderr.trim());
-        Ok(output.stdout)
+        ensure!(output.status.success(), "`{line}` in {pod}: {}", said(&output));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// An address of a pod in one family.
     pub fn address(&self, pod: &str, v6: bool) -> Result<std::net::IpAddr> {
-        let text = self.lab.kubectl(&format!("-n {} get pod {pod} -o jsonpath={{.status.podIPs[*].ip}}", self.name))?;
+        let text = self.lab.kubectl(&format!(
+            "-n {} get pod {pod} -o jsonpath={{.status.podIPs[*].ip}}",
+            self.name
+        ))?;
         for word in text.split_whitespace() {
             let address: std::net::IpAddr = word.parse().with_context(|| format!("parse {word:?}"))?;
             if address.is_ipv6() == v6 {
@@ -190,7 +236,9 @@ impl Namespace<'_> {
 impl Drop for Namespace<'_> {
     fn drop(&mut self) {
         // The next test does not wait for it; whatever is left goes down with the rig.
-        let _gone = self.lab.kubectl(&format!("delete namespace {} --wait=false", self.name));
+        let _gone = self
+            .lab
+            .kubectl(&format!("delete namespace {} --wait=false", self.name));
     }
 }
 
@@ -203,7 +251,9 @@ pub fn target_directory() -> PathBuf {
 /// The folder with the plugin: beside the running test or benchmark, so that it is the same build.
 pub fn binaries() -> PathBuf {
     let profile = env::current_exe().ok().and_then(|path| {
-        path.ancestors().find(|folder| folder.join("kubectl-netcheck").exists()).map(Path::to_owned)
+        path.ancestors()
+            .find(|folder| folder.join("kubectl-netcheck").exists())
+            .map(Path::to_owned)
     });
     profile.unwrap_or_else(|| target_directory().join("debug"))
 }

@@ -36,9 +36,24 @@ pub struct Row {
     pub port: Option<u16>,
     /// What became of it.
     pub class: String,
-    /// Why, in a line.
+    /// What was found, in a line.
+    pub reason: String,
+    /// What the API says that explains it.
     #[serde(default)]
-    pub reason: Option<String>,
+    pub cause: Option<String>,
+    /// Who said no, or who answered instead.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+impl Row {
+    /// Whether its explanation names this.
+    pub fn says(&self, word: &str) -> bool {
+        [Some(&self.reason), self.cause.as_ref(), self.by.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|text| text.contains(word))
+    }
 }
 
 /// One end of a row.
@@ -56,16 +71,27 @@ pub struct Party {
 impl Matrix {
     /// Reads a finished run.
     pub fn of(output: &Output) -> Result<Self> {
-        let exit = output.status.code().with_context(|| format!("killed: {}", said(output)))?;
+        let exit = output
+            .status
+            .code()
+            .with_context(|| format!("killed: {}", said(output)))?;
         let report: serde_json::Value =
             serde_json::from_slice(&output.stdout).with_context(|| format!("no report on stdout: {}", said(output)))?;
         let rows = Vec::deserialize(&report["status"]["rows"]).with_context(|| format!("rows of {report:#}"))?;
-        Ok(Self { exit, rows, report, stderr: String::from_utf8_lossy(&output.stderr).into_owned() })
+        Ok(Self {
+            exit,
+            rows,
+            report,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 
     /// Rows between two names.
-    pub fn between<'a>(&'a self, source: &'a str, destination: &'a str) -> impl Iterator<Item = &'a Row> {
-        self.rows.iter().filter(move |row| row.source.name == source && row.destination.name == destination)
+    pub fn between<'a>(&'a self, source: &str, destination: &str) -> Vec<&'a Row> {
+        self.rows
+            .iter()
+            .filter(|row| row.source.name == source && row.destination.name == destination)
+            .collect()
     }
 
     /// Class → how many rows have it.
@@ -79,29 +105,53 @@ impl Matrix {
 
     /// The run's rows without what differs between any two runs, to compare two ways or two runs.
     pub fn verdicts(&self) -> BTreeMap<&str, &str> {
-        self.rows.iter().map(|row| (row.id.as_str(), row.class.as_str())).collect()
+        self.rows
+            .iter()
+            .map(|row| (row.id.as_str(), row.class.as_str()))
+            .collect()
     }
 
     /// Fails unless every row between two names, in both families, is of this class; gives them.
-    pub fn expect(&self, source: &str, destination: &str, class: &str) -> Result<Vec<&Row>> {
-        let rows: Vec<_> = self.between(source, destination).collect();
-        ensure!(!rows.is_empty(), "no row from {source} to {destination} in {:#}", self.report);
+    pub fn expect<'a>(&'a self, source: &str, destination: &str, class: &str) -> Result<Vec<&'a Row>> {
+        let rows = self.between(source, destination);
+        ensure!(
+            !rows.is_empty(),
+            "no row from {source} to {destination} in {:#}",
+            self.report
+        );
         for row in &rows {
-            ensure!(row.class == class, "{source} → {destination} should be {class}: {row:#?}");
+            ensure!(
+                row.class == class,
+                "{source} → {destination} should be {class}: {row:#?}"
+            );
         }
         Ok(rows)
     }
 
     /// Fails unless every row but those that `excepted` picks was reached.
     pub fn others_reached(&self, excepted: impl Fn(&Row) -> bool) -> Result<()> {
-        let wrong: Vec<_> = self.rows.iter().filter(|row| !excepted(row) && row.class != "reached").collect();
-        ensure!(wrong.is_empty(), "{} rows that have nothing to do with the fault: {wrong:#?}", wrong.len());
+        let wrong: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|row| !excepted(row) && row.class != "reached")
+            .collect();
+        ensure!(
+            wrong.is_empty(),
+            "{} rows that have nothing to do with the fault: {wrong:#?}",
+            wrong.len()
+        );
         Ok(())
     }
 
     /// Fails unless the exit code is this one.
     pub fn expect_exit(&self, code: i32) -> Result<()> {
-        ensure!(self.exit == code, "exit code {} instead of {code}; classes {:?}; stderr: {}", self.exit, self.classes(), self.stderr);
+        ensure!(
+            self.exit == code,
+            "exit code {} instead of {code}; classes {:?}; stderr: {}",
+            self.exit,
+            self.classes(),
+            self.stderr
+        );
         Ok(())
     }
 }

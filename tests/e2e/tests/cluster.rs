@@ -28,8 +28,13 @@ struct Shared(OnceLock<Result<Lab, String>>);
 
 impl Shared {
     fn lab(&self) -> Result<&Lab, Failed> {
-        let spec = RigSpec { name: "e2e".into(), ..RigSpec::default() };
-        let lab = self.0.get_or_init(|| Lab::up(&spec).map_err(|error| format!("{error:#}")));
+        let spec = RigSpec {
+            name: "e2e".into(),
+            ..RigSpec::default()
+        };
+        let lab = self
+            .0
+            .get_or_init(|| Lab::up(&spec).map_err(|error| format!("{error:#}")));
         lab.as_ref().map_err(|error| format!("no cluster: {error}").into())
     }
 }
@@ -44,12 +49,23 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|(name, case): Case| {
             let shared = shared.clone();
-            let trial = Trial::test(name, move || case(shared.lab()?).map_err(|error| format!("{error:#}").into()));
-            if root { trial } else { trial.with_kind("skipped: needs root for the rig").with_ignored_flag(true) }
+            let trial = Trial::test(name, move || {
+                case(shared.lab()?).map_err(|error| format!("{error:#}").into())
+            });
+            if root {
+                trial
+            } else {
+                trial
+                    .with_kind("skipped: needs root for the rig")
+                    .with_ignored_flag(true)
+            }
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let down = Arc::into_inner(shared).and_then(|shared| shared.0.into_inner()).and_then(Result::ok).map(Lab::down);
+    let down = Arc::into_inner(shared)
+        .and_then(|shared| shared.0.into_inner())
+        .and_then(Result::ok)
+        .map(Lab::down);
     if let Some(Err(error)) = down {
         eprintln!("the rig did not come down: {error:#}");
         return ExitCode::FAILURE;

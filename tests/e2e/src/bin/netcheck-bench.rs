@@ -23,7 +23,10 @@ fn main() -> Result<()> {
 
 /// The full TCP matrix over thirty pods against one `kubectl exec` for each pair, as people script it.
 fn matrix() -> Result<()> {
-    let lab = Lab::up(&RigSpec { name: "bench".into(), ..RigSpec::default() })?;
+    let lab = Lab::up(&RigSpec {
+        name: "bench".into(),
+        ..RigSpec::default()
+    })?;
     let measured = measure_matrix(&lab);
     lab.down()?;
     measured
@@ -31,25 +34,48 @@ fn matrix() -> Result<()> {
 
 fn measure_matrix(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
-    lab.rig.create_pods_with_shell(&namespace.name, PODS)?;
+    lab.rig.start_plain_pods(&namespace.name, "pod", usize::from(PODS))?;
     namespace.wait_ready()?;
-    let arguments = ["-n", &namespace.name, "--full", "--protocol", "tcp", "--family", "4", "--max-probes", "10000"];
+    let arguments = [
+        "-n",
+        &namespace.name,
+        "--full",
+        "--protocol",
+        "tcp",
+        "--family",
+        "4",
+        "--max-probes",
+        "10000",
+    ];
     lab.matrix(arguments).context("a first run, not counted")?;
     let start = Instant::now();
     let report = lab.matrix(arguments)?;
     let whole = start.elapsed();
-    let pairs: Vec<&Row> =
-        report.rows.iter().filter(|row| row.source.kind == "pod" && row.destination.kind == "pod").collect();
-    ensure!(pairs.len() == usize::from(PODS) * usize::from(PODS - 1), "{} pairs", pairs.len());
+    let pairs: Vec<&Row> = report
+        .rows
+        .iter()
+        .filter(|row| row.source.kind == "pod" && row.destination.kind == "pod")
+        .collect();
+    ensure!(
+        pairs.len() == usize::from(PODS) * usize::from(PODS - 1),
+        "{} pairs",
+        pairs.len()
+    );
     ensure!(pairs.iter().all(|row| row.class == "reached"), "{:?}", report.classes());
-    let phase = report.report["status"]["timing"]["probePhaseMs"].as_f64().context("probePhaseMs")? / 1e3;
+    let phase = report.report["status"]["timing"]["probePhaseMs"]
+        .as_f64()
+        .context("probePhaseMs")?
+        / 1e3;
 
     let start = Instant::now();
     // Every 21st pair: spread over sources, destinations and nodes.
     for row in pairs.iter().step_by(pairs.len() / PEER_PAIRS).take(PEER_PAIRS) {
         let address = namespace.address(&row.destination.name, false)?;
         let port = row.port.context("a TCP row has a port")?;
-        lab.kubectl(&format!("-n {} exec {} -- nc -z -w 3 {address} {port}", namespace.name, row.source.name))?;
+        lab.kubectl(&format!(
+            "-n {} exec {} -- /rig-workload connect {address} {port}",
+            namespace.name, row.source.name
+        ))?;
     }
     // Looking up an address is not part of an exec; it is measured alone and taken off.
     let with_lookups = start.elapsed();
@@ -60,9 +86,20 @@ fn measure_matrix(lab: &Lab) -> Result<()> {
     let peer = with_lookups.saturating_sub(start.elapsed()).as_secs_f64() / PEER_PAIRS as f64;
 
     let ours = phase / pairs.len() as f64;
-    println!("matrix, {PODS} pods, {} ordered pairs, agents' start included: {}", pairs.len(), seconds(whole));
-    println!("ours:   {:.3} ms a pair (probe phase {phase:.3} s for {} rows)", ours * 1e3, report.rows.len());
-    println!("theirs: {:.3} ms a pair (kubectl exec … nc, mean of {PEER_PAIRS})", peer * 1e3);
+    println!(
+        "matrix, {PODS} pods, {} ordered pairs, agents' start included: {}",
+        pairs.len(),
+        seconds(whole)
+    );
+    println!(
+        "ours:   {:.3} ms a pair (probe phase {phase:.3} s for {} rows)",
+        ours * 1e3,
+        report.rows.len()
+    );
+    println!(
+        "theirs: {:.3} ms a pair (kubectl exec … connect, mean of {PEER_PAIRS})",
+        peer * 1e3
+    );
     println!("ratio:  {:.0}x", peer / ours);
     Ok(())
 }

@@ -19,7 +19,10 @@ const KILLS: u32 = 50;
 const GONE: Duration = Duration::from_secs(90);
 
 fn main() -> Result<()> {
-    let lab = Lab::up(&RigSpec { name: "soak".into(), ..RigSpec::default() })?;
+    let lab = Lab::up(&RigSpec {
+        name: "soak".into(),
+        ..RigSpec::default()
+    })?;
     let outcome = healthy(&lab).and_then(|()| kills(&lab));
     lab.down()?;
     outcome
@@ -27,7 +30,7 @@ fn main() -> Result<()> {
 
 fn healthy(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
-    lab.rig.create_pods(&namespace.name, 30)?;
+    lab.rig.start_plain_pods(&namespace.name, "pod", 30)?;
     namespace.wait_ready()?;
     let start = Instant::now();
     let mut rows = 0;
@@ -37,7 +40,10 @@ fn healthy(lab: &Lab) -> Result<()> {
         matrix.expect_exit(0)?;
         rows += matrix.rows.len();
     }
-    println!("healthy: {HEALTHY_RUNS} of {HEALTHY_RUNS} runs, {rows} rows, none false, in {:.0} s", start.elapsed().as_secs_f64());
+    println!(
+        "healthy: {HEALTHY_RUNS} of {HEALTHY_RUNS} runs, {rows} rows, none false, in {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -50,16 +56,25 @@ fn kills(lab: &Lab) -> Result<()> {
     let mut running = 0;
     for _ in 0..KILLS {
         let fraction = RandomState::new().hash_one(0) % 1000;
-        let mut child =
-            lab.plugin(["matrix", "-n", &namespace.name, "--full"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut child = lab
+            .plugin(["matrix", "-n", &namespace.name, "--full"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         thread::sleep(whole.mul_f64(fraction as f64 / 1000.0));
         running += u32::from(child.try_wait()?.is_none());
         child.kill()?;
         child.wait()?;
     }
-    ensure!(running * 2 > KILLS, "only {running} of {KILLS} kills met a running plugin");
+    ensure!(
+        running * 2 > KILLS,
+        "only {running} of {KILLS} kills met a running plugin"
+    );
     let start = Instant::now();
     lab.wait_until_clean(GONE)?;
-    println!("killed: {KILLS} times ({running} in mid-run); nothing left {:.0} s after the last", start.elapsed().as_secs_f64());
+    println!(
+        "killed: {KILLS} times ({running} in mid-run); nothing left {:.0} s after the last",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }

@@ -14,7 +14,10 @@ use std::{
 };
 
 pub const CASES: &[Case] = &[
-    ("death: a stream that is cut once is resumed or the run says it could not tell", cut_once),
+    (
+        "death: a stream that is cut once is resumed or the run says it could not tell",
+        cut_once,
+    ),
     ("death: a stream that stays cut is never a success", cut_for_good),
     ("death: kill -9 at five points leaves nothing", killed),
     ("death: Ctrl-C stops cleanly with 130 and leaves nothing", interrupted),
@@ -27,7 +30,18 @@ pub const GONE: Duration = Duration::from_secs(90);
 fn through_proxy(lab: &Lab, namespace: &str, cut: Cut) -> Result<(CuttingProxy, std::process::Output)> {
     let proxy = CuttingProxy::start(lab.server()?, cut)?;
     let kubeconfig = lab.kubeconfig_through(proxy.address())?;
-    let arguments = ["matrix", "-n", namespace, "--full", "--protocol", "tcp", "-o", "json", "--via", "node"];
+    let arguments = [
+        "matrix",
+        "-n",
+        namespace,
+        "--full",
+        "--protocol",
+        "tcp",
+        "-o",
+        "json",
+        "--via",
+        "node",
+    ];
     let output = lab.netcheck_as(&kubeconfig, arguments).output()?;
     Ok((proxy, output))
 }
@@ -46,7 +60,11 @@ fn cut_once(lab: &Lab) -> Result<()> {
         match output.status.code() {
             Some(0) => {
                 let matrix = Matrix::of(&output)?;
-                ensure!(matrix.verdicts() == healthy.verdicts(), "cut at {at}: other rows than uncut: {}", said(&output));
+                ensure!(
+                    matrix.verdicts() == healthy.verdicts(),
+                    "cut at {at}: other rows than uncut: {}",
+                    said(&output)
+                );
             }
             Some(3) => {}
             _ => anyhow::bail!("cut at {at} of {total}: {}", said(&output)),
@@ -102,7 +120,11 @@ fn interrupted(lab: &Lab) -> Result<()> {
         .context("start the plugin")?;
     netcheck_rig::wait_until("the run has created something", Duration::from_secs(20), || {
         let left = lab.remains().map_err(|error| error.to_string())?;
-        if left.iter().any(|name| name.starts_with("job")) { Ok(()) } else { Err(left.join(", ")) }
+        if left.iter().any(|name| name.starts_with("job")) {
+            Ok(())
+        } else {
+            Err(left.join(", "))
+        }
     })?;
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
@@ -114,10 +136,18 @@ fn interrupted(lab: &Lab) -> Result<()> {
 fn cleanup(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     namespace.pod_per_node(&["n1", "n2"])?;
-    let mut child = lab.plugin(["matrix", "-n", &namespace.name, "--full"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = lab
+        .plugin(["matrix", "-n", &namespace.name, "--full"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
     netcheck_rig::wait_until("the run has created something", Duration::from_secs(20), || {
         let left = lab.remains().map_err(|error| error.to_string())?;
-        if left.iter().any(|name| name.starts_with("job")) { Ok(()) } else { Err(left.join(", ")) }
+        if left.iter().any(|name| name.starts_with("job")) {
+            Ok(())
+        } else {
+            Err(left.join(", "))
+        }
     })?;
     child.kill()?;
     child.wait()?;

@@ -10,9 +10,15 @@ use std::collections::BTreeSet;
 
 pub const CASES: &[Case] = &[
     ("healthy: the shop is reached in both families, and exit code 0", shop),
-    ("healthy: thirty pods, all ordered pairs, one stream a node", thirty_pods),
+    (
+        "healthy: thirty pods, all ordered pairs, one stream a node",
+        thirty_pods,
+    ),
     ("healthy: icmp is echoed", icmp),
-    ("output: the table fits eighty columns and ends with coverage", narrow_table),
+    (
+        "output: the table fits eighty columns and ends with coverage",
+        narrow_table,
+    ),
     ("output: JUnit has a case for each row and is well-formed", junit),
 ];
 
@@ -32,24 +38,38 @@ fn shop(lab: &Lab) -> Result<()> {
     for family in ["ipv4", "ipv6"] {
         for protocol in ["tcp", "dns"] {
             ensure!(
-                matrix.rows.iter().any(|row| row.family == family && row.protocol == protocol),
+                matrix
+                    .rows
+                    .iter()
+                    .any(|row| row.family == family && row.protocol == protocol),
                 "no {protocol} row over {family}: {:?}",
                 matrix.rows.iter().map(|row| &row.id).collect::<Vec<_>>()
             );
         }
     }
     for kind in ["pod", "node", "service", "dns"] {
-        ensure!(matrix.rows.iter().any(|row| row.destination.kind == kind), "nothing was asked of a {kind}");
+        ensure!(
+            matrix.rows.iter().any(|row| row.destination.kind == kind),
+            "nothing was asked of a {kind}"
+        );
     }
     lab.wait_until_clean(std::time::Duration::from_secs(30))
 }
 
 fn thirty_pods(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
-    lab.rig.create_pods(&namespace.name, 30)?;
+    lab.rig.start_plain_pods(&namespace.name, "pod", 30)?;
     namespace.wait_ready()?;
     let audit = Audit::from_now(&lab.rig.audit_log())?;
-    let matrix = lab.matrix(["-n", &namespace.name, "--full", "--protocol", "tcp", "--max-probes", "10000"])?;
+    let matrix = lab.matrix([
+        "-n",
+        &namespace.name,
+        "--full",
+        "--protocol",
+        "tcp",
+        "--max-probes",
+        "10000",
+    ])?;
     matrix.others_reached(|_| false)?;
     matrix.expect_exit(0)?;
     for family in ["ipv4", "ipv6"] {
@@ -62,7 +82,10 @@ fn thirty_pods(lab: &Lab) -> Result<()> {
         ensure!(pairs.len() == 30 * 29, "{} ordered pairs over {family}", pairs.len());
     }
     let streams = audit.streams()?;
-    ensure!(streams.len() == 3 && streams.values().all(|&count| count == 1), "streams by pod: {streams:?}");
+    ensure!(
+        streams.len() == 3 && streams.values().all(|&count| count == 1),
+        "streams by pod: {streams:?}"
+    );
     Ok(())
 }
 
@@ -70,7 +93,11 @@ fn icmp(lab: &Lab) -> Result<()> {
     apply_shop(lab)?;
     let matrix = lab.matrix(["-n", "shop", "--protocol", "icmp"])?;
     matrix.others_reached(|_| false)?;
-    ensure!(!matrix.rows.is_empty() && matrix.rows.iter().all(|row| row.protocol == "icmp"), "{:?}", matrix.rows);
+    ensure!(
+        !matrix.rows.is_empty() && matrix.rows.iter().all(|row| row.protocol == "icmp"),
+        "{:?}",
+        matrix.rows
+    );
     matrix.expect_exit(0)
 }
 
@@ -92,9 +119,17 @@ fn junit(lab: &Lab) -> Result<()> {
     let path = file.path().display().to_string();
     let matrix = lab.matrix(["-n", "shop", "--junit", &path])?;
     let xml = std::fs::read_to_string(file.path())?;
-    ensure!(xml.matches("<testcase").count() == matrix.rows.len(), "{} rows, JUnit: {xml}", matrix.rows.len());
+    ensure!(
+        xml.matches("<testcase").count() == matrix.rows.len(),
+        "{} rows, JUnit: {xml}",
+        matrix.rows.len()
+    );
     let parsed = std::process::Command::new("python3")
-        .args(["-c", "import sys, xml.etree.ElementTree as t; t.parse(sys.argv[1])", &path])
+        .args([
+            "-c",
+            "import sys, xml.etree.ElementTree as t; t.parse(sys.argv[1])",
+            &path,
+        ])
         .output()?;
     ensure!(parsed.status.success(), "{}", said(&parsed));
     Ok(())

@@ -14,9 +14,16 @@ pub const CASES: &[Case] = &[
 fn refused(lab: &Lab, arguments: &[&str], code: i32, words: &[&str]) -> Result<()> {
     let output = lab.netcheck(["matrix"].iter().chain(arguments)).output()?;
     let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(code), "{arguments:?} should exit {code}: {}", said(&output));
+    ensure!(
+        output.status.code() == Some(code),
+        "{arguments:?} should exit {code}: {}",
+        said(&output)
+    );
     ensure!(output.stdout.is_empty(), "data on stdout: {}", said(&output));
-    let errors = text.lines().filter(|line| line.to_lowercase().starts_with("error:")).count();
+    let errors = text
+        .lines()
+        .filter(|line| line.to_lowercase().starts_with("error:"))
+        .count();
     ensure!(errors == 1, "{errors} error lines for {arguments:?}: {text}");
     for word in words {
         ensure!(text.contains(word), "{word:?} is missing for {arguments:?}: {text}");
@@ -37,5 +44,19 @@ fn selector(lab: &Lab) -> Result<()> {
 }
 
 fn expired_token(lab: &Lab) -> Result<()> {
-    refused(lab, &["-n", "shop", "--token", "not-a-token", "--client-certificate", "", "--client-key", ""], 3, &["credentials"])
+    refused(
+        lab,
+        &[
+            "-n",
+            "shop",
+            "--token",
+            "not-a-token",
+            "--client-certificate",
+            "",
+            "--client-key",
+            "",
+        ],
+        3,
+        &["credentials"],
+    )
 }

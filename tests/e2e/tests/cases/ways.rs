@@ -10,12 +10,27 @@ use netcheck_e2e::{
 use std::{fs, process::Stdio, time::Duration};
 
 pub const CASES: &[Case] = &[
-    ("ways: node agents and ephemeral containers give the same answers", same_answers),
-    ("ways: baseline and restricted namespaces: the ladder finds a rung that works", ladder),
-    ("ways: a policy that refuses hostPID sends us to ephemeral containers", policy),
+    (
+        "ways: node agents and ephemeral containers give the same answers",
+        same_answers,
+    ),
+    (
+        "ways: baseline and restricted namespaces: the ladder finds a rung that works",
+        ladder,
+    ),
+    (
+        "ways: a policy that refuses hostPID sends us to ephemeral containers",
+        policy,
+    ),
     ("ways: a dry run prints objects and creates nothing", dry_run),
-    ("ways: the printed Role is enough for a plain user, by either way", roles),
-    ("ways: without a Role each missing verb is named, exit code 3", forbidden),
+    (
+        "ways: the printed Role is enough for a plain user, by either way",
+        roles,
+    ),
+    (
+        "ways: without a Role each missing verb is named, exit code 3",
+        forbidden,
+    ),
 ];
 
 fn same_answers(lab: &Lab) -> Result<()> {
@@ -32,7 +47,10 @@ fn same_answers(lab: &Lab) -> Result<()> {
             // A node has no ephemeral container, so its rows say so.
             None | Some(&"not-tested") => ensure!(id.contains("node"), "{id} is only seen by node agents"),
             Some(other) => {
-                ensure!(*other == class, "{id}: {class} by node agents, {other} by ephemeral containers");
+                ensure!(
+                    *other == class,
+                    "{id}: {class} by node agents, {other} by ephemeral containers"
+                );
                 both += 1;
             }
         }
@@ -45,12 +63,28 @@ fn ladder(lab: &Lab) -> Result<()> {
     for level in ["baseline", "restricted"] {
         let namespace = lab.namespace(level)?;
         namespace.pod_per_node(&["n1", "n2"])?;
-        let matrix = lab.matrix(["-n", &namespace.name, "--full", "--via", "ephemeral", "--protocol", "tcp"])?;
-        let rows = matrix.expect("on-n1", "on-n2", "reached").map_err(|error| error.context(level))?;
+        let matrix = lab.matrix([
+            "-n",
+            &namespace.name,
+            "--full",
+            "--via",
+            "ephemeral",
+            "--protocol",
+            "tcp",
+        ])?;
+        let rows = matrix
+            .expect("on-n1", "on-n2", "reached")
+            .map_err(|error| error.context(level))?;
         ensure!(rows.len() >= 2, "{level}: both families should be there: {rows:?}");
         // Pods of ours that do not satisfy the level would have been refused; the containers that are there are the proof.
-        let line = format!("-n {} get pods -o jsonpath={{.items[*].spec.ephemeralContainers[*].name}}", namespace.name);
-        ensure!(lab.kubectl(&line)?.split_whitespace().count() == 2, "{level}: one ephemeral container a pod");
+        let line = format!(
+            "-n {} get pods -o jsonpath={{.items[*].spec.ephemeralContainers[*].name}}",
+            namespace.name
+        );
+        ensure!(
+            lab.kubectl(&line)?.split_whitespace().count() == 2,
+            "{level}: one ephemeral container a pod"
+        );
     }
     Ok(())
 }
@@ -62,20 +96,30 @@ fn policy(lab: &Lab) -> Result<()> {
     let fault = Fault::inject(
         "a policy refusing hostPID",
         || policy.iter().try_for_each(|object| lab.apply(object)),
-        || lab.kubectl("delete validatingadmissionpolicy,validatingadmissionpolicybinding no-host-pid").map(drop),
+        || {
+            lab.kubectl("delete validatingadmissionpolicy,validatingadmissionpolicybinding no-host-pid")
+                .map(drop)
+        },
     )?;
     let probe = manifests::server_pod(&namespace.name, "probe", "n1", &["sleep"], 1);
     netcheck_rig::wait_until("the policy is in force", Duration::from_secs(30), || {
         let mut pod = probe.clone();
         pod["spec"]["hostPID"] = true.into();
-        let document = pod.to_string();
-        let refused = lab.rig.kubectl().apply_dry_run(&document).is_err();
-        if refused { Ok(()) } else { Err("a pod with hostPID is still admitted".into()) }
+        let refused = lab.apply_dry_run(&pod).is_err();
+        if refused {
+            Ok(())
+        } else {
+            Err("a pod with hostPID is still admitted".into())
+        }
     })?;
     let matrix = lab.matrix(["-n", &namespace.name, "--full", "--protocol", "tcp"])?;
     fault.mend()?;
     matrix.expect("on-n1", "on-n2", "reached")?;
-    ensure!(matrix.stderr.contains("ephemeral") && matrix.stderr.contains("hostPID"), "the way is not explained: {}", matrix.stderr);
+    ensure!(
+        matrix.stderr.contains("ephemeral") && matrix.stderr.contains("hostPID"),
+        "the way is not explained: {}",
+        matrix.stderr
+    );
     Ok(())
 }
 
@@ -91,10 +135,22 @@ fn dry_run(lab: &Lab) -> Result<()> {
     let changed: Vec<_> = audit
         .events()?
         .into_iter()
-        .filter(|event| event["userAgent"].as_str().is_some_and(|agent| agent.contains("netcheck")))
+        .filter(|event| {
+            event["userAgent"]
+                .as_str()
+                .is_some_and(|agent| agent.contains("netcheck"))
+        })
         .filter(|event| !matches!(event["verb"].as_str(), Some("get" | "list" | "watch")))
-        .filter(|event| !event["objectRef"]["resource"].as_str().is_some_and(|resource| resource.contains("reviews")))
-        .filter(|event| !event["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=All")))
+        .filter(|event| {
+            !event["objectRef"]["resource"]
+                .as_str()
+                .is_some_and(|resource| resource.contains("reviews"))
+        })
+        .filter(|event| {
+            !event["requestURI"]
+                .as_str()
+                .is_some_and(|uri| uri.contains("dryRun=All"))
+        })
         .collect();
     ensure!(changed.is_empty(), "a dry run changed things: {changed:#?}");
     Ok(())
@@ -104,13 +160,18 @@ fn roles(lab: &Lab) -> Result<()> {
     healthy::apply_shop(lab)?;
     for via in ["node", "ephemeral"] {
         let user = format!("role-{via}");
-        let printed = lab.netcheck(["rbac", "matrix", "--via", via, "-n", "shop", "--user", &user]).output()?;
+        let printed = lab
+            .netcheck(["rbac", "matrix", "--via", via, "-n", "shop", "--user", &user])
+            .output()?;
         ensure!(printed.status.success(), "{}", said(&printed));
-        lab.rig.kubectl().apply(&String::from_utf8_lossy(&printed.stdout))?;
-        let kubeconfig = lab.rig.kubeconfig_for_user(&user, &[])?;
+        lab.rig.apply(&String::from_utf8_lossy(&printed.stdout))?;
+        let kubeconfig = lab.rig.kubeconfig_for_user(&user, None)?;
         let mut command = lab.netcheck_as(&kubeconfig, ["matrix", "-n", "shop", "-o", "json", "--via", via]);
         let matrix = netcheck_e2e::matrix::Matrix::of(&command.output()?)?;
-        let pods = matrix.rows.iter().filter(|row| row.source.kind == "pod" && row.destination.kind == "pod");
+        let pods = matrix
+            .rows
+            .iter()
+            .filter(|row| row.source.kind == "pod" && row.destination.kind == "pod");
         let wrong: Vec<_> = pods.filter(|row| row.class != "reached").collect();
         ensure!(wrong.is_empty(), "as {user}: {wrong:#?}\n{}", matrix.stderr);
     }
@@ -118,8 +179,11 @@ fn roles(lab: &Lab) -> Result<()> {
 }
 
 fn forbidden(lab: &Lab) -> Result<()> {
-    let kubeconfig = lab.rig.kubeconfig_for_user("nobody-special", &[])?;
-    let output = lab.netcheck_as(&kubeconfig, ["matrix", "-n", "shop"]).stdin(Stdio::null()).output()?;
+    let kubeconfig = lab.rig.kubeconfig_for_user("nobody-special", None)?;
+    let output = lab
+        .netcheck_as(&kubeconfig, ["matrix", "-n", "shop"])
+        .stdin(Stdio::null())
+        .output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(3), "{}", said(&output));
     for word in ["nobody-special", "list", "pods", "rbac matrix"] {
