@@ -296,7 +296,7 @@ fn a_pod_is_found_by_its_address() {
         assert!(
             Command::new("ip").args(arguments).status().unwrap().success(),
             "ip {arguments:?}"
-        )
+        );
     };
     ip(&["netns", "add", &name]);
     ip(&["-n", &name, "addr", "add", "2001:db8:77::1/128", "dev", "lo"]);

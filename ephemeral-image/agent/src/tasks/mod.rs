@@ -1,0 +1,255 @@
+//! The tasks of a session: each runs on a thread of its own and reports to the session's thread.
+
+mod locate;
+mod look;
+mod watching;
+
+use crate::{probe, watch::Watches};
+pub use locate::Place;
+use netcheck_wire::{Event, Task, TaskId};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+/// Reports that may wait for the session's thread; a task that has more to say waits, and with it its probes.
+const QUEUE: usize = 256;
+
+/// What a task tells the session's thread.
+#[derive(Debug)]
+pub enum Report {
+    /// It found something.
+    Event(TaskId, Event),
+    /// It is over.
+    Done(TaskId, Result<(), String>),
+}
+
+/// What the tasks of a session share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Located places by the plugin's number.
+    places: Mutex<BTreeMap<u32, Arc<Place>>>,
+    /// The watch.
+    pub watches: Arc<Watches>,
+}
+
+impl Shared {
+    /// A located place.
+    pub fn place(&self, number: u32) -> Option<Arc<Place>> {
+        self.places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&number)
+            .cloned()
+    }
+
+    fn insert(&self, number: u32, place: Arc<Place>) {
+        self.places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, place);
+    }
+}
+
+/// What a task says of a place that no [`Task::Locate`] found.
+pub fn not_located(number: u32) -> String {
+    format!("place {number} was not located")
+}
+
+/// The session's thread is gone: the task is to end.
+#[derive(Debug)]
+pub struct Gone;
+
+/// A task's way to the session's thread.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    id: TaskId,
+    reports: SyncSender<Report>,
+    bell: Arc<OwnedFd>,
+    /// Readable for good once the task is to stop.
+    stop: Arc<OwnedFd>,
+}
+
+impl Reporter {
+    /// Reports an event; waits while the stream is slower than the task.
+    pub fn event(&self, event: Event) -> Result<(), Gone> {
+        self.report(Report::Event(self.id, event))
+    }
+
+    /// A descriptor that becomes, and stays, readable when the task is to stop.
+    pub fn stop(&self) -> BorrowedFd<'_> {
+        self.stop.as_fd()
+    }
+
+    /// Whether the task is to stop.
+    pub fn is_stopped(&self) -> bool {
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&*self.stop, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits until the task is to stop.
+    pub fn wait_for_stop(&self) {
+        while poll(&mut [PollFd::new(&*self.stop, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+    }
+
+    fn report(&self, report: Report) -> Result<(), Gone> {
+        self.reports.send(report).map_err(|_| Gone)?;
+        ring(&self.bell);
+        Ok(())
+    }
+}
+
+fn ring(bell: &OwnedFd) {
+    // It fails only when the counter is full, and then the reader is awake.
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+/// A task that was not yet told to be done.
+#[derive(Debug)]
+struct Running {
+    stop: Option<Arc<OwnedFd>>,
+    /// It never ends by itself.
+    is_endless: bool,
+}
+
+/// The tasks of a session.
+#[derive(Debug)]
+pub struct Tasks {
+    shared: Arc<Shared>,
+    running: BTreeMap<TaskId, Running>,
+    /// Tasks that could not be started, still to be told.
+    refused: Vec<(TaskId, String)>,
+    sender: SyncSender<Report>,
+    reports: Receiver<Report>,
+    bell: Arc<OwnedFd>,
+}
+
+impl Tasks {
+    /// No task yet.
+    pub fn new() -> io::Result<Self> {
+        let (sender, reports) = sync_channel(QUEUE);
+        Ok(Self {
+            shared: Arc::new(Shared {
+                places: Mutex::default(),
+                watches: Watches::start()?,
+            }),
+            running: BTreeMap::new(),
+            refused: Vec::new(),
+            sender,
+            reports,
+            bell: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
+        })
+    }
+
+    /// Starts a task. A number that is in use is not started again, and the task that has it goes on.
+    pub fn start(&mut self, id: TaskId, task: Task) {
+        if self.running.contains_key(&id) {
+            return;
+        }
+        let stop = match eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
+            Ok(stop) => Arc::new(stop),
+            Err(errno) => return self.refuse(id, format!("cannot start the task: {errno}")),
+        };
+        let reporter = Reporter {
+            id,
+            reports: self.sender.clone(),
+            bell: self.bell.clone(),
+            stop: stop.clone(),
+        };
+        let shared = self.shared.clone();
+        let is_endless = matches!(task, Task::Watch { .. });
+        let work = move || {
+            let outcome = run(task, &shared, &reporter);
+            // If the session is gone, nobody is to be told.
+            let _ = reporter.report(Report::Done(id, outcome));
+        };
+        self.running.insert(
+            id,
+            Running {
+                stop: Some(stop),
+                is_endless,
+            },
+        );
+        if let Err(error) = thread::Builder::new().name(format!("task-{id}")).spawn(work) {
+            self.refuse(id, format!("cannot start the task: {error}"));
+        }
+    }
+
+    /// Closes a task that cannot be started.
+    pub fn refuse(&mut self, id: TaskId, why: String) {
+        self.running.entry(id).or_insert(Running {
+            stop: None,
+            is_endless: false,
+        });
+        self.refused.push((id, why));
+    }
+
+    /// Ends a task early.
+    pub fn stop(&self, id: TaskId) {
+        if let Some(stop) = self.running.get(&id).and_then(|running| running.stop.as_ref()) {
+            ring(stop);
+        }
+    }
+
+    /// Ends what would never end by itself: the watches. What else runs goes on.
+    pub fn finish(&self) {
+        for running in self.running.values().filter(|running| running.is_endless) {
+            running.stop.iter().for_each(|stop| ring(stop));
+        }
+    }
+
+    /// The next report, if there is one.
+    pub fn next_report(&mut self) -> Option<Report> {
+        let refused = self.refused.pop().map(|(id, why)| Report::Done(id, Err(why)));
+        let report = refused.or_else(|| self.reports.try_recv().ok())?;
+        if let Report::Done(id, _) = &report {
+            self.running.remove(id);
+        }
+        Some(report)
+    }
+
+    /// Whether no task runs and none has anything left to report.
+    pub fn are_done(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// A descriptor that becomes readable when there are reports; to be emptied by [`Tasks::hush`].
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Makes the bell readable, for reports that could not be taken yet.
+    pub fn ring(&self) {
+        ring(&self.bell);
+    }
+
+    /// Empties the bell.
+    pub fn hush(&self) {
+        let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+    }
+}
+
+fn run(task: Task, shared: &Arc<Shared>, reporter: &Reporter) -> Result<(), String> {
+    let outcome = match task {
+        Task::Locate { places } => locate::run(&places, shared, reporter),
+        Task::Watch { places } => watching::run(&places, shared, reporter),
+        Task::Look { queries } => look::run(queries, shared, reporter),
+        Task::Probe {
+            probes,
+            timeout_ms,
+            parallel,
+        } => {
+            let limits = probe::Limits::new(timeout_ms, parallel);
+            return probe::run(probes, limits, shared, reporter);
+        }
+    };
+    // Without a session there is nobody to hear of it.
+    outcome.or(Ok(()))
+}

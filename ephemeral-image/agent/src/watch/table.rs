@@ -1,0 +1,214 @@
+//! What was seen, by namespace and mark, bounded: nothing leaves it but by a mark that the asker already knows.
+
+use super::packet::Recognised;
+use netcheck_wire::probe::{Direction, Mark, Packet};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+};
+
+/// Marks kept in all namespaces together; the oldest makes room, and is counted. About 12 MB when full.
+pub const MAX_MARKS: usize = 65_536;
+/// Packets kept of one mark. A probe has a few for each interface it crosses.
+pub const MAX_PER_MARK: usize = 64;
+
+/// Inode of a network namespace.
+pub type NetnsInode = u64;
+
+/// One packet of a mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Nanoseconds of the real-time clock.
+    pub at_ns: u64,
+    /// Index of the interface.
+    pub interface: u32,
+    /// Which way it went.
+    pub direction: Direction,
+    /// What it was.
+    pub packet: Packet,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// Where it went.
+    pub destination: SocketAddr,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    max_marks: usize,
+    marks: HashMap<(NetnsInode, Mark), Vec<Seen>>,
+    /// The marks in the order of their first packet.
+    order: VecDeque<(NetnsInode, Mark)>,
+    /// Packets of a namespace that are not in the table any more, or never were.
+    missed: HashMap<NetnsInode, u64>,
+    /// Local ports from which a SYN is expected, and the sequence number of the first that came.
+    expected: HashMap<(NetnsInode, u16), Option<u32>>,
+    watched: HashSet<NetnsInode>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::with_limit(MAX_MARKS)
+    }
+}
+
+impl Table {
+    fn with_limit(max_marks: usize) -> Self {
+        Self {
+            max_marks,
+            marks: HashMap::new(),
+            order: VecDeque::new(),
+            missed: HashMap::new(),
+            expected: HashMap::new(),
+            watched: HashSet::new(),
+        }
+    }
+
+    /// Takes note that a namespace is watched from now on.
+    pub fn begin(&mut self, netns: NetnsInode) {
+        self.watched.insert(netns);
+    }
+
+    /// Whether a namespace is or was watched.
+    pub fn knows(&self, netns: NetnsInode) -> bool {
+        self.watched.contains(&netns)
+    }
+
+    /// Adds a packet.
+    pub fn record(
+        &mut self,
+        netns: NetnsInode,
+        interface: u32,
+        direction: Direction,
+        at_ns: u64,
+        recognised: Recognised,
+    ) {
+        let Recognised {
+            mark,
+            packet,
+            source,
+            destination,
+        } = recognised;
+        if let (Mark::Tcp { isn }, Packet::Syn, Direction::Out) = (&mark, &packet, direction)
+            && let Some(expected) = self.expected.get_mut(&(netns, source.port()))
+        {
+            expected.get_or_insert(*isn);
+        }
+        let key = (netns, mark);
+        let seen = Seen {
+            at_ns,
+            interface,
+            direction,
+            packet,
+            source,
+            destination,
+        };
+        if let Some(packets) = self.marks.get_mut(&key) {
+            if packets.len() < MAX_PER_MARK {
+                packets.push(seen);
+            } else {
+                self.miss(netns, 1);
+            }
+            return;
+        }
+        if self.order.len() >= self.max_marks
+            && let Some(oldest) = self.order.pop_front()
+        {
+            let packets = self.marks.remove(&oldest).map_or(0, |packets| packets.len());
+            self.miss(oldest.0, packets as u64);
+        }
+        self.order.push_back(key.clone());
+        self.marks.insert(key, vec![seen]);
+    }
+
+    /// Counts packets that may have been a probe's and are not in the table.
+    pub fn miss(&mut self, netns: NetnsInode, packets: u64) {
+        *self.missed.entry(netns).or_default() += packets;
+    }
+
+    /// How many packets of a namespace are not in the table.
+    pub fn missed(&self, netns: NetnsInode) -> u64 {
+        self.missed.get(&netns).copied().unwrap_or(0)
+    }
+
+    /// What was seen of a mark, in the order of time.
+    pub fn look(&self, netns: NetnsInode, mark: &Mark) -> Vec<Seen> {
+        let mut packets = self.marks.get(&(netns, mark.clone())).cloned().unwrap_or_default();
+        packets.sort_by_key(|seen| seen.at_ns);
+        packets
+    }
+
+    /// Announces a SYN from a local port, for a socket whose sequence number the kernel does not tell us.
+    pub fn expect(&mut self, netns: NetnsInode, port: u16) {
+        self.expected.insert((netns, port), None);
+    }
+
+    /// The sequence number of the announced SYN, if it was seen; ends the announcement.
+    pub fn expected(&mut self, netns: NetnsInode, port: u16) -> Option<u32> {
+        self.expected.remove(&(netns, port)).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn syn(isn: u32, port: u16) -> Recognised {
+        Recognised {
+            mark: Mark::Tcp { isn },
+            packet: Packet::Syn,
+            source: ([192, 0, 2, 1], port).into(),
+            destination: ([192, 0, 2, 2], 80).into(),
+        }
+    }
+
+    #[test]
+    fn a_mark_is_found_in_its_namespace_alone_and_in_order() {
+        let mut table = Table::default();
+        table.record(1, 2, Direction::Out, 20, syn(7, 40000));
+        table.record(1, 3, Direction::Out, 10, syn(7, 40000));
+        let times: Vec<_> = table
+            .look(1, &Mark::Tcp { isn: 7 })
+            .iter()
+            .map(|seen| seen.at_ns)
+            .collect();
+        assert_eq!(times, [10, 20]);
+        assert_eq!(table.look(2, &Mark::Tcp { isn: 7 }), []);
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_is_counted_for_its_namespace() {
+        let mut table = Table::with_limit(2);
+        table.record(1, 1, Direction::In, 1, syn(1, 1));
+        table.record(1, 1, Direction::In, 1, syn(1, 1));
+        table.record(2, 1, Direction::In, 2, syn(2, 1));
+        table.record(2, 1, Direction::In, 3, syn(3, 1));
+        assert_eq!((table.missed(1), table.missed(2)), (2, 0));
+        assert_eq!(table.look(1, &Mark::Tcp { isn: 1 }), []);
+        assert_eq!(table.look(2, &Mark::Tcp { isn: 3 }).len(), 1);
+    }
+
+    #[test]
+    fn a_mark_cannot_grow_without_bound() {
+        let mut table = Table::default();
+        for _ in 0..MAX_PER_MARK + 3 {
+            table.record(1, 1, Direction::In, 1, syn(1, 1));
+        }
+        assert_eq!(
+            (table.look(1, &Mark::Tcp { isn: 1 }).len(), table.missed(1)),
+            (MAX_PER_MARK, 3)
+        );
+    }
+
+    #[test]
+    fn the_number_of_an_announced_syn_is_learnt_from_the_first_that_leaves() {
+        let mut table = Table::default();
+        table.expect(1, 40000);
+        table.record(1, 1, Direction::In, 1, syn(5, 40000));
+        table.record(1, 1, Direction::Out, 1, syn(6, 40000));
+        table.record(1, 1, Direction::Out, 1, syn(7, 40000));
+        table.record(2, 1, Direction::Out, 1, syn(8, 40000));
+        assert_eq!(table.expected(1, 40000), Some(6));
+        assert_eq!(table.expected(1, 40000), None);
+    }
+}
