@@ -1,9 +1,11 @@
 //! The verbs, one file each: `run(args, shared)` resolves the arguments into a plan and carries it out.
 
+pub mod cleanup;
 pub mod completion;
 pub mod explain;
 pub mod images;
 pub mod options;
+pub mod rbac;
 pub mod schema;
 pub mod version;
 

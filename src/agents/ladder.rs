@@ -141,20 +141,20 @@ fn brackets(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Names in `container "a" must …` and `containers "a", "b" must …`; a pod is named `pod must …`, without quotes.
+/// Names in `container "a" must …` and `containers "a", "b" must …`; none if the pod itself is blamed: `pod must …`, `pod and container
+/// "a" must …`. (`pod or container "a" must …` blames the container: it could have said what the pod does not.)
 fn quoted_after_container(violation: &str) -> Vec<&str> {
+    if ["pod must", "pod and "].iter().any(|blame| violation.starts_with(blame)) {
+        return Vec::new();
+    }
     let mut names = Vec::new();
     let mut rest = violation;
     while let Some(at) = rest.find("container") {
         rest = rest[at + "container".len()..].trim_start_matches('s').trim_start();
         while let Some((name, after)) = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
             names.push(name);
-            rest = after.trim_start_matches([',', ' ']).trim_start_matches("and ");
+            rest = after.trim_start_matches([',', ' ']);
         }
-    }
-    if violation.starts_with("pod ") || violation.contains(" pod must") || violation.contains("pod or container") && names.is_empty()
-    {
-        return Vec::new();
     }
     names
 }
@@ -222,8 +222,10 @@ mod tests {
                     .to_owned(),
                 Violator::ThePod,
             ),
+            (r#"runAsUser=0 (pod must not set runAsUser=0)"#.to_owned(), Violator::ThePod),
             (
-                r#"runAsUser=0 (pod must not set runAsUser=0)"#.to_owned(),
+                r#"runAsNonRoot != true (pod and container "netcheck-0123bcdf-raw" must not set securityContext.runAsNonRoot=false)"#
+                    .to_owned(),
                 Violator::ThePod,
             ),
         ] {

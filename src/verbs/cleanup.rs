@@ -1,0 +1,364 @@
+//! `cleanup`: removes what runs left in the cluster, and lists what nobody can remove.
+
+use super::{API_VERSION, Shared};
+use crate::{
+    agents::{
+        DEFAULT_NAMESPACE,
+        ladder::Rung,
+        run::{RUN_LABEL, RunId, managed_selector},
+        sweep, waiting,
+    },
+    cluster::{
+        Cluster,
+        list::list,
+        request::{self, Problem, attempt},
+    },
+    exit::{Exit, Failure},
+    output::{Printer, Table, document, safe},
+    cli::Format,
+};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    coordination::v1::Lease,
+    core::v1::{Namespace, Pod},
+};
+use kube::Api;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Arguments of `cleanup`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = "\
+Examples:
+  # What would go, and what would stay
+  kubectl netcheck cleanup --dry-run
+
+  # Also runs of others that may still be at work
+  kubectl netcheck cleanup --all")]
+pub struct CleanupArgs {
+    /// Also runs that have not expired: they may be at work, and will fail
+    #[arg(long)]
+    all: bool,
+    /// Namespace of the node agents, where only that one may be looked at
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    agent_namespace: String,
+}
+
+/// What was found, and what became of it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CleanupReport {
+    /// `netcheck.dev/v1alpha1`.
+    pub api_version: String,
+    /// `CleanupReport`.
+    pub kind: String,
+    /// One entry per object.
+    pub items: Vec<CleanupItem>,
+}
+
+/// One object of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CleanupItem {
+    /// `Namespace`, `Job`, `Lease` or `EphemeralContainer`.
+    pub kind: String,
+    /// Its namespace; absent for namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name; `POD/CONTAINER` for an ephemeral container.
+    pub name: String,
+    /// In which state it was found.
+    pub state: String,
+    /// What became of it.
+    pub action: Action,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It is removed.
+    Removed,
+    /// It would be, without `--dry-run`.
+    WouldBeRemoved,
+    /// It belongs to a run that may be at work.
+    Kept,
+    /// Nobody can remove it before its pod is deleted.
+    CannotBeRemoved,
+    /// Removing it failed; stderr says why.
+    Failed,
+}
+
+impl Action {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::WouldBeRemoved => "would be removed",
+            Self::Kept => "kept (--all removes it)",
+            Self::CannotBeRemoved => "goes with its pod",
+            Self::Failed => "not removed",
+        }
+    }
+}
+
+/// Objects of one run in one namespace.
+#[derive(Default)]
+struct Found {
+    jobs: Vec<Job>,
+    lease: Option<Lease>,
+}
+
+type Runs = BTreeMap<(String, RunId), Found>;
+
+/// Looks, removes, reports.
+///
+/// # Errors
+/// If nothing can be looked at.
+pub async fn run(args: CleanupArgs, shared: Shared) -> Result<Exit, Failure> {
+    let cluster = Cluster::connect(&shared.flags).await?;
+    let printer = &shared.printer;
+    let phase = printer.phase("looking for remains");
+    let (runs, namespaces, containers) = tokio::join!(
+        find_runs(&cluster, &args.agent_namespace, printer),
+        find_namespaces(&cluster, &args.agent_namespace),
+        find_containers(&cluster, printer),
+    );
+    let (runs, namespaces, mut items) = (runs?, namespaces?, containers?);
+    drop(phase);
+    let now = Timestamp::now();
+    let mut failed = false;
+    let mut kept_in = BTreeSet::new();
+    for ((namespace, run), found) in &runs {
+        let over = found.lease.as_ref().is_none_or(|lease| sweep::expired(lease, now));
+        let action = if !over && !args.all {
+            kept_in.insert(namespace.clone());
+            Action::Kept
+        } else if shared.flags.dry_run {
+            Action::WouldBeRemoved
+        } else {
+            outcome(sweep::remove_objects(&cluster, namespace, run).await, printer)
+        };
+        failed |= action == Action::Failed;
+        items.extend(describe_run(namespace, found, now, action));
+    }
+    for name in namespaces {
+        let action = if kept_in.contains(&name) {
+            Action::Kept
+        } else if shared.flags.dry_run {
+            Action::WouldBeRemoved
+        } else {
+            match sweep::remove_namespace_after_last(&cluster, &name, None).await {
+                Ok(true) => Action::Removed,
+                // A run has come into it meanwhile.
+                Ok(false) => Action::Kept,
+                Err(failure) => outcome(vec![failure], printer),
+            }
+        };
+        failed |= action == Action::Failed;
+        let state = "created by a run".to_owned();
+        items.push(CleanupItem { kind: "Namespace".to_owned(), namespace: None, name, state, action });
+    }
+    let report = CleanupReport { api_version: API_VERSION.to_owned(), kind: "CleanupReport".to_owned(), items };
+    print(&report, shared.flags.output.format, printer)?;
+    Ok(if failed { Exit::Unknown } else { Exit::Held })
+}
+
+fn outcome(failures: Vec<Failure>, printer: &Printer) -> Action {
+    if failures.is_empty() {
+        return Action::Removed;
+    }
+    for failure in failures {
+        printer.warn(failure.message);
+    }
+    Action::Failed
+}
+
+/// Runs in all namespaces; where only one may be looked at, in that one.
+async fn find_runs(cluster: &Cluster, agent_namespace: &str, printer: &Printer) -> Result<Runs, Failure> {
+    let managed = managed_selector();
+    let everywhere = (Api::all(cluster.client.clone()), Api::all(cluster.client.clone()));
+    match list_runs(cluster, everywhere, &managed).await {
+        Ok(runs) => Ok(runs),
+        Err(problem) if problem.is_forbidden() => {
+            printer.warn(format!(
+                "Jobs and Leases may not be listed in all namespaces: only namespace {agent_namespace:?} is looked at"
+            ));
+            let here = (
+                Api::namespaced(cluster.client.clone(), agent_namespace),
+                Api::namespaced(cluster.client.clone(), agent_namespace),
+            );
+            let listed = list_runs(cluster, here, &managed).await;
+            listed.map_err(|problem| problem.into_failure(&format!("list Jobs and Leases in namespace {agent_namespace:?}")))
+        }
+        Err(problem) => Err(problem.into_failure("list Jobs and Leases in all namespaces")),
+    }
+}
+
+async fn list_runs(cluster: &Cluster, apis: (Api<Job>, Api<Lease>), managed: &str) -> Result<Runs, Problem> {
+    // First the Jobs: a run that starts in between then has its Lease in the later list.
+    let jobs = list(cluster, &apis.0, Some(managed)).await?;
+    let leases = list(cluster, &apis.1, Some(managed)).await?;
+    let mut runs = Runs::new();
+    for job in jobs {
+        let run = job.metadata.labels.as_ref().and_then(|labels| RunId::parse(labels.get(RUN_LABEL)?));
+        if let Some((run, namespace)) = run.zip(job.metadata.namespace.clone()) {
+            runs.entry((namespace, run)).or_default().jobs.push(job);
+        }
+    }
+    for lease in leases {
+        if let Some((run, namespace)) = sweep::run_of(&lease).zip(lease.metadata.namespace.clone()) {
+            runs.entry((namespace, run)).or_default().lease = Some(lease);
+        }
+    }
+    Ok(runs)
+}
+
+/// Namespaces that runs created.
+async fn find_namespaces(cluster: &Cluster, agent_namespace: &str) -> Result<Vec<String>, Failure> {
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let namespaces = match list(cluster, &api, Some(&managed_selector())).await {
+        Ok(namespaces) => namespaces,
+        Err(problem) if problem.is_forbidden() => {
+            match attempt(request::limit(cluster.request_timeout), api.get(agent_namespace)).await {
+                Ok(namespace) => vec![namespace],
+                Err(problem) if problem.is_forbidden() || problem.is_not_found() => Vec::new(),
+                Err(problem) => return Err(problem.into_failure(&format!("look up namespace {agent_namespace:?}"))),
+            }
+        }
+        Err(problem) => return Err(problem.into_failure("list namespaces")),
+    };
+    let ours = namespaces.into_iter().filter(sweep::is_removable);
+    Ok(ours.filter(|namespace| namespace.metadata.deletion_timestamp.is_none()).filter_map(|namespace| namespace.metadata.name).collect())
+}
+
+/// Ephemeral containers of ours, in all namespaces that may be looked at.
+async fn find_containers(cluster: &Cluster, printer: &Printer) -> Result<Vec<CleanupItem>, Failure> {
+    let pods: Vec<Pod> = match list(cluster, &Api::all(cluster.client.clone()), None).await {
+        Ok(pods) => pods,
+        Err(problem) if problem.is_forbidden() => {
+            let here: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            match list(cluster, &here, None).await {
+                Ok(pods) => pods,
+                Err(problem) if problem.is_forbidden() => {
+                    printer.warn("pods may not be listed: ephemeral containers are not shown");
+                    Vec::new()
+                }
+                Err(problem) => {
+                    return Err(problem.into_failure(&format!("list pods in namespace {:?}", cluster.namespace)));
+                }
+            }
+        }
+        Err(problem) => return Err(problem.into_failure("list pods in all namespaces")),
+    };
+    Ok(pods.iter().flat_map(containers_of).collect())
+}
+
+fn containers_of(pod: &Pod) -> Vec<CleanupItem> {
+    let containers = pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.as_ref());
+    let ours = containers.into_iter().flatten().filter(|container| Rung::of_container(&container.name).is_some());
+    let state_of = |name: &str| {
+        let statuses = pod.status.as_ref().and_then(|status| status.ephemeral_container_statuses.as_ref());
+        let status = statuses.into_iter().flatten().find(|status| status.name == name);
+        status.map_or_else(|| "unknown".to_owned(), waiting::describe)
+    };
+    ours.map(|container| CleanupItem {
+        kind: "EphemeralContainer".to_owned(),
+        namespace: pod.metadata.namespace.clone(),
+        name: format!("{}/{}", pod.metadata.name.as_deref().unwrap_or_default(), container.name),
+        state: state_of(&container.name),
+        action: Action::CannotBeRemoved,
+    })
+    .collect()
+}
+
+fn describe_run(namespace: &str, found: &Found, now: Timestamp, action: Action) -> Vec<CleanupItem> {
+    let item = |kind: &str, name: Option<String>, state: String| CleanupItem {
+        kind: kind.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.unwrap_or_default(),
+        state,
+        action,
+    };
+    let lease = found.lease.iter().map(|lease| item("Lease", lease.metadata.name.clone(), lease_state(lease, now)));
+    let jobs = found.jobs.iter().map(|job| {
+        let node = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.node_name.clone());
+        let state = node.map_or_else(|| "agent".to_owned(), |node| format!("agent on node {node}"));
+        item("Job", job.metadata.name.clone(), state)
+    });
+    lease.chain(jobs).collect()
+}
+
+fn lease_state(lease: &Lease, now: Timestamp) -> String {
+    let spec = lease.spec.as_ref();
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or("unknown");
+    if sweep::expired(lease, now) {
+        return format!("expired, of {holder}");
+    }
+    let created = lease.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    let left = SignedDuration::from_secs(i64::from(seconds)) - now.duration_since(created);
+    format!("of {holder}, expires in {} s", left.as_secs().max(0))
+}
+
+fn print(report: &CleanupReport, format: Format, printer: &Printer) -> Result<(), Failure> {
+    let text = match document(format, report)? {
+        Some(text) => text,
+        None if format == Format::Name => {
+            report.items.iter().map(|item| format!("{}/{}\n", item.kind.to_lowercase(), safe(&item.name))).collect()
+        }
+        None if report.items.is_empty() => {
+            printer.note("nothing of netcheck is in the cluster");
+            return Ok(());
+        }
+        None => {
+            let mut table = Table::new(["KIND", "NAMESPACE", "NAME", "STATE", "ACTION"]);
+            for item in &report.items {
+                let namespace = item.namespace.as_deref().unwrap_or("-");
+                table.push([item.kind.as_str(), namespace, &item.name, &item.state, item.action.words()]);
+            }
+            table.render_on(printer)
+        }
+    };
+    printer.data(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_our_ephemeral_containers_are_listed() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "namespace": "shop", "name": "web" },
+            "spec": { "containers": [], "ephemeralContainers": [
+                { "name": "netcheck-0123bcdf-raw" }, { "name": "debugger-abc" },
+            ] },
+            "status": { "ephemeralContainerStatuses": [{
+                "name": "netcheck-0123bcdf-raw", "state": { "terminated": { "exitCode": 0, "reason": "Completed" } },
+                "ready": false, "restartCount": 0, "image": "", "imageID": "",
+            }] },
+        }))
+        .unwrap();
+        let items = containers_of(&pod);
+        assert_eq!(items.len(), 1);
+        assert_eq!(items[0].name, "web/netcheck-0123bcdf-raw");
+        assert_eq!(items[0].state, "container ended (Completed, exit code 0)");
+        assert_eq!(items[0].action, Action::CannotBeRemoved);
+    }
+
+    #[test]
+    fn a_lease_says_whose_it_is_and_how_long_it_lasts() {
+        let lease: Lease = serde_json::from_value(json!({
+            "metadata": { "name": "netcheck-run-0123bcdf", "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "holderIdentity": "ada@laptop", "leaseDurationSeconds": 120 },
+        }))
+        .unwrap();
+        let at = |text: &str| text.parse().unwrap();
+        assert_eq!(lease_state(&lease, at("2026-01-01T00:01:00Z")), "of ada@laptop, expires in 60 s");
+        assert_eq!(lease_state(&lease, at("2026-01-01T00:03:00Z")), "expired, of ada@laptop");
+    }
+}

@@ -1,0 +1,323 @@
+//! `rbac VERB`: the least an administrator must grant for a verb to work, as objects to apply.
+
+use crate::{
+    agents::{
+        DEFAULT_NAMESPACE, Via, manifest,
+        permissions::{self, Grant, Place, Verb, Way, words},
+    },
+    cli::{ConnectFlags, Format, KubectlFlags, OutputFlags},
+    cluster::Cluster,
+    exit::{Exit, Failure},
+    output::{Printer, document},
+};
+use clap::Args;
+use serde_json::{Value, json};
+use std::{fmt::Write as _, path::PathBuf};
+
+/// Namespace of the cluster's DNS.
+const DNS_NAMESPACE: &str = "kube-system";
+
+/// Arguments of `rbac`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = "\
+Examples:
+  # Let ada run the matrix in namespace shop, and apply it at once
+  kubectl netcheck rbac matrix -n shop --user ada | kubectl apply -f -
+
+  # Roles only, for the second way in, in all namespaces
+  kubectl netcheck rbac matrix --via ephemeral -A")]
+pub struct RbacArgs {
+    /// The verb that shall be allowed
+    #[arg(value_enum)]
+    verb: Verb,
+    /// Namespace that is looked at (default: the context's)
+    #[arg(short = 'n', long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Look at all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Namespace of the node agents
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
+    agent_namespace: String,
+    /// Way in that shall be possible; auto is both
+    #[arg(long, value_enum, default_value_t)]
+    via: Via,
+    /// User to bind the roles to; may be given several times
+    #[arg(long, value_name = "NAME")]
+    user: Vec<String>,
+    /// Group to bind the roles to; may be given several times
+    #[arg(long, value_name = "NAME")]
+    group: Vec<String>,
+    /// Service account to bind the roles to; may be given several times
+    #[arg(long, value_name = "NAMESPACE:NAME")]
+    serviceaccount: Vec<String>,
+    /// Context of the kubeconfig file, for its namespace
+    #[arg(long, value_name = "NAME", hide = true)]
+    context: Option<String>,
+    /// Kubeconfig file, for its namespace
+    #[arg(long, value_name = "FILE", hide = true)]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// One object, with comments for people who review it.
+struct Explained {
+    comments: Vec<String>,
+    object: Value,
+}
+
+/// Prints the objects. Asks no cluster.
+///
+/// # Errors
+/// If a service account is not written as NAMESPACE:NAME.
+pub async fn run(args: &RbacArgs, output: &OutputFlags, printer: &Printer) -> Result<Exit, Failure> {
+    let namespace = namespace(args).await;
+    let subjects = subjects(args)?;
+    let objects = objects(args, &namespace, &subjects)?;
+    printer.data(&render(output.format, &objects)?)?;
+    if subjects.is_empty() {
+        printer.note("no bindings: --user, --group or --serviceaccount adds them");
+    }
+    Ok(Exit::Held)
+}
+
+/// As every verb resolves it; without a usable kubeconfig it is kubectl's own fallback.
+async fn namespace(args: &RbacArgs) -> String {
+    if let Some(namespace) = &args.namespace {
+        return namespace.clone();
+    }
+    let connect =
+        ConnectFlags { context: args.context.clone(), kubeconfig: args.kubeconfig.clone(), ..ConnectFlags::default() };
+    let cluster = Cluster::connect(&KubectlFlags { connect, ..KubectlFlags::default() }).await;
+    cluster.map_or_else(|_| "default".to_owned(), |cluster| cluster.namespace)
+}
+
+fn subjects(args: &RbacArgs) -> Result<Vec<Value>, Failure> {
+    let group = "rbac.authorization.k8s.io";
+    let mut subjects = Vec::new();
+    subjects.extend(args.user.iter().map(|name| json!({ "kind": "User", "name": name, "apiGroup": group })));
+    subjects.extend(args.group.iter().map(|name| json!({ "kind": "Group", "name": name, "apiGroup": group })));
+    for account in &args.serviceaccount {
+        let Some((namespace, name)) = account.split_once(':').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty())
+        else {
+            return Err(Failure::usage(format!("--serviceaccount {account:?} is not of the form NAMESPACE:NAME"))
+                .hint(format!("--serviceaccount default:{account}")));
+        };
+        subjects.push(json!({ "kind": "ServiceAccount", "namespace": namespace, "name": name }));
+    }
+    Ok(subjects)
+}
+
+fn objects(args: &RbacArgs, namespace: &str, subjects: &[Value]) -> Result<Vec<Explained>, Failure> {
+    let ways: &[Way] = match args.via {
+        Via::Auto => &[Way::Node, Way::Ephemeral],
+        Via::Node => &[Way::Node],
+        Via::Ephemeral => &[Way::Ephemeral],
+    };
+    let grants = permissions::grants(args.verb, ways);
+    let at = |wanted: &[Place]| -> Vec<Grant> {
+        grants.iter().filter(|grant| wanted.contains(&grant.place)).copied().collect()
+    };
+    let name = format!("netcheck-{}", args.verb.word());
+    let mut objects = Vec::new();
+    if args.verb == Verb::Matrix && ways.contains(&Way::Node) {
+        objects.push(Explained {
+            comments: vec!["The node agents' namespace; no run removes one with the label netcheck.dev/keep".to_owned()],
+            object: kubernetes(&manifest::namespace(&args.agent_namespace, true)?)?,
+        });
+    }
+    let cluster_wide: &[Place] = if args.all_namespaces {
+        &[Place::Cluster, Place::AgentNamespaceItself, Place::Targets]
+    } else {
+        &[Place::Cluster, Place::AgentNamespaceItself]
+    };
+    role(&mut objects, None, &name, &at(cluster_wide), &args.agent_namespace, subjects);
+    if !args.all_namespaces {
+        role(&mut objects, Some(namespace), &name, &at(&[Place::Targets]), &args.agent_namespace, subjects);
+        let dns_name = format!("{name}-dns");
+        role(&mut objects, Some(DNS_NAMESPACE), &dns_name, &at(&[Place::Dns]), &args.agent_namespace, subjects);
+    }
+    let agents_name = format!("{name}-agents");
+    let agents = Some(args.agent_namespace.as_str());
+    role(&mut objects, agents, &agents_name, &at(&[Place::Agents]), &args.agent_namespace, subjects);
+    Ok(objects)
+}
+
+/// A role (of the cluster without a namespace) and its binding, if there is anything to grant.
+fn role(
+    objects: &mut Vec<Explained>,
+    namespace: Option<&str>,
+    name: &str,
+    grants: &[Grant],
+    agent_namespace: &str,
+    subjects: &[Value],
+) {
+    if grants.is_empty() {
+        return;
+    }
+    let (kind, binding) = match namespace {
+        Some(_) => ("Role", "RoleBinding"),
+        None => ("ClusterRole", "ClusterRoleBinding"),
+    };
+    let mut metadata = json!({
+        "name": name,
+        "labels": { "app.kubernetes.io/name": crate::agents::run::NAME },
+    });
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let rules: Vec<_> = grants
+        .iter()
+        .map(|grant| {
+            let mut rule = json!({ "apiGroups": [grant.group], "resources": [grant.resource], "verbs": grant.verbs });
+            if grant.place == Place::AgentNamespaceItself {
+                rule["resourceNames"] = json!([agent_namespace]);
+            }
+            rule
+        })
+        .collect();
+    let comments = grants.iter().filter(|grant| !grant.why.is_empty()).map(|grant| {
+        let optional = if grant.required { "" } else { " (optional)" };
+        format!("{}: {}{optional}", words(grant, &grant.verbs.join(",")), grant.why)
+    });
+    objects.push(Explained {
+        comments: comments.collect(),
+        object: json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": metadata,
+            "rules": rules,
+        }),
+    });
+    if !subjects.is_empty() {
+        objects.push(Explained {
+            comments: Vec::new(),
+            object: json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": binding,
+                "metadata": metadata,
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name },
+                "subjects": subjects,
+            }),
+        });
+    }
+}
+
+/// As the API wants it; k8s-openapi writes kind and version itself.
+fn kubernetes<T: serde::Serialize>(object: &T) -> Result<Value, Failure> {
+    serde_json::to_value(object).map_err(|error| Failure::unknown(format!("cannot write the object: {error}")))
+}
+
+fn render(format: Format, objects: &[Explained]) -> Result<String, Failure> {
+    let plain = objects.iter().map(|explained| &explained.object);
+    match format {
+        Format::Json => {
+            let list = json!({ "apiVersion": "v1", "kind": "List", "items": plain.collect::<Vec<_>>() });
+            Ok(document(format, &list)?.unwrap_or_default())
+        }
+        Format::Name => Ok(plain
+            .map(|object| {
+                let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                format!("{}/{}\n", word(&object["kind"]).to_lowercase(), word(&object["metadata"]["name"]))
+            })
+            .collect()),
+        Format::Table | Format::Wide | Format::Yaml => {
+            let mut text = String::new();
+            for explained in objects {
+                text.push_str("---\n");
+                for comment in &explained.comments {
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(text, "# {comment}");
+                }
+                text.push_str(&crate::output::yaml(&explained.object)?);
+            }
+            Ok(text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
+
+    fn args(verb: Verb, via: Via, all_namespaces: bool) -> RbacArgs {
+        RbacArgs {
+            verb,
+            namespace: None,
+            all_namespaces,
+            agent_namespace: "netcheck".to_owned(),
+            via,
+            user: vec!["ada".to_owned()],
+            group: Vec::new(),
+            serviceaccount: Vec::new(),
+            context: None,
+            kubeconfig: None,
+        }
+    }
+
+    fn names(args: &RbacArgs) -> Vec<String> {
+        let objects = objects(args, "shop", &subjects(args).unwrap()).unwrap();
+        let name = |object: &Value| {
+            let namespace = object["metadata"]["namespace"].as_str().unwrap_or("-");
+            format!("{} {namespace} {}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap())
+        };
+        objects.iter().map(|explained| name(&explained.object)).collect()
+    }
+
+    #[test]
+    fn each_role_is_as_narrow_as_its_place() {
+        assert_eq!(
+            names(&args(Verb::Matrix, Via::Node, false)),
+            [
+                "Namespace - netcheck",
+                "ClusterRole - netcheck-matrix",
+                "ClusterRoleBinding - netcheck-matrix",
+                "Role shop netcheck-matrix",
+                "RoleBinding shop netcheck-matrix",
+                "Role kube-system netcheck-matrix-dns",
+                "RoleBinding kube-system netcheck-matrix-dns",
+                "Role netcheck netcheck-matrix-agents",
+                "RoleBinding netcheck netcheck-matrix-agents",
+            ]
+        );
+        assert_eq!(
+            names(&args(Verb::Matrix, Via::Ephemeral, true)),
+            ["ClusterRole - netcheck-matrix", "ClusterRoleBinding - netcheck-matrix"]
+        );
+    }
+
+    #[test]
+    fn the_api_reads_what_is_printed() {
+        let args = args(Verb::Matrix, Via::Auto, false);
+        for explained in objects(&args, "shop", &[]).unwrap() {
+            match explained.object["kind"].as_str() {
+                Some("Role") => drop(serde_json::from_value::<Role>(explained.object).unwrap()),
+                Some("ClusterRole") => drop(serde_json::from_value::<ClusterRole>(explained.object).unwrap()),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_agents_namespace_is_the_only_one_named_in_the_cluster_role() {
+        let objects = objects(&args(Verb::Cleanup, Via::Auto, false), "shop", &[]).unwrap();
+        let cluster_role = objects.iter().find(|explained| explained.object["kind"] == "ClusterRole").unwrap();
+        let rules = cluster_role.object["rules"].as_array().unwrap();
+        let deletes_namespaces: Vec<_> = rules
+            .iter()
+            .filter(|rule| rule["resources"] == json!(["namespaces"]) && rule["verbs"].as_array().unwrap().contains(&json!("delete")))
+            .collect();
+        assert_eq!(deletes_namespaces.len(), 1);
+        assert_eq!(deletes_namespaces[0]["resourceNames"], json!(["netcheck"]));
+    }
+
+    #[test]
+    fn a_service_account_needs_its_namespace() {
+        let mut args = args(Verb::Matrix, Via::Auto, false);
+        args.serviceaccount = vec!["ci".to_owned()];
+        let failure = subjects(&args).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        args.serviceaccount = vec!["tools:ci".to_owned()];
+        assert_eq!(subjects(&args).unwrap()[1]["namespace"], "tools");
+    }
+}
