@@ -7,6 +7,8 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # Static, so that it runs in an image that holds nothing else.
 AGENT := target/$(HOST)/agent/netcheck-agent
 AGENT_IMAGE := target/agent-image/netcheck-agent.tar
+# The plugin pins the image it was built beside; read anew by each recipe, since the first of them makes it.
+export NETCHECK_AGENT_DIGEST = $(shell cat target/agent-image/netcheck-agent.digest 2>/dev/null)
 
 .PHONY: help demo test lint bench soak rig-up rig-down build packages kubernetes image
 
@@ -25,7 +27,8 @@ kubernetes: packages
 	@cargo run --quiet --package netcheck-rig --bin netcheck-rig -- build
 
 image: packages
-	@RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile agent --package netcheck-agent --target $(HOST)
+	@RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$$HOME/.cargo=/cargo --remap-path-prefix=$$PWD=/src" \
+	    cargo build --quiet --profile agent --package netcheck-agent --target $(HOST)
 	@cargo run --quiet --package netcheck-image -- build --agent $(AGENT) --output $(AGENT_IMAGE)
 
 demo: build ## a real cluster, a healthy matrix, a broken route, the matrix that finds it

@@ -1,5 +1,7 @@
 //! Every behaviour once, on one real cluster. Cases run one after another: a fault on a node would show in any other case's matrix.
 
+#![allow(clippy::print_stderr, reason = "a test runner prints")]
+
 #[path = "cases/death.rs"]
 mod death;
 #[path = "cases/faults.rs"]

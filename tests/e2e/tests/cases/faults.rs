@@ -229,7 +229,7 @@ fn no_dns(lab: &Lab) -> Result<()> {
         lab.kubectl(&format!(
             "-n kube-system scale deployment coredns --replicas={replicas}"
         ))?;
-        wait_until("CoreDNS has as many endpoints", Duration::from_secs(60), || {
+        wait_until("CoreDNS has as many endpoints", Duration::from_mins(1), || {
             let line = "-n kube-system get endpointslices -l kubernetes.io/service-name=kube-dns -o jsonpath={range.items[*].endpoints[?(@.conditions.ready==true)]}x{end}";
             let endpoints = lab.kubectl(line).map_err(|error| error.to_string())?;
             if endpoints.is_empty() == (replicas == 0) {
