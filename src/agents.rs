@@ -12,6 +12,7 @@
 pub mod crew;
 pub mod ephemeral;
 pub mod exec;
+pub mod flags;
 pub mod fleet;
 pub mod gate;
 pub mod image;
@@ -27,6 +28,7 @@ pub mod sentinel;
 pub mod sweep;
 pub mod waiting;
 
+pub use flags::AgentFlags;
 pub use fleet::{AgentIndex, Fleet};
 pub use image::ImageChoice;
 pub use link::LinkError;
