@@ -3,6 +3,8 @@
 pub mod client;
 pub mod errors;
 pub mod inventory;
+pub mod list;
+pub mod request;
 mod kubeconfig;
 mod proxy;
 pub mod resolve;
