@@ -3,16 +3,19 @@
 mod complete;
 pub mod duration;
 mod kubectl_flags;
+mod matrix;
 mod text;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::verbs::{
-    completion::CompletionArgs, explain::ExplainArgs, images::ImagesArgs, schema::SchemaArgs, version::VersionArgs,
+    cleanup::CleanupArgs, completion::CompletionArgs, explain::ExplainArgs, images::ImagesArgs, rbac::RbacArgs,
+    schema::SchemaArgs, version::VersionArgs,
 };
 
 pub use complete::{answer as complete, is_completer};
 pub use kubectl_flags::{ConnectFlags, Format, KubectlFlags, OutputFlags};
+pub use matrix::MatrixArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -36,6 +39,10 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Remove everything that runs have left in the cluster
+    Cleanup(With<CleanupArgs>),
+    /// Print the least-privilege Role that verbs need
+    Rbac(Offline<RbacArgs>),
     /// List the container images a run may use, for clusters without internet access
     Images(Offline<ImagesArgs>),
     /// Say what a finding means, why it breaks traffic, how to look yourself, and what mends it
@@ -48,6 +55,9 @@ pub enum Verb {
     Version(Connected<VersionArgs>),
     /// List kubectl's own flags, which every verb that talks to the cluster takes
     Options,
+    /// Cleans up after a run that was killed; runs beside it.
+    #[command(name = crate::agents::sentinel::VERB, hide = true)]
+    Sentinel,
     /// Answers TAB for `kubectl netcheck`; kubectl runs it by way of `kubectl_complete-netcheck`.
     #[command(name = "__complete", hide = true)]
     Complete {
@@ -124,13 +134,17 @@ mod tests {
             ('v', "v"),
             ('h', "help"),
         ];
-        let mut meanings: BTreeMap<char, String> =
-            promised.iter().map(|(letter, long)| (*letter, (*long).to_owned())).collect();
+        let mut meanings: BTreeMap<char, String> = promised
+            .iter()
+            .map(|(letter, long)| (*letter, (*long).to_owned()))
+            .collect();
         let mut cli = Cli::command();
         cli.build();
         for verb in cli.get_subcommands() {
             for argument in verb.get_arguments() {
-                let (Some(letter), Some(long)) = (argument.get_short(), argument.get_long()) else { continue };
+                let (Some(letter), Some(long)) = (argument.get_short(), argument.get_long()) else {
+                    continue;
+                };
                 let meaning = meanings.entry(letter).or_insert_with(|| long.to_owned());
                 assert_eq!(meaning, long, "-{letter} of {}", verb.get_name());
             }

@@ -12,7 +12,8 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    cli::{self, Cli, ConnectFlags, Connected, KubectlFlags, Offline, OutputFlags, Verb},
+    agents,
+    cli::{self, Cli, ConnectFlags, Connected, KubectlFlags, Offline, OutputFlags, Verb, With},
     exit::{Exit, Failure},
     output::{Interrupt, Printer},
     verbs::{self, Shared},
@@ -42,6 +43,17 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(verb: Verb) -> ExitCode {
     match verb {
+        Verb::Cleanup(With { args, flags }) => online(flags, |shared| verbs::cleanup::run(args, shared)),
+        Verb::Rbac(Offline { args, output }) => {
+            let flags = KubectlFlags {
+                output: output.clone(),
+                ..KubectlFlags::default()
+            };
+            online(flags, async |shared: Shared| {
+                verbs::rbac::run(&args, &output, &shared.printer).await
+            })
+        }
+        Verb::Sentinel => watch_over_a_run(),
         Verb::Images(Offline { args, output }) => {
             offline(&output, |printer| verbs::images::run(&args, &output, printer))
         }
@@ -59,6 +71,18 @@ fn run(verb: Verb) -> ExitCode {
             online(flags_of(connect, output), |shared| verbs::version::run(args, shared))
         }
         Verb::Complete { words } => finish(&Printer::silent(), complete(&words)),
+    }
+}
+
+/// The detached child: silent, whatever happens, for its terminal may be gone.
+fn watch_over_a_run() -> ExitCode {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            runtime.block_on(agents::sentinel::watch());
+            ExitCode::SUCCESS
+        }
+        Err(_) => ExitCode::from(Exit::Unknown.code()),
     }
 }
 
