@@ -48,7 +48,7 @@ pub(crate) const fn underlay_prefix(address: IpAddr) -> u8 {
 
 impl Addresses {
     /// The addresses of somebody on the underlay, primary family first.
-    pub fn of(&self, endpoint: Endpoint) -> Vec<IpAddr> {
+    pub fn of(self, endpoint: Endpoint) -> Vec<IpAddr> {
         let host = endpoint.host_number();
         self.pick(
             IpAddr::V4(Ipv4Addr::new(198, 18, self.underlay, host)),
@@ -66,7 +66,7 @@ impl Addresses {
     }
 
     /// The primary address of somebody on the underlay.
-    pub fn primary(&self, endpoint: Endpoint) -> IpAddr {
+    pub fn primary(self, endpoint: Endpoint) -> IpAddr {
         let host = endpoint.host_number();
         if self.families.has_v4() {
             IpAddr::V4(Ipv4Addr::new(198, 18, self.underlay, host))
@@ -85,26 +85,26 @@ impl Addresses {
     }
 
     /// What the controller manager cuts the nodes' pod networks from.
-    pub fn pod_networks(&self) -> Vec<&'static str> {
+    pub fn pod_networks(self) -> Vec<&'static str> {
         self.pick("10.244.0.0/16", "fd00:10:244::/56")
     }
 
     /// What ClusterIPs come from.
-    pub fn service_networks(&self) -> Vec<&'static str> {
+    pub fn service_networks(self) -> Vec<&'static str> {
         self.pick("10.96.0.0/16", "fd00:10:96::/112")
     }
 
     /// The API server's own ClusterIP: the first of its network.
-    pub fn kubernetes_service(&self) -> Vec<&'static str> {
+    pub fn kubernetes_service(self) -> Vec<&'static str> {
         self.pick("10.96.0.1", "fd00:10:96::1")
     }
 
     /// The cluster DNS Service's addresses.
-    pub fn cluster_dns(&self) -> Vec<&'static str> {
+    pub fn cluster_dns(self) -> Vec<&'static str> {
         self.pick("10.96.0.10", "fd00:10:96::a")
     }
 
-    fn pick<T>(&self, v4: T, v6: T) -> Vec<T> {
+    fn pick<T>(self, v4: T, v6: T) -> Vec<T> {
         match self.families {
             Families::V4 => vec![v4],
             Families::V6 => vec![v6],

@@ -3,9 +3,8 @@
 //! Each is built once and kept outside the checkout, in a folder named after what went into it; a fresh clone, a `cargo clean`
 //! and a second checkout all find it there.
 
-use crate::{Error, Progress, Result, error::Context, layout::repository};
+use crate::{Error, Progress, Result, error::Context, fingerprint::Fingerprint, layout::repository};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::{
     env,
     fs::{self, File},
@@ -114,21 +113,18 @@ enum Product {
 
 impl Recipe {
     fn key(&self) -> Result<String> {
-        let mut hash = Sha256::new();
+        let mut fingerprint = Fingerprint::default();
         for input in self.inputs {
             let path = self.folder.join(input);
-            hash.update(input.as_bytes());
-            hash.update(fs::read(&path).context(format!("read {}", path.display()))?);
+            let content = fs::read(&path).context(format!("read {}", path.display()))?;
+            fingerprint = fingerprint.add(input.as_bytes()).add(&content);
         }
-        for word in self.command.get_args() {
-            hash.update(word.as_encoded_bytes());
-        }
-        Ok(hash
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        let words = self.command.get_args();
+        Ok(words
+            .fold(fingerprint, |fingerprint, word| {
+                fingerprint.add(word.as_encoded_bytes())
+            })
+            .hex(8))
     }
 
     fn make(mut self, cache: &Path, progress: &dyn Progress) -> Result<PathBuf> {
@@ -195,13 +191,13 @@ fn run_with_reminders(command: &mut Command, name: &str, progress: &dyn Progress
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .map_err(|source| {
-            if source.kind() == std::io::ErrorKind::NotFound {
+        .map_err(|cause| {
+            if cause.kind() == std::io::ErrorKind::NotFound {
                 Error::MissingProgram { program }
             } else {
                 Error::Io {
                     what: format!("start `{shown}`"),
-                    source,
+                    cause,
                 }
             }
         })?;

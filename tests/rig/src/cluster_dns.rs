@@ -23,7 +23,7 @@ const COREFILE: &str = "\
 ";
 
 /// Everything CoreDNS needs, as one `List`.
-pub fn manifests(addresses: &Addresses) -> String {
+pub fn manifests(addresses: Addresses) -> String {
     let meta = json!({ "name": "coredns", "namespace": "kube-system" });
     let items = [
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta }),
@@ -50,7 +50,7 @@ pub fn manifests(addresses: &Addresses) -> String {
     json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
 }
 
-fn service(addresses: &Addresses) -> Value {
+fn service(addresses: Addresses) -> Value {
     let cluster_addresses = addresses.cluster_dns();
     json!({
         "apiVersion": "v1",

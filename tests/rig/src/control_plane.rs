@@ -31,7 +31,7 @@ pub const TOKEN: &str = "rig-static-token";
 pub const PARTS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// The API server's URL.
-pub fn server_url(addresses: &Addresses) -> String {
+pub fn server_url(addresses: Addresses) -> String {
     format!("https://{}:6443", bracketed(addresses.primary(Endpoint::Hub)))
 }
 
@@ -93,7 +93,7 @@ impl ControlPlane<'_> {
         authority: &Authority,
         pair: &crate::pki::Pair,
     ) -> Result<()> {
-        let server = server_url(&self.addresses);
+        let server = server_url(self.addresses);
         kubeconfig::write(
             path,
             name,

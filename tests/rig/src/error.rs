@@ -1,4 +1,6 @@
 //! What can go wrong with a rig: each variant names what was done, and to what.
+//!
+//! The system's word is part of each message (and so not a `source`, which would print it twice).
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -9,12 +11,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call or file operation failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Io {
         /// Operation and object, as `mount proc on /proc`.
         what: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A program ran and said no.
     #[error("`{command}` failed ({status}): {message}")]
@@ -37,28 +39,28 @@ pub enum Error {
         last: String,
     },
     /// A certificate or key could not be made.
-    #[error("make certificate for {subject}: {source}")]
+    #[error("make certificate for {subject}: {cause}")]
     Certificate {
         /// Whose certificate.
         subject: String,
         /// What rcgen said.
-        source: rcgen::Error,
+        cause: rcgen::Error,
     },
     /// An image archive could not be written.
-    #[error("write image archive {}: {source}", path.display())]
+    #[error("write image archive {}: {cause}", path.display())]
     Image {
         /// The archive.
         path: PathBuf,
         /// What the writer said.
-        source: netcheck_oci::Error,
+        cause: netcheck_oci::Error,
     },
     /// A document was not what it must be.
-    #[error("read {what}: {source}")]
+    #[error("read {what}: {cause}")]
     Json {
         /// Which document.
         what: String,
         /// What the parser said.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// A program the rig needs is not on this machine.
     #[error("`{program}` is not installed; run tests/rig/install-packages.sh")]
@@ -115,9 +117,9 @@ pub(crate) trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, what: impl Into<String>) -> Result<T> {
-        self.map_err(|source| Error::Io {
+        self.map_err(|cause| Error::Io {
             what: what.into(),
-            source: source.into(),
+            cause: cause.into(),
         })
     }
 }

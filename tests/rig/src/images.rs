@@ -1,9 +1,8 @@
 //! Images the rig's pods run from: written by our own `netcheck-oci`, loaded by file into every node, kept beside the programs
 //! they are made of.
 
-use crate::{Binaries, Error, Result, binaries::cache, error::Context};
+use crate::{Binaries, Error, Result, binaries::cache, error::Context, fingerprint::Fingerprint};
 use netcheck_oci::{ImageSpec, Layer};
-use sha2::{Digest, Sha256};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -41,18 +40,14 @@ pub fn build(binaries: &Binaries) -> Result<Archives> {
     let busybox = read(Path::new(BUSYBOX)).map_err(|_| Error::MissingProgram {
         program: "busybox (static)".into(),
     })?;
-    let mut hash = Sha256::new();
-    hash.update(RECIPE);
-    hash.update(&workload);
-    hash.update(&busybox);
-    // The path names what CoreDNS was built from; hashing 54 MB would cost more than it tells.
-    hash.update(binaries.coredns.as_os_str().as_encoded_bytes());
-    let key: String = hash
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    // The path names what CoreDNS was built from; reading its 54 MB would cost more than it tells.
+    let coredns = binaries.coredns.as_os_str().as_encoded_bytes();
+    let key = Fingerprint::default()
+        .add(RECIPE)
+        .add(&workload)
+        .add(&busybox)
+        .add(coredns)
+        .hex(8);
     let folder = cache().join(format!("images-{key}"));
     fs::create_dir_all(&folder).context(format!("create {}", folder.display()))?;
 
@@ -117,9 +112,9 @@ fn write_if_missing(path: &Path, image: impl FnOnce() -> Result<ImageSpec>) -> R
     if path.is_file() {
         return Ok(());
     }
-    image()?.write_archive(path).map(drop).map_err(|source| Error::Image {
+    image()?.write_archive(path).map(drop).map_err(|cause| Error::Image {
         path: path.to_owned(),
-        source,
+        cause,
     })
 }
 

@@ -1,10 +1,9 @@
 //! PID 1 of a sandbox: mounts `/proc` for its PID namespace, says so, and from then on collects orphans (containerd's shims
 //! are re-parented to it).
 
-use crate::{Result, error::Context};
+use crate::{Result, error::Context, mounts};
 use rustix::{
     io::Errno,
-    mount::{MountFlags, mount},
     process::{WaitOptions, setsid, wait},
 };
 use std::{
@@ -27,22 +26,14 @@ pub(crate) const READY: &str = "ready\n";
 pub fn run() -> Result<Infallible> {
     // A terminal's interrupt is meant for whoever started the rig, not for the rig.
     setsid().context("start a session for a sandbox's init")?;
-    mount(
-        "proc",
-        "/proc",
-        "proc",
-        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-        None,
-    )
-    .context("mount /proc of a sandbox")?;
+    mounts::mount_proc()?;
     stdout()
         .write_all(READY.as_bytes())
         .context("report a sandbox's init ready")?;
     loop {
-        match wait(WaitOptions::empty()) {
-            // No children at all: there is nothing to wait on, so look again in a while.
-            Err(Errno::CHILD) => thread::sleep(Duration::from_millis(200)),
-            Ok(_) | Err(_) => {}
+        // No children at all: there is nothing to wait on, so look again in a while.
+        if let Err(Errno::CHILD) = wait(WaitOptions::empty()) {
+            thread::sleep(Duration::from_millis(200));
         }
     }
 }

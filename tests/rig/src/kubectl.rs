@@ -63,9 +63,9 @@ impl Kubectl {
     /// Runs `kubectl … -o json` and parses what it prints.
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let text = self.run(arguments.iter().chain(&["-o", "json"]))?;
-        serde_json::from_str(&text).map_err(|source| Error::Json {
+        serde_json::from_str(&text).map_err(|cause| Error::Json {
             what: format!("output of kubectl {}", arguments.join(" ")),
-            source,
+            cause,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Where a rig keeps its things, and what it calls them. All of it follows from the rig's directory, so that a rig whose
 //! files are gone can still be found and cleared.
 
-use sha2::{Digest, Sha256};
+use crate::fingerprint::Fingerprint;
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
@@ -9,6 +9,8 @@ use std::{
 
 /// Environment variable that names the rig's directory.
 pub const DIRECTORY_VARIABLE: &str = "NETCHECK_RIG_DIR";
+/// Environment variable that names the rig which lives in that directory (`default` if it is not set).
+pub const NAME_VARIABLE: &str = "NETCHECK_RIG_NAME";
 
 /// The repository this crate was built from.
 pub(crate) fn repository() -> PathBuf {
@@ -21,17 +23,14 @@ pub(crate) fn target_directory() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
-/// `$NETCHECK_RIG_DIR`, else `target/rig` for the rig called `default` and `target/rig-NAME` for another.
+/// `$NETCHECK_RIG_DIR` if it is this rig's, else `target/rig` for the rig called `default` and `target/rig-NAME` for another.
 pub fn default_directory(name: &str) -> PathBuf {
-    if let Some(directory) = env::var_os(DIRECTORY_VARIABLE) {
-        return directory.into();
+    let named = env::var(NAME_VARIABLE).unwrap_or_else(|_| "default".into());
+    match env::var_os(DIRECTORY_VARIABLE) {
+        Some(directory) if named == name => directory.into(),
+        _ if name == "default" => target_directory().join("rig"),
+        _ => target_directory().join(format!("rig-{name}")),
     }
-    let folder = if name == "default" {
-        "rig".to_owned()
-    } else {
-        format!("rig-{name}")
-    };
-    target_directory().join(folder)
 }
 
 /// Paths and names of one rig.
@@ -48,8 +47,9 @@ impl Layout {
         let absolute = std::path::absolute(directory)?;
         // One rig reached by two names (a symlink, `/proc/self/cwd`) must be one rig.
         let directory = fs::canonicalize(&absolute).unwrap_or(absolute);
-        let hash = Sha256::digest(directory.as_os_str().as_encoded_bytes());
-        let id = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let id = Fingerprint::default()
+            .add(directory.as_os_str().as_encoded_bytes())
+            .hex(4);
         Ok(Self { directory, id })
     }
 

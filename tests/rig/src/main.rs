@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use netcheck_rig::{
-    Cni, DIRECTORY_VARIABLE, Families, Part, ProxyMode, Rig, RigSpec, Stderr, build_binaries, default_directory,
+    Cni, Families, NAME_VARIABLE, Part, ProxyMode, Rig, RigSpec, Stderr, build_binaries, default_directory,
 };
 use std::{
     ffi::OsString,
-    io::{Write, stdout},
+    io::{Write, stderr, stdout},
     path::PathBuf,
     process::{Command, ExitCode},
 };
@@ -17,10 +17,10 @@ use std::{
 #[command(version)]
 struct Arguments {
     /// Name of the rig; two rigs of different names run side by side
-    #[arg(long, global = true, default_value = "default")]
+    #[arg(long, global = true, default_value = "default", env = NAME_VARIABLE)]
     name: String,
-    /// Where the rig keeps its files [default: target/rig, or target/rig-NAME]
-    #[arg(long, global = true, value_name = "DIRECTORY", env = DIRECTORY_VARIABLE)]
+    /// Where the rig keeps its files [default: $NETCHECK_RIG_DIR, else target/rig, or target/rig-NAME]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
@@ -173,8 +173,18 @@ impl From<PartArgument> for Part {
     }
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to do for who closed stderr.
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
     let directory = arguments.dir.unwrap_or_else(|| default_directory(&arguments.name));
     let progress = Stderr::start();
     let attach = || Rig::attach(&directory);

@@ -92,6 +92,38 @@ pub fn furnish(node: &NodeFiles) -> Result<()> {
         .context("share mounts within the node")
 }
 
+/// Kernel settings of the whole machine that every kubelet wants, and would otherwise write (`setupKernelTunables` in its
+/// container manager).
+const WANTED_BY_KUBELET: [(&str, &str); 6] = [
+    ("vm/overcommit_memory", "1"),
+    ("vm/panic_on_oom", "0"),
+    ("kernel/panic", "10"),
+    ("kernel/panic_on_oops", "1"),
+    ("kernel/keys/root_maxkeys", "1000000"),
+    ("kernel/keys/root_maxbytes", "25000000"),
+];
+
+/// Mounts `/proc` for the PID namespace of the calling process. Over the machine-wide settings that kubelet insists on lie
+/// files that already say what it wants, so it leaves the machine's own alone.
+pub fn mount_proc() -> Result<()> {
+    mount(
+        "proc",
+        "/proc",
+        "proc",
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+        None,
+    )
+    .context("mount /proc of a sandbox")?;
+    create("/run/.sysctl")?;
+    for (setting, value) in WANTED_BY_KUBELET {
+        let stand_in = format!("/run/.sysctl/{}", setting.replace('/', "."));
+        write(&stand_in, &format!("{value}\n"))?;
+        let target = format!("/proc/sys/{setting}");
+        mount_bind(&stand_in, &target).context(format!("cover {target}"))?;
+    }
+    Ok(())
+}
+
 fn create(directory: impl AsRef<Path>) -> Result<()> {
     let directory = directory.as_ref();
     fs::create_dir_all(directory).context(format!("create {}", directory.display()))

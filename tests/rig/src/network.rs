@@ -2,7 +2,7 @@
 //! batches, and vanishes with the namespaces.
 
 use crate::{
-    Addresses, Endpoint, Result,
+    Addresses, Endpoint, Node, Result,
     addresses::underlay_prefix,
     error::Context,
     layout::Layout,
@@ -22,47 +22,49 @@ const BRIDGE: &str = "underlay";
 pub const NODE_LINK: &str = "eth0";
 
 /// Builds the bridge, and the way in from the root namespace.
-pub fn build_hub(hub: &Sandbox, init: Pid, addresses: &Addresses, layout: &Layout) -> Result<()> {
+pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout) -> Result<()> {
     let root_link = layout.root_link();
-    ip(&format!(
-        "link add {root_link} type veth peer name root netns {}\n",
+    ip(&[format!(
+        "link add {root_link} type veth peer name root netns {}",
         init.as_raw_nonzero()
-    ))?;
-    let mut hub_side = format!(
-        "link set lo up\nlink add {BRIDGE} type bridge mcast_snooping 0\nlink set {BRIDGE} up\nlink set root master {BRIDGE} up\n"
-    );
-    push_addresses(&mut hub_side, addresses, Endpoint::Hub, BRIDGE);
+    )])?;
+    let mut hub_side = vec![
+        "link set lo up".to_owned(),
+        format!("link add {BRIDGE} type bridge mcast_snooping 0"),
+        format!("link set {BRIDGE} up"),
+        format!("link set root master {BRIDGE} up"),
+    ];
+    hub_side.extend(address_lines(addresses, Endpoint::Hub, BRIDGE));
     hub.on_network(|| {
         // Answers "unreachable" for what is outside of the rig, instead of swallowing it.
         forward_packets()?;
         ip(&hub_side)
     })?;
-    let mut root_side = String::new();
-    push_addresses(&mut root_side, addresses, Endpoint::Root, &root_link);
-    root_side.push_str(&format!("link set {root_link} up\n"));
+    let mut root_side = address_lines(addresses, Endpoint::Root, &root_link);
+    root_side.push(format!("link set {root_link} up"));
     ip(&root_side)
 }
 
 /// Joins a node to the underlay.
-pub fn attach_node(
-    hub: &Sandbox,
-    node: &Sandbox,
-    init: Pid,
-    name: &str,
-    number: u8,
-    addresses: &Addresses,
-) -> Result<()> {
-    let link = format!(
-        "link add {name} type veth peer name {NODE_LINK} netns {}\nlink set {name} master {BRIDGE} up\n",
-        init.as_raw_nonzero()
-    );
+pub fn attach_node(hub: &Sandbox, node: &Node, init: Pid, addresses: Addresses) -> Result<()> {
+    let name = &node.name;
+    let link = [
+        format!(
+            "link add {name} type veth peer name {NODE_LINK} netns {}",
+            init.as_raw_nonzero()
+        ),
+        format!("link set {name} master {BRIDGE} up"),
+    ];
     hub.on_network(|| ip(&link))?;
-    let mut node_side = format!("link set lo up\nlink set {NODE_LINK} up\n");
-    push_addresses(&mut node_side, addresses, Endpoint::Node(number), NODE_LINK);
-    for gateway in addresses.of(Endpoint::Hub) {
-        node_side.push_str(&format!("route add default via {gateway}\n"));
-    }
-    node.on_network(|| {
+    let mut node_side = vec!["link set lo up".to_owned(), format!("link set {NODE_LINK} up")];
+    node_side.extend(address_lines(addresses, Endpoint::Node(node.number), NODE_LINK));
+    node_side.extend(
+        addresses
+            .of(Endpoint::Hub)
+            .iter()
+            .map(|gateway| format!("route add default via {gateway}")),
+    );
+    node.sandbox.on_network(|| {
         forward_packets()?;
         ip(&node_side)
     })
@@ -70,18 +72,18 @@ pub fn attach_node(
 
 /// Leads pod networks to their nodes' addresses.
 pub fn set_routes(sandbox: &Sandbox, routes: &[(String, IpAddr)]) -> Result<()> {
-    let lines: String = routes
+    let lines: Vec<_> = routes
         .iter()
-        .map(|(network, via)| format!("route replace {network} via {via}\n"))
+        .map(|(network, via)| format!("route replace {network} via {via}"))
         .collect();
     sandbox.on_network(|| ip(&lines))
 }
 
 /// Forgets pod networks of a node that left.
 pub fn remove_routes(sandbox: &Sandbox, networks: &[String]) -> Result<()> {
-    let lines: String = networks
+    let lines: Vec<_> = networks
         .iter()
-        .map(|network| format!("route flush root {network}\n"))
+        .map(|network| format!("route flush root {network}"))
         .collect();
     sandbox.on_network(|| ip(&lines))
 }
@@ -92,7 +94,7 @@ pub fn remove_root_link(layout: &Layout) -> Result<()> {
     if !root_link_exists(layout) {
         return Ok(());
     }
-    match ip(&format!("link delete {link}\n")) {
+    match ip(&[format!("link delete {link}")]) {
         // The kernel removes it by itself when the hub's namespace ends, maybe just now.
         Err(_) if !root_link_exists(layout) => Ok(()),
         other => other,
@@ -118,15 +120,13 @@ pub fn free_underlay(hint: u8) -> Result<u8> {
         .ok_or_else(|| crate::Error::Usage("every network of 198.18.0.0/16 is in use on this machine".into()))
 }
 
-fn push_addresses(lines: &mut String, addresses: &Addresses, endpoint: Endpoint, link: &str) {
-    for address in addresses.of(endpoint) {
+fn address_lines(addresses: Addresses, endpoint: Endpoint, link: &str) -> Vec<String> {
+    let command = |address: IpAddr| {
         // Nobody else is on this network: duplicate detection would only cost a second and a half.
         let nodad = if address.is_ipv6() { " nodad" } else { "" };
-        lines.push_str(&format!(
-            "address add {address}/{} dev {link}{nodad}\n",
-            underlay_prefix(address)
-        ));
-    }
+        format!("address add {address}/{} dev {link}{nodad}", underlay_prefix(address))
+    };
+    addresses.of(endpoint).into_iter().map(command).collect()
 }
 
 /// Makes a router of the network namespace of the calling thread.
@@ -141,7 +141,7 @@ fn forward_packets() -> Result<()> {
 }
 
 /// Runs lines of `ip` in the network namespace of the calling thread.
-fn ip(lines: &str) -> Result<()> {
+fn ip(lines: &[String]) -> Result<()> {
     let mut child = Command::new("ip")
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
@@ -150,10 +150,12 @@ fn ip(lines: &str) -> Result<()> {
         .spawn()
         .context("start `ip -batch -`")?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(lines.as_bytes()).context("write to `ip -batch -`")?;
+        input
+            .write_all(lines.join("\n").as_bytes())
+            .context("write to `ip -batch -`")?;
     }
     let output = child
         .wait_with_output()
         .context("collect the output of `ip -batch -`")?;
-    checked(&format!("ip -batch - <<< {:?}", lines.trim()), &output).map(drop)
+    checked(&format!("ip -batch - <<< {lines:?}"), &output).map(drop)
 }

@@ -163,7 +163,7 @@ impl Node {
         kubeconfig::write(
             &home.join("kubelet.kubeconfig"),
             &self.name,
-            &server_url(&self.addresses),
+            &server_url(self.addresses),
             &authority.certificate(),
             &Credentials::Certificate(&client),
         )?;
@@ -293,9 +293,20 @@ impl Node {
         })
     }
 
-    /// Images every node needs.
+    /// Loads the images every node needs, each once.
     pub(crate) fn load_standard_images(&self, archives: &images::Archives) -> Result<()> {
-        archives.all().iter().try_for_each(|archive| self.load_image(archive))
+        // An archive's path changes with its content; this list goes when the node goes.
+        let list = self.home().join("images");
+        let mut loaded = fs::read_to_string(&list).unwrap_or_default();
+        for archive in archives.all() {
+            let path = archive.display().to_string();
+            if loaded.lines().all(|line| line != path) {
+                self.load_image(archive)?;
+                loaded = loaded + &path + "\n";
+                write(&list, &loaded)?;
+            }
+        }
+        Ok(())
     }
 }
 

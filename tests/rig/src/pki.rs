@@ -35,7 +35,7 @@ impl Authority {
         let key = new_key(AUTHORITY_NAME)?;
         let certificate = authority_parameters()
             .self_signed(&key)
-            .map_err(|source| failed(AUTHORITY_NAME, source))?;
+            .map_err(|cause| failed(AUTHORITY_NAME, cause))?;
         write(&directory.join("ca.crt"), &certificate.pem(), 0o644)?;
         write(&directory.join("ca.key"), &key.serialize_pem(), 0o600)?;
         let tokens = new_key("service accounts")?;
@@ -51,7 +51,7 @@ impl Authority {
     pub fn open(directory: &Path) -> Result<Self> {
         let path = directory.join("ca.key");
         let pem = fs::read_to_string(&path).context(format!("read {}", path.display()))?;
-        let key = KeyPair::from_pem(&pem).map_err(|source| failed(AUTHORITY_NAME, source))?;
+        let key = KeyPair::from_pem(&pem).map_err(|cause| failed(AUTHORITY_NAME, cause))?;
         Ok(Self {
             directory: directory.to_owned(),
             issuer: Issuer::new(authority_parameters(), key),
@@ -87,7 +87,7 @@ impl Authority {
         let mut parameters = parameters(user, None);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
-            let name = (*name).try_into().map_err(|source| failed(name, source))?;
+            let name = (*name).try_into().map_err(|cause| failed(name, cause))?;
             parameters.subject_alt_names.push(SanType::DnsName(name));
         }
         parameters
@@ -100,7 +100,7 @@ impl Authority {
         let key = new_key(subject)?;
         let certificate = parameters
             .signed_by(&key, &self.issuer)
-            .map_err(|source| failed(subject, source))?;
+            .map_err(|cause| failed(subject, cause))?;
         let pair = Pair {
             certificate: self.directory.join(format!("{file}.crt")),
             key: self.directory.join(format!("{file}.key")),
@@ -135,13 +135,13 @@ fn parameters(name: &str, organisation: Option<&str>) -> CertificateParams {
 }
 
 fn new_key(subject: &str) -> Result<KeyPair> {
-    KeyPair::generate().map_err(|source| failed(subject, source))
+    KeyPair::generate().map_err(|cause| failed(subject, cause))
 }
 
-fn failed(subject: &str, source: rcgen::Error) -> Error {
+fn failed(subject: &str, cause: rcgen::Error) -> Error {
     Error::Certificate {
         subject: subject.into(),
-        source,
+        cause,
     }
 }
 

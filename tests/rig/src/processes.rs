@@ -82,7 +82,7 @@ pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(errno) => Err(Error::Io {
             what: format!("signal process {}", pid.as_raw_nonzero()),
-            source: errno.into(),
+            cause: errno.into(),
         }),
     }
 }
@@ -93,7 +93,9 @@ pub fn wait_until_ended(pid: Pid, what: &str, others: &[Process]) -> Result<()> 
         &format!("{what} (process {}) to end", pid.as_raw_nonzero()),
         GONE_WITHIN,
         || {
-            others.iter().for_each(|process| collect(process.pid));
+            for process in others {
+                collect(process.pid);
+            }
             collect(pid);
             if holds_namespaces(pid) {
                 Err("still there".into())

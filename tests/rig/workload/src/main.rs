@@ -54,8 +54,19 @@ enum Role {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    match Arguments::parse().role {
+fn main() -> ExitCode {
+    match play(Arguments::parse().role) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to do for who closed stderr.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(role: Role) -> Result<ExitCode> {
+    match role {
         Role::Pause | Role::Sleep => until_told_to_end(),
         Role::Serve { tcp, udp_echo, bind } => {
             server::start(bind, &tcp, &udp_echo)?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A client that says nothing for so long is gone.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Binds all ports before any is served, so that a workload with one port taken ends instead of half-working.
 pub fn start(bind: Option<IpAddr>, tcp: &[u16], udp: &[u16]) -> Result<()> {
@@ -66,7 +66,7 @@ fn answer_lines(mut stream: TcpStream) {
 }
 
 fn echo(socket: &UdpSocket) {
-    let mut buffer = [0; 65536];
+    let mut buffer = vec![0; 65536];
     while let Ok((length, from)) = socket.recv_from(&mut buffer) {
         let _ = socket.send_to(&buffer[..length], from);
     }
