@@ -39,6 +39,8 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Test who can reach whom, at both ends: pods, nodes, Services, DNS
+    Matrix(With<MatrixArgs>),
     /// Remove everything that runs have left in the cluster
     Cleanup(With<CleanupArgs>),
     /// Print the least-privilege Role that verbs need

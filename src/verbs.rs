@@ -4,6 +4,7 @@ pub mod cleanup;
 pub mod completion;
 pub mod explain;
 pub mod images;
+pub mod matrix;
 pub mod options;
 pub mod rbac;
 pub mod schema;

@@ -326,10 +326,7 @@ impl<'a> Sight<'a> {
         match end.serving {
             Some(Serving::Yes) => Verdict::new(
                 Class::Rejected,
-                format!(
-                    "{} sent a RST although a socket listens: a firewall rule inside it rejects with a reset",
-                    end.who
-                ),
+                format!("a firewall rule inside {} rejects it with a RST, as a socket listens there", end.who),
             )
             .by(format!("a firewall rule inside {}", end.who))
             .at(end),

@@ -94,6 +94,8 @@ pub struct Selection {
     pub pairs_in_scope: usize,
     /// What no run can test (Windows, virtual nodes, completed pods), one line each.
     pub out_of_scope: Vec<String>,
+    /// Pods that do not run while others of their workload speak for them, by UID.
+    pub asleep: Vec<String>,
 }
 
 /// Chooses.
@@ -101,17 +103,20 @@ pub fn select(inventory: &Inventory, choice: &Choice) -> Selection {
     let field = Field::new(inventory, choice);
     let pairs_in_scope = field.count_all();
     let small = field.on_nodes(&field.chosen_nodes(choice.max_nodes));
-    let pairs = if choice.full {
-        small.all()
+    let nodes = small.nodes.iter().map(|node| node.name.clone()).collect();
+    let (pairs, asleep) = if choice.full {
+        (small.all(), Vec::new())
     } else {
-        small.representatives()
+        let (awake, asleep) = small.awake();
+        (awake.representatives(), asleep)
     };
     Selection {
         pairs: pairs.into_iter().collect(),
-        nodes: small.nodes.iter().map(|node| node.name.clone()).collect(),
+        nodes,
         nodes_in_scope: field.nodes.len(),
         pairs_in_scope,
         out_of_scope: field.out_of_scope,
+        asleep,
     }
 }
 
@@ -309,6 +314,23 @@ impl<'a> Field<'a> {
             out_of_scope: Vec::new(),
             ..*self
         }
+    }
+
+    /// The same field without pods that do not run, where a workload has others; and these.
+    fn awake(self) -> (Self, Vec<String>) {
+        let speaking: BTreeSet<(&str, &Workload)> = (self.sources.iter().chain(&self.destinations))
+            .filter(|pod| pod.running)
+            .map(|pod| (pod.namespace.as_str(), &pod.workload))
+            .collect();
+        let stays = |pod: &&'a Pod| pod.running || !speaking.contains(&(pod.namespace.as_str(), &pod.workload));
+        let sleepers: BTreeSet<&str> = (self.sources.iter().chain(&self.destinations))
+            .filter(|pod| !stays(pod))
+            .map(|pod| pod.uid.as_str())
+            .collect();
+        let asleep = sleepers.into_iter().map(Into::into).collect();
+        let sources = self.sources.iter().copied().filter(stays).collect();
+        let destinations = self.destinations.iter().copied().filter(stays).collect();
+        (Self { sources, destinations, ..self }, asleep)
     }
 
     fn node_sources(&self) -> impl Iterator<Item = &'a Node> {

@@ -1,0 +1,431 @@
+//! `matrix`: who can reach whom.
+
+use super::Shared;
+use crate::{
+    agents::{self, AgentIndex, Fleet, LaunchSpec, Way},
+    cli::{Format, MatrixArgs},
+    cluster::{
+        Cluster,
+        inventory::{Inventory, Subject},
+        list::{self, Namespaces},
+    },
+    exit::{Exit, Failure},
+    matrix::{
+        assemble,
+        book::Book,
+        evidence::{Case, Protocol},
+        judge::judge,
+        junit,
+        measure::{Agents, Measured, measure},
+        naming::Names,
+        plan::{self, Facts, Family, Plan, Wish},
+        report::{API_VERSION, Conclusion, Coverage, KIND, MatrixReport, Metadata, Row, Spec, Status, Timing},
+        select::{Choice, Named, Selection, select},
+        style::Style,
+        text,
+    },
+    output::{Printer, Table, document, safe},
+};
+use netcheck_wire::{Event, Task};
+use serde::Serialize;
+use targets::Targets;
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+mod targets;
+
+/// Probes without `--max-probes` and `--yes`.
+const MAX_PROBES: usize = 2000;
+/// Nodes without `--max-nodes` and `--yes`.
+const MAX_NODES: usize = 20;
+/// What a run may take besides its probes: agents' start (image pulls), looking, removal.
+const OVERHEAD: Duration = Duration::from_secs(300);
+
+/// Runs the verb.
+pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
+    let outcome = test(&args, &shared).await;
+    // CI reads the file even if there is nothing else to read.
+    if let (Err(failure), Some(path)) = (&outcome, &args.junit) {
+        junit::of_failure(failure).and_then(|xml| junit::save(path, &xml)).unwrap_or_else(|error| shared.printer.warn(error.message));
+    }
+    outcome
+}
+
+async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let creation_timestamp = jiff::Timestamp::now().to_string();
+    let request = tokio::select! {
+        request = Request::prepare(args, shared) => request?,
+        () = shared.interrupt.requested() => return Err(interrupted()),
+    };
+    request.check_limits()?;
+    let launch = request.launch_spec(args, shared);
+    if shared.flags.dry_run {
+        return request.describe(&launch, shared);
+    }
+    let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
+    let way = fleet.way();
+    let tested = request.carry_out(&mut fleet, args.timeout, shared, started).await;
+    for failure in fleet.close(&shared.printer).await {
+        shared.printer.failure(&failure);
+    }
+    let report = request.report(args, tested, &way, creation_timestamp, started);
+    if let Some(path) = &args.junit {
+        junit::save(path, &junit::of_report(&report)?)?;
+    }
+    show(&report, shared)?;
+    Ok(exit(&report))
+}
+
+/// What is to be done, with all that is known before an agent runs.
+struct Request {
+    cluster: Cluster,
+    inventory: Inventory,
+    named_sources: Option<Named>,
+    named_destinations: Option<Named>,
+    namespaces: Vec<String>,
+    selection: Selection,
+    wish: Wish,
+    full: bool,
+    max_nodes: usize,
+    selector: Option<String>,
+}
+
+/// What came of it.
+struct Tested {
+    rows: Vec<Row>,
+    notes: Vec<String>,
+    over_limit: usize,
+    interrupted: bool,
+    agents: Duration,
+    probes: Duration,
+}
+
+impl Request {
+    async fn prepare(args: &MatrixArgs, shared: &Shared) -> Result<Self, Failure> {
+        let cluster = Cluster::connect(&shared.flags).await?;
+        let phase = shared.printer.phase("reading the cluster");
+        let targets = Targets::resolve(&cluster, &shared.flags, args).await?;
+        let (inventory, labelled) =
+            tokio::try_join!(list::inventory(&cluster, &targets.scope), targets.labelled(&cluster))?;
+        let (named_sources, named_destinations) = (targets.sources(&inventory, labelled.as_ref())?, targets.destinations(&inventory)?);
+        phase.finish(format!(
+            "{} pods, {} nodes, {} Services",
+            inventory.pods.len(),
+            inventory.nodes.len(),
+            inventory.services.len()
+        ));
+        let namespaces = match &targets.scope.namespaces {
+            Namespaces::All => Vec::new(),
+            Namespaces::These(names) => names.clone(),
+        };
+        let unlimited = |limit: Option<usize>, default| limit.unwrap_or(if shared.flags.yes { usize::MAX } else { default });
+        let or_all = |chosen: BTreeSet<_>, all: &[_]| if chosen.is_empty() { all.iter().copied().collect() } else { chosen };
+        let wish = Wish {
+            protocols: or_all(args.protocol.iter().copied().collect(), &[Protocol::Tcp, Protocol::Dns]),
+            families: if args.family.is_empty() {
+                [Family::Ipv4, Family::Ipv6].into()
+            } else {
+                args.family.iter().copied().collect()
+            },
+            max_probes: unlimited(args.max_probes, MAX_PROBES),
+        };
+        let max_nodes = unlimited(args.max_nodes, MAX_NODES);
+        let choice = Choice {
+            namespaces: (!namespaces.is_empty()).then(|| namespaces.iter().cloned().collect()),
+            sources: named_sources.clone(),
+            destinations: named_destinations.clone(),
+            full: args.full,
+            max_nodes,
+            dns: wish.protocols.contains(&Protocol::Dns),
+        };
+        let selection = select(&inventory, &choice);
+        if selection.pairs.is_empty() {
+            let place = if namespaces.is_empty() { "any namespace".into() } else { format!("namespace {}", namespaces.join(", ")) };
+            return Err(Failure::unknown(format!("nothing to test: no pair of a source and a destination in {}", safe(&place)))
+                .hint("choose other namespaces with -n or -A, other targets, or another selector"));
+        }
+        Ok(Self {
+            cluster,
+            inventory,
+            named_sources,
+            named_destinations,
+            namespaces,
+            selection,
+            wish,
+            full: args.full,
+            max_nodes,
+            selector: shared.flags.selector.clone(),
+        })
+    }
+
+    /// Sampling stays within the limits by itself; `--full` says that sampling is not wanted.
+    fn check_limits(&self) -> Result<(), Failure> {
+        let estimate = plan::estimate(&self.selection, &self.inventory, &self.wish);
+        if self.full && estimate > self.wish.max_probes {
+            return Err(Failure::usage(format!(
+                "--full means at least {estimate} probes, more than the limit of {}",
+                self.wish.max_probes
+            ))
+            .hint(format!("narrow it with TARGET or --to, or allow it with --max-probes {} or --yes", estimate * 2)));
+        }
+        Ok(())
+    }
+
+    fn launch_spec(&self, args: &MatrixArgs, shared: &Shared) -> LaunchSpec {
+        LaunchSpec {
+            subjects: self.selection.subjects(&self.inventory).into_iter().collect(),
+            via: args.via,
+            image: args.image(),
+            agent_namespace: args.agent_namespace.clone(),
+            deadline: OVERHEAD + args.timeout * 2,
+            flags: shared.flags.clone(),
+            interrupt: shared.interrupt.clone(),
+        }
+    }
+
+    /// `--dry-run`.
+    fn describe(&self, launch: &LaunchSpec, shared: &Shared) -> Result<Exit, Failure> {
+        let (objects, absent) = agents::describe(launch, &self.inventory)?;
+        let names = Names::new(&self.inventory);
+        let intent = Intent {
+            api_version: API_VERSION,
+            kind: "MatrixPlan",
+            objects,
+            without_agent: absent.iter().map(|(subject, why)| format!("{}: {}", names.in_words(subject), safe(why))).collect(),
+            pairs: self.selection.pairs.len(),
+            pairs_in_scope: self.selection.pairs_in_scope,
+            probes_at_least: plan::estimate(&self.selection, &self.inventory, &self.wish),
+            probes_at_most: self.wish.max_probes,
+            nodes: self.selection.nodes.clone(),
+        };
+        if let Some(text) = document(shared.flags.output.format, &intent)? {
+            shared.printer.data(&text)?;
+        } else {
+            shared.printer.data(&intent.text())?;
+        }
+        Ok(Exit::Held)
+    }
+
+    async fn carry_out(&self, fleet: &mut Fleet, timeout: Duration, shared: &Shared, started: Instant) -> Tested {
+        let printer = &shared.printer;
+        let phase = printer.phase("looking into network namespaces");
+        let facts: Facts = tokio::select! {
+            facts = fleet.locate() => facts,
+            () = shared.interrupt.requested() => Facts::new(),
+        };
+        let entered = facts.values().filter(|facts| facts.is_ok()).count();
+        phase.finish(format!("{entered} of {} entered, {}", facts.len(), fleet.way()));
+        let agents = started.elapsed();
+
+        let (selection, mut notes) = self.without_deaf_nodes(&fleet.way());
+        let plan = plan::plan(&selection, &self.inventory, &facts, &self.wish, self.named_destinations.as_ref());
+        let probing = Instant::now();
+        let phase = printer.phase("probing");
+        let measured = measure(&Crew(fleet), &plan.rows, &facts, timeout, shared.interrupt.requested(), |done, total| {
+            phase.set(done as usize, total as usize);
+        })
+        .await;
+        phase.finish(format!("{} probes", plan.probes()));
+        let rows = self.judge(&plan, &measured, &facts);
+        notes.extend(plan.notes.iter().cloned());
+        Tested {
+            rows,
+            notes,
+            over_limit: plan.over_limit,
+            interrupted: measured.interrupted || shared.interrupt.is_requested(),
+            agents,
+            probes: probing.elapsed(),
+        }
+    }
+
+    /// Ephemeral containers live in pods: nodes can be dialled then, but not spoken from, unless the user asked for it by name.
+    fn without_deaf_nodes(&self, way: &Way) -> (Selection, Vec<String>) {
+        let mut selection = self.selection.clone();
+        let named = self.named_sources.as_ref().is_some_and(|named| !named.nodes.is_empty());
+        if matches!(way, Way::Node { .. }) || named {
+            return (selection, Vec::new());
+        }
+        let before = selection.pairs.len();
+        selection.pairs.retain(|pair| matches!(pair.from, Subject::Pod(_)));
+        let note = format!("{} pairs with a node as their source are left out: ephemeral containers speak from pods only", before - selection.pairs.len());
+        (selection, vec![note])
+    }
+
+    fn judge(&self, plan: &Plan, measured: &Measured, facts: &Facts) -> Vec<Row> {
+        let entered = facts.iter().filter_map(|(subject, facts)| Some((subject.clone(), facts.as_ref().ok()?.clone()))).collect();
+        let book = Book::new(&self.inventory, &entered);
+        let names = Names::new(&self.inventory);
+        let rows = plan.rows.iter().zip(&measured.observed).map(|(row, observed)| {
+            let source = names.in_words(&row.pair.from);
+            let source_ips = self.addresses(&row.pair.from, facts);
+            let case = Case {
+                protocol: row.protocol,
+                target: row.target.unwrap_or_else(|| ([0, 0, 0, 0], 0).into()),
+                aim: row.aim,
+                source: &source,
+                source_ips: &source_ips,
+                expects: &row.expects,
+                book: &book,
+            };
+            assemble::row(&names, row, observed, judge(&case, observed), &source_ips)
+        });
+        rows.collect()
+    }
+
+    /// A source's addresses by the API and by its own interfaces; loopback is everybody's.
+    fn addresses(&self, subject: &Subject, facts: &Facts) -> Vec<IpAddr> {
+        let mut ips: Vec<IpAddr> = match subject {
+            Subject::Pod(uid) => self.inventory.pods.iter().filter(|pod| &pod.uid == uid).flat_map(|pod| pod.ips.clone()).collect(),
+            Subject::Node(name) => self.inventory.nodes.iter().filter(|node| &node.name == name).flat_map(|node| node.ips.clone()).collect(),
+        };
+        if let Some(Ok(facts)) = facts.get(subject) {
+            ips.extend(facts.addresses.iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()));
+        }
+        ips
+    }
+
+    fn report(&self, args: &MatrixArgs, tested: Tested, way: &Way, creation_timestamp: String, started: Instant) -> MatrixReport {
+        let Tested { rows, notes, over_limit, interrupted, agents, probes } = tested;
+        let sent = rows.iter().filter(|row| row.elapsed_us.is_some()).count();
+        let pairs: BTreeSet<_> = rows.iter().filter(|row| row.elapsed_us.is_some()).map(|row| (&row.source, &row.destination)).collect();
+        let names = Names::new(&self.inventory);
+        let asleep = self.selection.asleep.iter().map(|uid| {
+            let pod = self.inventory.pods.iter().find(|pod| &pod.uid == uid);
+            let why = pod.and_then(|pod| pod.reason.clone()).unwrap_or_else(|| "not running".into());
+            format!("{} is left out, other pods of its workload run: {why}", names.in_words(&Subject::Pod(uid.clone())))
+        });
+        let coverage = Coverage {
+            pairs_tested: pairs.len() as u64,
+            pairs_in_scope: self.selection.pairs_in_scope as u64,
+            probes_sent: sent as u64,
+            probes_over_limit: over_limit as u64,
+            nodes: self.selection.nodes.clone(),
+            nodes_in_scope: self.selection.nodes_in_scope as u64,
+            sampling: if self.full {
+                "every ordered pair".into()
+            } else {
+                "one pod of each workload, on the same node and across nodes; --full takes every ordered pair".into()
+            },
+            out_of_scope: self.selection.out_of_scope.iter().map(|line| safe(line)).collect(),
+            notes: asleep.chain(self.inventory.gaps.iter().cloned()).chain(notes).map(|line| safe(&line)).collect(),
+        };
+        MatrixReport {
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
+            metadata: Metadata {
+                creation_timestamp,
+                context: self.cluster.context.clone(),
+                version: env!("CARGO_PKG_VERSION").into(),
+            },
+            spec: Spec {
+                namespaces: self.namespaces.clone(),
+                selector: self.selector.clone(),
+                sources: args.targets.clone(),
+                destinations: args.to.clone(),
+                protocols: self.wish.protocols.iter().copied().collect(),
+                families: self.wish.families.iter().copied().collect(),
+                full: self.full,
+                timeout_ms: args.timeout.as_millis() as u64,
+                max_probes: self.wish.max_probes as u64,
+                max_nodes: self.max_nodes as u64,
+            },
+            status: Status {
+                conclusion: assemble::conclusion(&rows, interrupted),
+                way: safe(&way.to_string()),
+                coverage,
+                summary: assemble::summary(&rows, args.allow_inconclusive.as_deref().map(safe)),
+                timing: Timing {
+                    agents_ms: agents.as_millis() as u64,
+                    probe_phase_ms: probes.as_millis() as u64,
+                    total_ms: started.elapsed().as_millis() as u64,
+                },
+                rows,
+            },
+        }
+    }
+}
+
+/// `--dry-run`'s answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Intent {
+    api_version: &'static str,
+    kind: &'static str,
+    objects: Vec<agents::Planned>,
+    without_agent: Vec<String>,
+    pairs: usize,
+    pairs_in_scope: usize,
+    probes_at_least: usize,
+    probes_at_most: usize,
+    nodes: Vec<String>,
+}
+
+impl Intent {
+    fn text(&self) -> String {
+        let mut table = Table::new(["KIND", "COUNT", "WHERE", "PRIVILEGES", "LIFETIME"]);
+        for object in &self.objects {
+            table.push([&object.kind, &object.count.to_string(), &object.place, &object.privileges, &object.lifetime]);
+        }
+        let mut text = table.render();
+        for line in &self.without_agent {
+            text.push_str(&format!("no agent: {line}\n"));
+        }
+        let at_most = if self.probes_at_most == usize::MAX { "no limit".into() } else { format!("at most {}", self.probes_at_most) };
+        text.push_str(&format!(
+            "pairs: {} of {}, on nodes: {}\nprobes: at least {} by declared ports, {at_most}; what listens is known once agents run\nnothing was created\n",
+            self.pairs,
+            self.pairs_in_scope,
+            self.nodes.join(" "),
+            self.probes_at_least,
+        ));
+        text
+    }
+}
+
+/// The fleet, as measuring sees it.
+struct Crew<'a>(&'a Fleet);
+
+impl Agents for Crew<'_> {
+    type Agent = AgentIndex;
+
+    fn place(&self, subject: &Subject) -> Option<(AgentIndex, u32)> {
+        self.0.place(subject)
+    }
+
+    async fn run(&self, agent: AgentIndex, task: Task) -> Result<Vec<Event>, String> {
+        self.0.run(agent, task).await.map_err(|error| error.to_string())
+    }
+}
+
+fn show(report: &MatrixReport, shared: &Shared) -> Result<(), Failure> {
+    let printer: &Printer = &shared.printer;
+    let style = Style { width: printer.width(), printer: Some(printer) };
+    let format = shared.flags.output.format;
+    let text = match document(format, report)? {
+        Some(text) => text,
+        None => match format {
+            Format::Wide => text::wide(report, style),
+            Format::Name => text::names(report),
+            _ => text::table(report, style),
+        },
+    };
+    printer.data(&text)
+}
+
+fn exit(report: &MatrixReport) -> Exit {
+    match report.status.conclusion {
+        Conclusion::Held => Exit::Held,
+        Conclusion::Failed => Exit::Failed,
+        Conclusion::Inconclusive if report.status.summary.inconclusive_allowed.is_some() => Exit::Held,
+        Conclusion::Inconclusive => Exit::Unknown,
+        Conclusion::Interrupted => Exit::Interrupted,
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure { exit: Exit::Interrupted, message: "interrupted before anything was tested".into(), hint: None }
+}
