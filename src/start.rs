@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser as _;
+use clap::{Parser as _, error::ErrorKind};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     agents,
     cli::{self, Cli, ConnectFlags, Connected, KubectlFlags, Offline, OutputFlags, Verb, With},
     exit::{Exit, Failure},
-    output::{Interrupt, Printer},
+    output::{ColourChoice, Interrupt, Printer},
     verbs::{self, Shared},
 };
 
@@ -31,11 +31,15 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     {
         return finish(&Printer::silent(), complete(arguments.get(1..).unwrap_or_default()));
     }
+    let misplaced = arguments.get(1).is_some_and(|first| first.to_string_lossy().starts_with('-'));
     match Cli::try_parse_from(arguments) {
         Ok(cli) => run(cli.verb),
         Err(error) => {
             // Help goes to stdout and is a success, complaints go to stderr; a closed stream leaves nobody to tell.
             let _ = error.print();
+            if misplaced && error.kind() == ErrorKind::UnknownArgument {
+                Printer::new(ColourChoice::Auto, false, false).hint("flags come after the verb: kubectl netcheck VERB …");
+            }
             ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Held }.code())
         }
     }
@@ -43,6 +47,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(verb: Verb) -> ExitCode {
     match verb {
+        Verb::Matrix(With { args, flags }) => online(flags, |shared| verbs::matrix::run(args, shared)),
         Verb::Cleanup(With { args, flags }) => online(flags, |shared| verbs::cleanup::run(args, shared)),
         Verb::Rbac(Offline { args, output }) => {
             let flags = KubectlFlags {

@@ -111,6 +111,7 @@ pub struct ConnectFlags {
 
 /// How results are printed.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Output")]
 pub struct OutputFlags {
     /// Output format
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t)]

@@ -114,8 +114,13 @@ impl Printer {
     pub fn failure(&self, failure: &Failure) {
         self.line(&format!("{} {}", self.paint_err(Tone::Bad, "error:"), failure.message));
         if let Some(hint) = &failure.hint {
-            self.line(&format!("{} {hint}", self.paint_err(Tone::Quiet, "hint:")));
+            self.hint(hint);
         }
+    }
+
+    /// What to do about what was just said.
+    pub fn hint(&self, hint: &str) {
+        self.line(&format!("{} {hint}", self.paint_err(Tone::Quiet, "hint:")));
     }
 
     /// Begins a phase of long work.

@@ -19,6 +19,11 @@ struct Kind {
 /// Every kind of document that a verb prints with `-o json`.
 const KINDS: &[Kind] = &[
     Kind {
+        name: "CleanupReport",
+        about: "cleanup",
+        schema: || schema_for!(crate::verbs::cleanup::CleanupReport),
+    },
+    Kind {
         name: "FindingList",
         about: "explain",
         schema: || schema_for!(crate::verbs::explain::FindingList),
@@ -27,6 +32,11 @@ const KINDS: &[Kind] = &[
         name: "ImageList",
         about: "images",
         schema: || schema_for!(crate::verbs::images::ImageList),
+    },
+    Kind {
+        name: "MatrixReport",
+        about: "matrix",
+        schema: || schema_for!(crate::matrix::report::MatrixReport),
     },
     Kind {
         name: "Version",
