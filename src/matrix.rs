@@ -20,3 +20,6 @@ pub mod report;
 pub mod select;
 pub mod style;
 pub mod text;
+
+#[cfg(test)]
+mod sample;

@@ -2,7 +2,7 @@
 
 use super::duration;
 use crate::{
-    agents::{DEFAULT_NAMESPACE, ImageChoice, Via},
+    agents::AgentFlags,
     matrix::{evidence::Protocol, plan::Family},
 };
 use clap::Args;
@@ -10,15 +10,29 @@ use std::{path::PathBuf, time::Duration};
 
 /// Heading of the flags that say what is tested.
 const SCOPE: &str = "What is tested";
-/// Heading of the flags that say how agents get into the cluster.
-const AGENTS: &str = "How agents get in";
 /// Heading of the flags that bound a run.
 const LIMITS: &str = "Limits";
 /// Heading of the flags for CI.
 const RESULT: &str = "Result";
 
+/// Examples in `matrix --help`.
+const EXAMPLES: &str = "\
+Examples:
+  # Who reaches whom in the current namespace, its Services and cluster DNS
+  kubectl netcheck matrix
+
+  # From one Deployment to one Service, with all evidence
+  kubectl netcheck matrix deploy/web --to svc/api -o wide
+
+  # Every ordered pair of pods in all namespaces, as a gate in CI
+  kubectl netcheck matrix -A --full --yes --junit netcheck.xml
+
+  # What would be created and sent
+  kubectl netcheck matrix --dry-run";
+
 /// Arguments of `matrix`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct MatrixArgs {
     /// Sources: POD, TYPE/NAME, TYPE NAME or node/NAME (default: all pods in scope and all nodes)
     #[arg(value_name = "TARGET")]
@@ -52,25 +66,9 @@ pub struct MatrixArgs {
     #[arg(long, value_name = "NUMBER", help_heading = LIMITS)]
     pub max_nodes: Option<usize>,
 
-    /// Way into the cluster: auto, node (one pod per node) or ephemeral (one ephemeral container per pod)
-    #[arg(long, value_name = "WAY", value_enum, default_value = "auto", hide_possible_values = true, help_heading = AGENTS)]
-    pub via: Via,
-
-    /// Image of the agents (default: the one of this version; see kubectl netcheck images)
-    #[arg(long, value_name = "REFERENCE", help_heading = AGENTS)]
-    pub image: Option<String>,
-
-    /// Registry that mirrors the agents' image
-    #[arg(long, value_name = "REGISTRY", help_heading = AGENTS)]
-    pub image_prefix: Option<String>,
-
-    /// Secret in the agents' namespace to pull their image with; may be given several times
-    #[arg(long, value_name = "NAME", help_heading = AGENTS)]
-    pub image_pull_secret: Vec<String>,
-
-    /// Namespace of node agents
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE, help_heading = AGENTS)]
-    pub agent_namespace: String,
+    /// How agents get in.
+    #[command(flatten)]
+    pub agents: AgentFlags,
 
     /// Write a JUnit report, also if the run fails before it has results
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
@@ -79,17 +77,6 @@ pub struct MatrixArgs {
     /// Exit with 0 even if some rows could not be told; the reason is written into the report
     #[arg(long, value_name = "REASON", num_args = 0..=1, require_equals = true, default_missing_value = "by --allow-inconclusive", help_heading = RESULT)]
     pub allow_inconclusive: Option<String>,
-}
-
-impl MatrixArgs {
-    /// The agents' image.
-    pub fn image(&self) -> ImageChoice {
-        ImageChoice {
-            image: self.image.clone(),
-            prefix: self.image_prefix.clone(),
-            pull_secrets: self.image_pull_secret.clone(),
-        }
-    }
 }
 
 fn family(text: &str) -> Result<Family, String> {
@@ -112,12 +99,24 @@ mod tests {
     }
 
     fn parse(line: &[&str]) -> MatrixArgs {
-        Line::try_parse_from(std::iter::once(&"matrix").chain(line)).map(|line| line.args).unwrap_or_else(|error| panic!("{error}"))
+        Line::try_parse_from(std::iter::once(&"matrix").chain(line))
+            .map(|line| line.args)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
     fn lists_may_be_repeated_or_separated() {
-        let args = parse(&["deploy/web", "--to", "svc/api", "--to", "pod/db-0", "--protocol", "tcp,icmp", "--family", "6"]);
+        let args = parse(&[
+            "deploy/web",
+            "--to",
+            "svc/api",
+            "--to",
+            "pod/db-0",
+            "--protocol",
+            "tcp,icmp",
+            "--family",
+            "6",
+        ]);
         assert_eq!(args.targets, ["deploy/web"]);
         assert_eq!(args.to, ["svc/api", "pod/db-0"]);
         assert_eq!(args.protocol, [Protocol::Tcp, Protocol::Icmp]);
@@ -127,7 +126,12 @@ mod tests {
     #[test]
     fn a_reason_is_optional_and_never_swallows_a_target() {
         assert_eq!(parse(&["--allow-inconclusive", "web"]).targets, ["web"]);
-        assert_eq!(parse(&["--allow-inconclusive=known", "web"]).allow_inconclusive.as_deref(), Some("known"));
+        assert_eq!(
+            parse(&["--allow-inconclusive=known", "web"])
+                .allow_inconclusive
+                .as_deref(),
+            Some("known")
+        );
     }
 
     #[test]

@@ -4,13 +4,22 @@ use super::{class::Class, judge::Verdict, plan::Row, report::Party, select::Rela
 use std::net::IpAddr;
 
 /// One command that looks further; `None` where all is well.
-pub fn next_step(row: &Row, verdict: &Verdict, source: &Party, destination: &Party, source_ips: &[IpAddr]) -> Option<String> {
+pub fn next_step(
+    row: &Row,
+    verdict: &Verdict,
+    source: &Party,
+    destination: &Party,
+    source_ips: &[IpAddr],
+) -> Option<String> {
     let finding = verdict.class.finding()?;
     let explain = || format!("kubectl netcheck explain {finding}");
     if verdict.cause.is_some() {
-        return Some(endpoints(destination));
+        return describe(destination);
     }
-    let class = verdict.transport.filter(|class| *class != Class::Reached).unwrap_or(verdict.class);
+    let class = verdict
+        .transport
+        .filter(|class| *class != Class::Reached)
+        .unwrap_or(verdict.class);
     let elsewhere = row.pair.relation == Some(Relation::OtherNode);
     Some(match class {
         Class::NotTested => not_running(source, destination, &verdict.reason).unwrap_or_else(explain),
@@ -19,7 +28,9 @@ pub fn next_step(row: &Row, verdict: &Verdict, source: &Party, destination: &Par
             None => explain(),
         },
         Class::ReplyLost if elsewhere && !verdict.reason.contains("dropped inside") => {
-            let back = row.target.and_then(|target| source_ips.iter().find(|ip| ip.is_ipv4() == target.is_ipv4()));
+            let back = row
+                .target
+                .and_then(|target| source_ips.iter().find(|ip| ip.is_ipv4() == target.is_ipv4()));
             back.and_then(|ip| route(destination, *ip)).unwrap_or_else(explain)
         }
         Class::Refused => describe(destination).unwrap_or_else(explain),
@@ -31,16 +42,24 @@ pub fn next_step(row: &Row, verdict: &Verdict, source: &Party, destination: &Par
 
 fn endpoints(party: &Party) -> String {
     let namespace = party.namespace.as_deref().unwrap_or("default");
-    format!("kubectl get endpointslices -n {namespace} -l kubernetes.io/service-name={} -o wide", party.name)
+    format!(
+        "kubectl get endpointslices -n {namespace} -l kubernetes.io/service-name={} -o wide",
+        party.name
+    )
 }
 
 fn route(from: &Party, to: IpAddr) -> Option<String> {
     let node = from.node.as_deref()?;
-    Some(format!("kubectl debug node/{node} -it --image=busybox -- ip route get {to}"))
+    Some(format!(
+        "kubectl debug node/{node} -it --image=busybox -- ip route get {to}"
+    ))
 }
 
 fn policies(party: &Party) -> Option<String> {
-    party.namespace.as_deref().map(|namespace| format!("kubectl get networkpolicies -n {namespace}"))
+    party
+        .namespace
+        .as_deref()
+        .map(|namespace| format!("kubectl get networkpolicies -n {namespace}"))
 }
 
 fn describe(party: &Party) -> Option<String> {
@@ -49,7 +68,10 @@ fn describe(party: &Party) -> Option<String> {
         "Service" | "DNS" => return Some(endpoints(party)),
         _ => return Some(format!("kubectl describe node {}", party.name)),
     };
-    party.namespace.as_deref().map(|namespace| format!("kubectl describe {kind} -n {namespace} {}", party.name))
+    party
+        .namespace
+        .as_deref()
+        .map(|namespace| format!("kubectl describe {kind} -n {namespace} {}", party.name))
 }
 
 fn not_running(source: &Party, destination: &Party, reason: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use super::{
     evidence::{Observed, SourceSide, Watch},
     icmp,
     judge::Verdict,
-    naming::Names,
+    naming::{Names, exact},
     plan,
     report::{Conclusion, Observation, PacketSeen, Row, Summary},
 };
@@ -15,7 +15,13 @@ use netcheck_wire::probe::{Direction, Outcome, Packet, Sighting};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// A row of the report.
-pub fn row(names: &Names<'_>, planned: &plan::Row, observed: &Observed, verdict: Verdict, source_ips: &[IpAddr]) -> Row {
+pub fn row(
+    names: &Names<'_>,
+    planned: &plan::Row,
+    observed: &Observed,
+    verdict: Verdict,
+    source_ips: &[IpAddr],
+) -> Row {
     let source = names.source(&planned.pair.from);
     let destination = names.destination(&planned.pair.to);
     let told = observed.source.as_ref().ok();
@@ -41,7 +47,9 @@ pub fn row(names: &Names<'_>, planned: &plan::Row, observed: &Observed, verdict:
         by: clean(verdict.by),
         backend: clean(verdict.backend),
         transport: verdict.transport,
-        elapsed_us: told.filter(|told| !matches!(told.outcome, Outcome::NotSent { .. })).map(|told| told.elapsed.as_micros() as u64),
+        elapsed_us: told
+            .filter(|told| !matches!(told.outcome, Outcome::NotSent { .. }))
+            .map(|told| told.elapsed.as_micros() as u64),
         source_saw: told.map(|told| source_saw(&names.in_words(&planned.pair.from), told)),
         destinations_saw: observed.ends.iter().filter(|_| told.is_some()).map(end_saw).collect(),
     }
@@ -62,7 +70,13 @@ fn end_saw(end: &super::evidence::End) -> Observation {
         Watch::Blind(why) => (Some(safe(why)), 0),
         Watch::Looked { missed, .. } => (None, *missed),
     };
-    Observation { place: safe(&end.who), not_watched, missed, outcome: None, packets: packets(end.seen()) }
+    Observation {
+        place: safe(&end.who),
+        not_watched,
+        missed,
+        outcome: None,
+        packets: packets(end.seen()),
+    }
 }
 
 /// How the probe ended, in words.
@@ -109,6 +123,15 @@ fn packet(sighting: &Sighting) -> String {
     }
 }
 
+/// Where a row stands in the report.
+pub fn order(row: &Row) -> impl Ord {
+    (
+        (row.source.rank(), exact(&row.source)),
+        (row.destination.rank(), exact(&row.destination)),
+        (row.protocol, row.port, row.family, row.target),
+    )
+}
+
 /// Counts rows. `allowed` is the reason for which rows that could not be told are accepted.
 pub fn summary(rows: &[Row], allowed: Option<String>) -> Summary {
     let mut classes: BTreeMap<String, u64> = BTreeMap::new();
@@ -132,7 +155,11 @@ pub fn conclusion(rows: &[Row], interrupted: bool) -> Conclusion {
     if interrupted {
         return Conclusion::Interrupted;
     }
-    match rows.iter().map(|row| row.class).max_by_key(|class: &Class| class.meaning()) {
+    match rows
+        .iter()
+        .map(|row| row.class)
+        .max_by_key(|class: &Class| class.meaning())
+    {
         None => Conclusion::Inconclusive,
         Some(class) => match class.meaning() {
             Meaning::Held => Conclusion::Held,

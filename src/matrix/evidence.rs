@@ -49,6 +49,8 @@ pub struct Case<'a> {
     pub source_ips: &'a [IpAddr],
     /// For DNS: the addresses of which the answer must hold one; empty if they are not known.
     pub expects: &'a [IpAddr],
+    /// What the API says is wrong with the destination.
+    pub trouble: Option<&'a str>,
     /// Owners of addresses.
     pub book: &'a Book,
 }

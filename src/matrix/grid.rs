@@ -51,30 +51,48 @@ struct Grid {
 /// The grid of a report's rows. `exactly` shows pods instead of their workloads.
 pub fn render(rows: &[Row], exactly: bool, style: Style<'_>) -> String {
     let grid = Grid::new(rows, exactly);
-    grid.in_words(style).or_else(|| grid.in_letters(style)).unwrap_or_else(|| grid.as_list(style))
+    grid.in_words(style)
+        .or_else(|| grid.in_letters(style))
+        .unwrap_or_else(|| grid.as_list(style))
 }
 
 impl Grid {
     fn new(rows: &[Row], exactly: bool) -> Self {
         let parties = || rows.iter().flat_map(|row| [&row.source, &row.destination]);
-        let namespaces: BTreeSet<&str> =
-            parties().filter(|party| party.kind != "DNS").filter_map(|party| party.namespace.as_deref()).collect();
-        let only = if namespaces.len() == 1 { namespaces.first().copied() } else { None };
+        let namespaces: BTreeSet<&str> = parties()
+            .filter(|party| party.kind != "DNS")
+            .filter_map(|party| party.namespace.as_deref())
+            .collect();
+        let only = if namespaces.len() == 1 {
+            namespaces.first().copied()
+        } else {
+            None
+        };
         let mut cells: BTreeMap<(String, String), Between> = BTreeMap::new();
         let mut sources = BTreeSet::new();
         let mut destinations = BTreeSet::new();
         for row in rows {
-            let key = (label(&row.source, exactly, only), label(&row.destination, exactly, only));
-            sources.insert((rank(&row.source), key.0.clone()));
-            destinations.insert((rank(&row.destination), key.1.clone()));
+            let key = (
+                label(&row.source, exactly, only),
+                label(&row.destination, exactly, only),
+            );
+            sources.insert((row.source.rank(), key.0.clone()));
+            destinations.insert((row.destination.rank(), key.1.clone()));
             cells.entry(key).or_default().add(row.class);
         }
         let names = |ranked: BTreeSet<(u8, String)>| ranked.into_iter().map(|(_, name)| name).collect();
-        Self { sources: names(sources), destinations: names(destinations), cells }
+        Self {
+            sources: names(sources),
+            destinations: names(destinations),
+            cells,
+        }
     }
 
     fn between(&self, source: &str, destination: &str) -> Between {
-        self.cells.get(&(source.to_owned(), destination.to_owned())).copied().unwrap_or_default()
+        self.cells
+            .get(&(source.to_owned(), destination.to_owned()))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn in_words(&self, style: Style<'_>) -> Option<String> {
@@ -85,7 +103,10 @@ impl Grid {
                 match between.worst {
                     None => Cell::from("-"),
                     Some(class) if between.worst_rows == between.rows => cell(class, class.word()),
-                    Some(class) => cell(class, format!("{} {}/{}", class.word(), between.worst_rows, between.rows)),
+                    Some(class) => cell(
+                        class,
+                        format!("{} {}/{}", class.word(), between.worst_rows, between.rows),
+                    ),
                 }
             });
             table.push(std::iter::once(Cell::from(source)).chain(cells));
@@ -94,22 +115,35 @@ impl Grid {
     }
 
     fn in_letters(&self, style: Style<'_>) -> Option<String> {
-        let name_width = self.sources.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("FROM \\ TO".len());
+        let name_width = self
+            .sources
+            .iter()
+            .map(|name| name.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max("FROM \\ TO".len());
         let digits = self.destinations.len().to_string().len();
         let in_block = style.width.saturating_sub(name_width) / (3 + digits);
         if in_block == 0 || self.sources.len() > MOST_ROWS || self.destinations.len().div_ceil(in_block) > MOST_BLOCKS {
             return None;
         }
         let mut out = String::new();
-        let numbered: Vec<(usize, &String)> = self.destinations.iter().enumerate().map(|(index, name)| (index + 1, name)).collect();
+        let numbered: Vec<(usize, &String)> = self
+            .destinations
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (index + 1, name))
+            .collect();
         for block in numbered.chunks(in_block) {
             let numbers = block.iter().map(|(number, _)| number.to_string());
             let mut table = Table::new(std::iter::once("FROM \\ TO".to_owned()).chain(numbers));
             for source in &self.sources {
-                let letters = block.iter().map(|(_, destination)| match self.between(source, destination).worst {
-                    None => Cell::from("-"),
-                    Some(class) => cell(class, class.letter().to_string()),
-                });
+                let letters = block
+                    .iter()
+                    .map(|(_, destination)| match self.between(source, destination).worst {
+                        None => Cell::from("-"),
+                        Some(class) => cell(class, class.letter().to_string()),
+                    });
                 table.push(std::iter::once(Cell::from(source)).chain(letters));
             }
             out.push_str(&style.table(&table));
@@ -126,12 +160,19 @@ impl Grid {
     }
 
     fn as_list(&self, style: Style<'_>) -> String {
-        let mut bad: Vec<_> = self.cells.iter().filter_map(|(key, between)| Some((between.worst?, key, between))).collect();
+        let mut bad: Vec<_> = self
+            .cells
+            .iter()
+            .filter_map(|(key, between)| Some((between.worst?, key, between)))
+            .collect();
         bad.retain(|(class, ..)| *class != Class::Reached);
         bad.sort_by_key(|(class, key, _)| (std::cmp::Reverse(*class), *key));
         let held = self.cells.len() - bad.len();
         if bad.is_empty() {
-            return format!("all {held} pairs: {}\n", style.word(Class::Reached, Class::Reached.word()));
+            return format!(
+                "all {held} pairs: {}\n",
+                style.word(Class::Reached, Class::Reached.word())
+            );
         }
         let mut table = Table::new(["FROM", "TO", "RESULT"]);
         for (class, (source, destination), between) in bad.iter().take(MOST_LISTED) {
@@ -147,18 +188,12 @@ impl Grid {
         if more > 0 {
             let _ = writeln!(out, "and {more} more pairs that did not hold (-o wide shows all)");
         }
-        let _ = writeln!(out, "{held} other pairs: {}", style.word(Class::Reached, Class::Reached.word()));
+        let _ = writeln!(
+            out,
+            "{held} other pairs: {}",
+            style.word(Class::Reached, Class::Reached.word())
+        );
         out
-    }
-}
-
-/// Pods, then nodes, then Services, then DNS.
-fn rank(party: &Party) -> u8 {
-    match party.kind.as_str() {
-        "Pod" => 0,
-        "Node" => 1,
-        "Service" => 2,
-        _ => 3,
     }
 }
 
@@ -172,7 +207,11 @@ fn label(party: &Party, exactly: bool, only_namespace: Option<&str>) -> String {
     };
     match only_namespace {
         _ if party.kind == "DNS" => "dns".into(),
-        Some(namespace) => full.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&full).to_owned(),
+        Some(namespace) => full
+            .strip_prefix(namespace)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(&full)
+            .to_owned(),
         None => full,
     }
 }

@@ -115,8 +115,11 @@ fn as_name(case: &Case<'_>, source: &SourceSide, verdict: Verdict) -> Verdict {
 }
 
 fn with_cause(case: &Case<'_>, mut verdict: Verdict) -> Verdict {
-    if verdict.class.meaning() == Meaning::Failed && case.aim == (Aim::Service { ready_endpoints: 0 }) {
-        verdict.cause = Some("the Service has no ready endpoints".into());
+    if verdict.class.meaning() != Meaning::Held && verdict.class != Class::NotTested {
+        verdict.cause = match case.aim {
+            Aim::Service { ready_endpoints: 0 } => Some("the Service has no ready endpoints".into()),
+            _ => case.trouble.map(Into::into),
+        };
     }
     verdict
 }
@@ -141,15 +144,15 @@ impl<'a> Sight<'a> {
     /// Why not all of the ends' silence can be believed; `None` if it can.
     fn doubt(&self) -> Option<String> {
         if !self.source.marked {
-            let why = self
-                .source
-                .blind
-                .as_deref()
-                .unwrap_or("its packet was not seen leaving");
-            return Some(format!(
-                "{} could not be watched, so its packet cannot be recognised elsewhere: {why}",
-                self.case.source
-            ));
+            let source = self.case.source;
+            return Some(match &self.source.blind {
+                Some(why) => {
+                    format!("{source} could not be watched, so its packet cannot be recognised elsewhere: {why}")
+                }
+                None => {
+                    format!("the packet was not recognised when it left {source}, so it cannot be recognised elsewhere")
+                }
+            });
         }
         let mut doubts = self.ends.iter().filter_map(End::doubt);
         let first = doubts.next()?;
@@ -326,7 +329,10 @@ impl<'a> Sight<'a> {
         match end.serving {
             Some(Serving::Yes) => Verdict::new(
                 Class::Rejected,
-                format!("a firewall rule inside {} rejects it with a RST, as a socket listens there", end.who),
+                format!(
+                    "a firewall rule inside {} rejects it with a RST, as a socket listens there",
+                    end.who
+                ),
             )
             .by(format!("a firewall rule inside {}", end.who))
             .at(end),

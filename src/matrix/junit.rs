@@ -11,13 +11,7 @@ use super::{
 };
 use crate::exit::Failure;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io::Write as _,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::Path, time::Duration};
 
 /// Name of the report and of its suite.
 const NAME: &str = "kubectl netcheck matrix";
@@ -32,7 +26,10 @@ pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
     let mut suite = TestSuite::new(NAME);
     suite.add_property(Property::new("way", report.status.way.as_str()));
     let coverage = &report.status.coverage;
-    suite.add_property(Property::new("coverage", format!("{} of {} pairs", coverage.pairs_tested, coverage.pairs_in_scope)));
+    suite.add_property(Property::new(
+        "coverage",
+        format!("{} of {} pairs", coverage.pairs_tested, coverage.pairs_in_scope),
+    ));
     suite.add_test_cases(cases.into_iter().map(|(name, rows)| case(name, &rows, allowed)));
     suite.set_time(Duration::from_millis(report.status.timing.total_ms));
     write(suite)
@@ -54,8 +51,13 @@ pub fn of_failure(failure: &Failure) -> Result<String, Failure> {
 
 /// Writes a file that is either the old one or the whole new one, whatever happens.
 pub fn save(path: &Path, xml: &str) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let file_name = path.file_name().ok_or_else(|| Failure::usage(format!("--junit {}: not a file name", path.display())))?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    let file_name = path
+        .file_name()
+        .ok_or_else(|| Failure::usage(format!("--junit {}: not a file name", path.display())))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(file_name);
     hidden.push(format!(".{}", std::process::id()));
@@ -79,7 +81,9 @@ fn case(name: &str, rows: &[&Row], allowed: Option<&str>) -> TestCase {
             None => non_success(NonSuccessKind::Error, row, rows),
             Some(reason) => {
                 let mut status = TestCaseStatus::skipped();
-                status.set_type(row.class.id()).set_message(format!("{} (allowed: {reason})", row.reason));
+                status
+                    .set_type(row.class.id())
+                    .set_message(format!("{} (allowed: {reason})", row.reason));
                 status
             }
         },
@@ -102,14 +106,19 @@ fn non_success(kind: NonSuccessKind, worst: &Row, rows: &[&Row]) -> TestCaseStat
         }
     }
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(worst.class.id()).set_message(worst.reason.as_str()).set_description(text);
+    status
+        .set_type(worst.class.id())
+        .set_message(worst.reason.as_str())
+        .set_description(text);
     status
 }
 
 fn write(suite: TestSuite) -> Result<String, Failure> {
     let mut report = Report::new(NAME);
     report.add_test_suite(suite);
-    report.to_string().map_err(|error| Failure::unknown(format!("cannot write JUnit XML: {error}")))
+    report
+        .to_string()
+        .map_err(|error| Failure::unknown(format!("cannot write JUnit XML: {error}")))
 }
 
 #[cfg(test)]

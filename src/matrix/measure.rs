@@ -73,8 +73,15 @@ pub async fn measure<A: Agents>(
         // Running out of it leaves the destinations unasked, and the rows say so.
         drop(tokio::time::timeout(patience, look(agents, rows, &mut found)).await);
     }
-    let observed = rows.iter().enumerate().map(|(index, row)| observed(agents, index, row, facts, &found)).collect();
-    Measured { observed, interrupted: !through }
+    let observed = rows
+        .iter()
+        .enumerate()
+        .map(|(index, row)| observed(agents, index, row, facts, &found))
+        .collect();
+    Measured {
+        observed,
+        interrupted: !through,
+    }
 }
 
 /// What came in so far. A place is keyed by its agent and number.
@@ -86,7 +93,11 @@ struct Found<K> {
 
 impl<K> Default for Found<K> {
     fn default() -> Self {
-        Self { watched: HashMap::new(), results: HashMap::new(), seen: HashMap::new() }
+        Self {
+            watched: HashMap::new(),
+            results: HashMap::new(),
+            seen: HashMap::new(),
+        }
     }
 }
 
@@ -97,13 +108,17 @@ async fn watch<A: Agents>(agents: &A, rows: &[Row], facts: &Facts, found: &mut F
     for end in rows.iter().filter(|row| row.probe.is_ok()).flat_map(|row| &row.ends) {
         if let Some(subject) = &end.subject
             && let Some((agent, place)) = agents.place(subject)
-            && facts.get(subject).is_some_and(|facts| facts.as_ref().is_ok_and(|facts| facts.cannot_watch.is_none()))
+            && facts
+                .get(subject)
+                .is_some_and(|facts| facts.as_ref().is_ok_and(|facts| facts.cannot_watch.is_none()))
         {
             places.entry(agent).or_default().insert(place);
         }
     }
     let tasks = places.into_iter().map(async |(agent, places)| {
-        let task = Task::Watch { places: places.iter().copied().collect() };
+        let task = Task::Watch {
+            places: places.iter().copied().collect(),
+        };
         (agent, places, agents.run(agent, task).await)
     });
     for (agent, places, outcome) in join_all(tasks).await {
@@ -118,7 +133,9 @@ async fn watch<A: Agents>(agents: &A, rows: &[Row], facts: &Facts, found: &mut F
                     }
                 }
                 unheard.into_iter().for_each(|place| {
-                    found.watched.insert((agent, place), Err("its agent did not say whether it watches".into()));
+                    found
+                        .watched
+                        .insert((agent, place), Err("its agent did not say whether it watches".into()));
                 });
             }
             Err(why) => places.into_iter().for_each(|place| {
@@ -147,16 +164,36 @@ async fn send<A: Agents>(
             match agents.place(&rows[index].pair.from) {
                 Some((agent, from)) => {
                     total += 1;
-                    probes.entry(agent).or_default().push(Probe { id, from, kind: kind.clone() });
+                    probes.entry(agent).or_default().push(Probe {
+                        id,
+                        from,
+                        kind: kind.clone(),
+                    });
                 }
-                None => drop(found.results.insert(id, Err("no agent was started for its source".into()))),
+                None => drop(
+                    found
+                        .results
+                        .insert(id, Err("no agent was started for its source".into())),
+                ),
             }
         }
         let start = BETWEEN_ROUNDS * u32::try_from(round).unwrap_or(u32::MAX);
         under_way.extend(probes.into_iter().map(|(agent, probes)| async move {
             tokio::time::sleep(start).await;
             let ids: Vec<u32> = probes.iter().map(|probe| probe.id).collect();
-            (ids, agents.run(agent, Task::Probe { probes, timeout_ms, parallel: PARALLEL }).await)
+            (
+                ids,
+                agents
+                    .run(
+                        agent,
+                        Task::Probe {
+                            probes,
+                            timeout_ms,
+                            parallel: PARALLEL,
+                        },
+                    )
+                    .await,
+            )
         }));
     }
     progress(0, total);
@@ -179,7 +216,9 @@ async fn send<A: Agents>(
                 });
             }
             Err(why) => ids.into_iter().for_each(|id| {
-                found.results.insert(id, Err(format!("the stream of its agent is incomplete: {why}")));
+                found
+                    .results
+                    .insert(id, Err(format!("the stream of its agent is incomplete: {why}")));
             }),
         }
     }
@@ -188,14 +227,20 @@ async fn send<A: Agents>(
 async fn look<A: Agents>(agents: &A, rows: &[Row], found: &mut Found<Key<A>>) {
     let mut queries: BTreeMap<A::Agent, Vec<Query>> = BTreeMap::new();
     for (id, result) in &found.results {
-        let Ok(ProbeResult { mark: Some(mark), .. }) = result else { continue };
+        let Ok(ProbeResult { mark: Some(mark), .. }) = result else {
+            continue;
+        };
         let mut asked = BTreeSet::new();
         for end in &rows[*id as usize].ends {
             if let Some((agent, place)) = end.subject.as_ref().and_then(|subject| agents.place(subject))
                 && matches!(found.watched.get(&(agent, place)), Some(Ok(())))
                 && asked.insert((agent, place))
             {
-                queries.entry(agent).or_default().push(Query { probe: *id, place, mark: mark.clone() });
+                queries.entry(agent).or_default().push(Query {
+                    probe: *id,
+                    place,
+                    mark: mark.clone(),
+                });
             }
         }
     }
@@ -208,7 +253,9 @@ async fn look<A: Agents>(agents: &A, rows: &[Row], found: &mut Found<Key<A>>) {
             Ok(events) => {
                 for event in events {
                     if let Event::Seen(sightings) = event {
-                        found.seen.insert((sightings.probe, (agent, sightings.place)), Ok(sightings));
+                        found
+                            .seen
+                            .insert((sightings.probe, (agent, sightings.place)), Ok(sightings));
                     }
                 }
             }
@@ -232,7 +279,10 @@ fn observed<A: Agents>(agents: &A, index: usize, row: &Row, facts: &Facts, found
         serving: serving(row.protocol, end, facts),
         watch: watch_of(agents, probe, end, facts, found),
     });
-    Observed { source, ends: ends.collect() }
+    Observed {
+        source,
+        ends: ends.collect(),
+    }
 }
 
 fn source_side(row: &Row, result: &ProbeResult, facts: &Facts) -> SourceSide {
@@ -276,7 +326,15 @@ fn watch_of<A: Agents>(agents: &A, probe: u32, end: &EndPoint, facts: &Facts, fo
     match (found.watched.get(&key), found.seen.get(&(probe, key))) {
         (Some(Err(why)), _) | (_, Some(Err(why))) => Watch::Blind(why.clone()),
         (_, Some(Ok(Sightings { seen: Err(why), .. }))) => Watch::Blind(why.clone()),
-        (_, Some(Ok(Sightings { seen: Ok(seen), missed, .. }))) => Watch::Looked { seen: seen.clone(), missed: *missed },
+        (
+            _,
+            Some(Ok(Sightings {
+                seen: Ok(seen), missed, ..
+            })),
+        ) => Watch::Looked {
+            seen: seen.clone(),
+            missed: *missed,
+        },
         // Without a mark nobody was asked; the judge says so in its own words.
         (Some(Ok(())), None) => Watch::Blind("it was not asked".into()),
         (None, None) => Watch::Blind("it was not watched".into()),

@@ -28,7 +28,11 @@ impl<'a> Names<'a> {
         Self {
             pods: inventory.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect(),
             inventory,
-            ambiguous: kinds.into_iter().filter(|(_, kinds)| kinds.len() > 1).map(|(key, _)| key).collect(),
+            ambiguous: kinds
+                .into_iter()
+                .filter(|(_, kinds)| kinds.len() > 1)
+                .map(|(key, _)| key)
+                .collect(),
         }
     }
 
@@ -53,7 +57,10 @@ impl<'a> Names<'a> {
     /// The source's name in messages, such as `pod shop/web-1`.
     pub fn in_words(&self, subject: &Subject) -> String {
         match subject {
-            Subject::Pod(uid) => self.pods.get(uid.as_str()).map_or_else(|| format!("pod {uid}"), |pod| pod_name(pod)),
+            Subject::Pod(uid) => self
+                .pods
+                .get(uid.as_str())
+                .map_or_else(|| format!("pod {uid}"), |pod| pod_name(pod)),
             Subject::Node(name) => format!("node {name}"),
         }
     }
@@ -62,15 +69,28 @@ impl<'a> Names<'a> {
     pub fn id(&self, row: &Row) -> String {
         let source = exact(&self.source(&row.pair.from));
         let destination = exact(&self.destination(&row.pair.to));
-        format!("{source}->{destination}{}{}/{}", self.server(row), port(row), row.family.id())
+        format!(
+            "{source}->{destination}{}{}/{}",
+            self.server(row),
+            port(row),
+            row.family.id()
+        )
     }
 
     /// The same from run to run.
     pub fn case(&self, row: &Row) -> String {
         let source = self.stable(&self.source(&row.pair.from));
         let destination = self.stable(&self.destination(&row.pair.to));
-        let relation = row.pair.relation.map_or_else(String::new, |relation| format!(" {}", relation.id()));
-        format!("{source} -> {destination}{}{} {}{relation}", self.server(row), port(row), row.family.id())
+        let relation = row
+            .pair
+            .relation
+            .map_or_else(String::new, |relation| format!(" {}", relation.id()));
+        format!(
+            "{source} -> {destination}{}{} {}{relation}",
+            self.server(row),
+            port(row),
+            row.family.id()
+        )
     }
 
     /// A party's name without a pod's random suffix: `shop/web`, `node/n1`, `shop/svc/api`, `dns/kube-system/kube-dns`.
@@ -88,8 +108,14 @@ impl<'a> Names<'a> {
 
     /// A DNS server that is not the DNS Service itself is part of the name: a pod may ask several.
     fn server(&self, row: &Row) -> String {
-        let Goal::Dns(namespace, name) = &row.pair.to else { return String::new() };
-        let service = self.inventory.services.iter().find(|service| &service.namespace == namespace && &service.name == name);
+        let Goal::Dns(namespace, name) = &row.pair.to else {
+            return String::new();
+        };
+        let service = self
+            .inventory
+            .services
+            .iter()
+            .find(|service| &service.namespace == namespace && &service.name == name);
         match row.target {
             Some(target) if service.is_some_and(|service| !service.cluster_ips.contains(&target.ip())) => {
                 format!("@{}", target.ip())
@@ -100,7 +126,11 @@ impl<'a> Names<'a> {
 
     fn pod(&self, uid: &str) -> Party {
         let Some(pod) = self.pods.get(uid) else {
-            return Party { kind: "Pod".into(), name: uid.into(), ..Party::default() };
+            return Party {
+                kind: "Pod".into(),
+                name: uid.into(),
+                ..Party::default()
+            };
         };
         let workload = (pod.workload.kind != "Pod" && !pod.workload.kind.is_empty())
             .then(|| format!("{}/{}", pod.workload.kind, pod.workload.name));
@@ -115,11 +145,21 @@ impl<'a> Names<'a> {
 }
 
 fn node(name: &str) -> Party {
-    Party { kind: "Node".into(), name: name.into(), node: Some(name.into()), ..Party::default() }
+    Party {
+        kind: "Node".into(),
+        name: name.into(),
+        node: Some(name.into()),
+        ..Party::default()
+    }
 }
 
 fn service(kind: &str, namespace: &str, name: &str) -> Party {
-    Party { kind: kind.into(), namespace: Some(namespace.into()), name: name.into(), ..Party::default() }
+    Party {
+        kind: kind.into(),
+        namespace: Some(namespace.into()),
+        name: name.into(),
+        ..Party::default()
+    }
 }
 
 /// A party's exact name: `shop/web-1`, `node/n1`, `shop/svc/api`, `dns/kube-system/kube-dns`.

@@ -93,6 +93,8 @@ pub struct Row {
     pub probe: Result<ProbeKind, String>,
     /// For DNS: addresses of which the answer must hold one.
     pub expects: Vec<IpAddr>,
+    /// What the API says is wrong with the destination, which explains a failure.
+    pub trouble: Option<String>,
 }
 
 /// All rows of a run.
@@ -459,6 +461,7 @@ impl<'a> Planner<'a> {
             ends,
             probe: trouble.map_or(Ok(probe), Err),
             expects: Vec::new(),
+            trouble: self.trouble(&pair.to),
         }
     }
 
@@ -475,6 +478,32 @@ impl<'a> Planner<'a> {
             ends: Vec::new(),
             probe: Err(why),
             expects: Vec::new(),
+            trouble: self.trouble(&pair.to),
+        }
+    }
+
+    /// What the API says is wrong with a destination.
+    fn trouble(&self, goal: &Goal) -> Option<String> {
+        match goal {
+            Goal::Pod(uid) => {
+                let pod = self.pod(uid).filter(|pod| !pod.ready)?;
+                Some(match &pod.reason {
+                    Some(reason) => format!("{} is not ready: {reason}", pod_name(pod)),
+                    None => format!("{} is not ready", pod_name(pod)),
+                })
+            }
+            Goal::Node(name) => {
+                let node = self
+                    .inventory
+                    .nodes
+                    .iter()
+                    .find(|node| node.name == *name && !node.ready)?;
+                Some(match &node.reason {
+                    Some(reason) => format!("node {name} is not ready: {reason}"),
+                    None => format!("node {name} is not ready"),
+                })
+            }
+            Goal::Service(..) | Goal::Dns(..) => None,
         }
     }
 

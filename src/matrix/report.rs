@@ -239,6 +239,18 @@ pub struct Party {
     pub node: Option<String>,
 }
 
+impl Party {
+    /// Where it stands in lists: pods, then nodes, then Services, then DNS.
+    pub fn rank(&self) -> u8 {
+        match self.kind.as_str() {
+            "Pod" => 0,
+            "Node" => 1,
+            "Service" => 2,
+            _ => 3,
+        }
+    }
+}
+
 /// What one place saw of a probe.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

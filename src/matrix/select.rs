@@ -330,7 +330,14 @@ impl<'a> Field<'a> {
         let asleep = sleepers.into_iter().map(Into::into).collect();
         let sources = self.sources.iter().copied().filter(stays).collect();
         let destinations = self.destinations.iter().copied().filter(stays).collect();
-        (Self { sources, destinations, ..self }, asleep)
+        (
+            Self {
+                sources,
+                destinations,
+                ..self
+            },
+            asleep,
+        )
     }
 
     fn node_sources(&self) -> impl Iterator<Item = &'a Node> {
@@ -414,6 +421,20 @@ impl<'a> Field<'a> {
                     .filter_map(|other| node_to_node(node, other)),
             );
             pairs.extend(self.service_pairs(&Subject::Node(node.name.clone())));
+        }
+        // Every workload once with a node it runs on: that is how the kubelet probes it.
+        for pod in by_workload(&self.sources).values().filter_map(|pods| first(pods)) {
+            let own = self
+                .node_destinations
+                .iter()
+                .filter(|node| pod.node.as_deref() == Some(&node.name));
+            pairs.extend(own.filter_map(|node| pod_to_node(pod, node)));
+        }
+        for pod in by_workload(&self.destinations).values().filter_map(|pods| first(pods)) {
+            let own = self
+                .node_sources()
+                .filter(|node| pod.node.as_deref() == Some(&node.name));
+            pairs.extend(own.filter_map(|node| node_to_pod(node, pod)));
         }
         pairs
     }
@@ -499,15 +520,9 @@ fn by_workload<'a>(pods: &[&'a Pod]) -> BTreeMap<(&'a str, &'a Workload), Vec<&'
 
 /// Best to speak for others: running, with declared ports, first by name.
 fn first<'a>(pods: &[&'a Pod]) -> Option<&'a Pod> {
-    pods.iter().copied().min_by_key(|pod| {
-        (
-            !pod.running,
-            !pod.ready,
-            pod.ports.is_empty(),
-            &pod.namespace,
-            &pod.name,
-        )
-    })
+    pods.iter()
+        .copied()
+        .min_by_key(|pod| (!pod.running, pod.ports.is_empty(), &pod.namespace, &pod.name))
 }
 
 /// The pair that crosses a pair of nodes not crossed yet, if there is one.

@@ -15,12 +15,14 @@ pub struct Style<'a> {
 impl Style<'_> {
     /// A table's text.
     pub fn table(&self, table: &Table) -> String {
-        self.printer.map_or_else(|| table.render(), |printer| table.render_on(printer))
+        self.printer
+            .map_or_else(|| table.render(), |printer| table.render_on(printer))
     }
 
     /// A word in the colour of its class.
     pub fn word(&self, class: Class, word: &str) -> String {
-        self.printer.map_or_else(|| word.to_owned(), |printer| printer.paint(tone(class), word))
+        self.printer
+            .map_or_else(|| word.to_owned(), |printer| printer.paint(tone(class), word))
     }
 
     /// Whether a table's lines fit.

@@ -34,7 +34,18 @@ pub fn table(report: &MatrixReport, style: Style<'_>) -> String {
 
 /// `-o wide`.
 pub fn wide(report: &MatrixReport, style: Style<'_>) -> String {
-    let mut table = Table::new(["SOURCE", "NODE", "DESTINATION", "NODE", "PROTOCOL", "FAMILY", "PORT", "RESULT", "TIME", "REASON"]);
+    let mut table = Table::new([
+        "SOURCE",
+        "NODE",
+        "DESTINATION",
+        "NODE",
+        "PROTOCOL",
+        "FAMILY",
+        "PORT",
+        "RESULT",
+        "TIME",
+        "REASON",
+    ]);
     for row in &report.status.rows {
         let node = |party: &Party| party.node.clone().unwrap_or_else(|| "-".into());
         table.push([
@@ -48,7 +59,9 @@ pub fn wide(report: &MatrixReport, style: Style<'_>) -> String {
             cell(row.class, row.class.id()),
             Cell::from(row.elapsed_us.map_or_else(|| "-".into(), milliseconds)),
             Cell::from(match (&row.backend, row.class) {
-                (Some(backend), Class::Reached) if row.destination.kind != "Pod" => format!("{} by {backend}", row.reason),
+                (Some(backend), Class::Reached) if row.destination.kind != "Pod" => {
+                    format!("{} by {backend}", row.reason)
+                }
                 _ => row.reason.clone(),
             }),
         ]);
@@ -71,8 +84,16 @@ pub fn names(report: &MatrixReport) -> String {
 /// A row's title: who, whom, how.
 fn title(row: &Row) -> String {
     let port = row.port.map_or_else(String::new, |port| format!("{port}/"));
-    let relation = row.relation.map_or_else(String::new, |relation| format!(" ({})", relation.id()));
-    format!("{} -> {} {port}{} {}{relation}", exact(&row.source), exact(&row.destination), row.protocol.id(), row.family.id())
+    let relation = row
+        .relation
+        .map_or_else(String::new, |relation| format!(" ({})", relation.id()));
+    format!(
+        "{} -> {} {port}{} {}{relation}",
+        exact(&row.source),
+        exact(&row.destination),
+        row.protocol.id(),
+        row.family.id()
+    )
 }
 
 /// What a failed row rests on, line by line; the JUnit report carries the same.
@@ -80,10 +101,19 @@ pub fn evidence(row: &Row) -> Vec<(&'static str, String)> {
     let mut lines = vec![("reason", row.reason.clone())];
     lines.extend(row.cause.clone().map(|cause| ("cause", cause)));
     lines.extend(row.transport.map(|transport| ("packets", transport.title().to_owned())));
-    lines.extend(row.source_saw.as_ref().map(|saw| ("source", saw_in_words(saw, row.elapsed_us))));
+    lines.extend(
+        row.source_saw
+            .as_ref()
+            .map(|saw| ("source", saw_in_words(saw, row.elapsed_us))),
+    );
     let interesting = row.destinations_saw.iter().filter(|saw| !saw.packets.is_empty());
     let first = row.destinations_saw.first().filter(|saw| saw.packets.is_empty());
-    lines.extend(interesting.chain(first).take(3).map(|saw| ("dest", saw_in_words(saw, None))));
+    lines.extend(
+        interesting
+            .chain(first)
+            .take(3)
+            .map(|saw| ("dest", saw_in_words(saw, None))),
+    );
     lines.extend(row.next_step.clone().map(|step| ("next", step)));
     lines
 }
@@ -103,13 +133,35 @@ fn saw_in_words(saw: &Observation, elapsed_us: Option<u64>) -> String {
     if saw.packets.is_empty() {
         text.push_str("; saw nothing of it");
     }
-    for packet in saw.packets.iter().take(6) {
+    for (packet, times) in without_repeats(&saw.packets) {
         let _ = write!(text, "; {}", packet_in_words(packet));
+        if times > 1 {
+            let _ = write!(text, " ({times} times)");
+        }
     }
     if saw.missed > 0 {
         let _ = write!(text, "; may have missed {} packets", saw.missed);
     }
     text
+}
+
+/// A packet and its retransmissions as one.
+fn without_repeats(packets: &[PacketSeen]) -> Vec<(&PacketSeen, usize)> {
+    let same = |one: &PacketSeen, other: &PacketSeen| {
+        let what = |packet: &PacketSeen| (packet.from, packet.to);
+        what(one) == what(other)
+            && one.interface == other.interface
+            && one.direction == other.direction
+            && one.packet == other.packet
+    };
+    let mut distinct: Vec<(&PacketSeen, usize)> = Vec::new();
+    for packet in packets {
+        match distinct.iter_mut().find(|(known, _)| same(known, packet)) {
+            Some((_, times)) => *times += 1,
+            None => distinct.push((packet, 1)),
+        }
+    }
+    distinct
 }
 
 fn packet_in_words(packet: &PacketSeen) -> String {
@@ -126,18 +178,31 @@ fn packet_in_words(packet: &PacketSeen) -> String {
 
 fn milliseconds(us: u64) -> String {
     // Times of a run are far below 2^52 microseconds, so the conversion is exact.
-    #[allow(clippy::cast_precision_loss, reason = "times of a run are far below 2^52 microseconds")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "times of a run are far below 2^52 microseconds"
+    )]
     let ms = us as f64 / 1000.0;
-    if ms >= 100.0 { format!("{:.2}s", ms / 1000.0) } else { format!("{ms:.2}ms") }
+    if ms >= 100.0 {
+        format!("{:.2}s", ms / 1000.0)
+    } else {
+        format!("{ms:.2}ms")
+    }
 }
 
 fn failures(out: &mut String, rows: &[Row], style: Style<'_>) {
-    let mut failed: Vec<&Row> = rows.iter().filter(|row| row.class.meaning() == Meaning::Failed).collect();
+    let mut failed: Vec<&Row> = rows
+        .iter()
+        .filter(|row| row.class.meaning() == Meaning::Failed)
+        .collect();
     // One row of each kind of failure first: the twentieth of the same kind says nothing new.
     let mut seen: BTreeMap<(Class, &str, &str), usize> = BTreeMap::new();
     let mut ranked: Vec<(usize, usize, &Row)> = Vec::new();
     for (index, row) in failed.drain(..).enumerate() {
-        let nodes = (row.source.node.as_deref().unwrap_or_default(), row.destination.node.as_deref().unwrap_or_default());
+        let nodes = (
+            row.source.node.as_deref().unwrap_or_default(),
+            row.destination.node.as_deref().unwrap_or_default(),
+        );
         let repeat = seen.entry((row.class, nodes.0, nodes.1)).or_default();
         ranked.push((*repeat, index, row));
         *repeat += 1;
@@ -157,7 +222,12 @@ fn failures(out: &mut String, rows: &[Row], style: Style<'_>) {
 
 fn inconclusive(out: &mut String, report: &MatrixReport, style: Style<'_>) {
     let mut reasons: BTreeMap<(Class, &str), Vec<&Row>> = BTreeMap::new();
-    for row in report.status.rows.iter().filter(|row| row.class.meaning() == Meaning::Inconclusive) {
+    for row in report
+        .status
+        .rows
+        .iter()
+        .filter(|row| row.class.meaning() == Meaning::Inconclusive)
+    {
         reasons.entry((row.class, &row.reason)).or_default().push(row);
     }
     if reasons.is_empty() {
@@ -170,7 +240,11 @@ fn inconclusive(out: &mut String, report: &MatrixReport, style: Style<'_>) {
         let example = rows.first().map_or_else(String::new, |row| title(row));
         let _ = match rows.len() {
             1 => writeln!(out, "{}: {example}: {reason}", style.word(*class, class.word())),
-            count => writeln!(out, "{}: {count} rows, such as {example}: {reason}", style.word(*class, class.word())),
+            count => writeln!(
+                out,
+                "{}: {count} rows, such as {example}: {reason}",
+                style.word(*class, class.word())
+            ),
         };
     }
     let more = reasons.len().saturating_sub(MOST_REASONS);
@@ -222,15 +296,24 @@ fn closing(out: &mut String, report: &MatrixReport, style: Style<'_>) {
         Conclusion::Inconclusive => (Class::NotTested, "inconclusive"),
         Conclusion::Interrupted => (Class::NotTested, "interrupted"),
     };
-    let allowed = summary.inconclusive_allowed.as_ref().filter(|_| summary.inconclusive > 0);
-    let allowed = allowed.map_or_else(String::new, |reason| format!(" (inconclusive rows are allowed: {reason})"));
+    let allowed = summary
+        .inconclusive_allowed
+        .as_ref()
+        .filter(|_| summary.inconclusive > 0);
+    let allowed = allowed.map_or_else(String::new, |reason| {
+        format!(" (inconclusive rows are allowed: {reason})")
+    });
     let timing = &report.status.timing;
     let _ = writeln!(
         out,
         "result: {}: {} rows: {}{allowed}; agents {}, probes {}",
         style.word(class, word),
         summary.rows,
-        if counts.is_empty() { "none".into() } else { counts.join(", ") },
+        if counts.is_empty() {
+            "none".into()
+        } else {
+            counts.join(", ")
+        },
         milliseconds(timing.agents_ms * 1000),
         milliseconds(timing.probe_phase_ms * 1000),
     );

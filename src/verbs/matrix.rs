@@ -28,12 +28,12 @@ use crate::{
 };
 use netcheck_wire::{Event, Task};
 use serde::Serialize;
-use targets::Targets;
 use std::{
     collections::BTreeSet,
     net::IpAddr,
     time::{Duration, Instant},
 };
+use targets::Targets;
 
 mod targets;
 
@@ -49,7 +49,9 @@ pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
     let outcome = test(&args, &shared).await;
     // CI reads the file even if there is nothing else to read.
     if let (Err(failure), Some(path)) = (&outcome, &args.junit) {
-        junit::of_failure(failure).and_then(|xml| junit::save(path, &xml)).unwrap_or_else(|error| shared.printer.warn(error.message));
+        junit::of_failure(failure)
+            .and_then(|xml| junit::save(path, &xml))
+            .unwrap_or_else(|error| shared.printer.warn(error.message));
     }
     outcome
 }
@@ -111,7 +113,10 @@ impl Request {
         let targets = Targets::resolve(&cluster, &shared.flags, args).await?;
         let (inventory, labelled) =
             tokio::try_join!(list::inventory(&cluster, &targets.scope), targets.labelled(&cluster))?;
-        let (named_sources, named_destinations) = (targets.sources(&inventory, labelled.as_ref())?, targets.destinations(&inventory)?);
+        let (named_sources, named_destinations) = (
+            targets.sources(&inventory, labelled.as_ref())?,
+            targets.destinations(&inventory)?,
+        );
         phase.finish(format!(
             "{} pods, {} nodes, {} Services",
             inventory.pods.len(),
@@ -122,8 +127,15 @@ impl Request {
             Namespaces::All => Vec::new(),
             Namespaces::These(names) => names.clone(),
         };
-        let unlimited = |limit: Option<usize>, default| limit.unwrap_or(if shared.flags.yes { usize::MAX } else { default });
-        let or_all = |chosen: BTreeSet<_>, all: &[_]| if chosen.is_empty() { all.iter().copied().collect() } else { chosen };
+        let unlimited =
+            |limit: Option<usize>, default| limit.unwrap_or(if shared.flags.yes { usize::MAX } else { default });
+        let or_all = |chosen: BTreeSet<_>, all: &[_]| {
+            if chosen.is_empty() {
+                all.iter().copied().collect()
+            } else {
+                chosen
+            }
+        };
         let wish = Wish {
             protocols: or_all(args.protocol.iter().copied().collect(), &[Protocol::Tcp, Protocol::Dns]),
             families: if args.family.is_empty() {
@@ -144,9 +156,16 @@ impl Request {
         };
         let selection = select(&inventory, &choice);
         if selection.pairs.is_empty() {
-            let place = if namespaces.is_empty() { "any namespace".into() } else { format!("namespace {}", namespaces.join(", ")) };
-            return Err(Failure::unknown(format!("nothing to test: no pair of a source and a destination in {}", safe(&place)))
-                .hint("choose other namespaces with -n or -A, other targets, or another selector"));
+            let place = if namespaces.is_empty() {
+                "any namespace".into()
+            } else {
+                format!("namespace {}", namespaces.join(", "))
+            };
+            return Err(Failure::unknown(format!(
+                "nothing to test: no pair of a source and a destination in {}",
+                safe(&place)
+            ))
+            .hint("choose other namespaces with -n or -A, other targets, or another selector"));
         }
         Ok(Self {
             cluster,
@@ -170,21 +189,17 @@ impl Request {
                 "--full means at least {estimate} probes, more than the limit of {}",
                 self.wish.max_probes
             ))
-            .hint(format!("narrow it with TARGET or --to, or allow it with --max-probes {} or --yes", estimate * 2)));
+            .hint(format!(
+                "narrow it with TARGET or --to, or allow it with --max-probes {} or --yes",
+                estimate * 2
+            )));
         }
         Ok(())
     }
 
     fn launch_spec(&self, args: &MatrixArgs, shared: &Shared) -> LaunchSpec {
-        LaunchSpec {
-            subjects: self.selection.subjects(&self.inventory).into_iter().collect(),
-            via: args.via,
-            image: args.image(),
-            agent_namespace: args.agent_namespace.clone(),
-            deadline: OVERHEAD + args.timeout * 2,
-            flags: shared.flags.clone(),
-            interrupt: shared.interrupt.clone(),
-        }
+        let subjects = self.selection.subjects(&self.inventory).into_iter().collect();
+        args.agents.launch_spec(subjects, OVERHEAD + args.timeout * 2, shared)
     }
 
     /// `--dry-run`.
@@ -195,7 +210,10 @@ impl Request {
             api_version: API_VERSION,
             kind: "MatrixPlan",
             objects,
-            without_agent: absent.iter().map(|(subject, why)| format!("{}: {}", names.in_words(subject), safe(why))).collect(),
+            without_agent: absent
+                .iter()
+                .map(|(subject, why)| format!("{}: {}", names.in_words(subject), safe(why)))
+                .collect(),
             pairs: self.selection.pairs.len(),
             pairs_in_scope: self.selection.pairs_in_scope,
             probes_at_least: plan::estimate(&self.selection, &self.inventory, &self.wish),
@@ -222,12 +240,25 @@ impl Request {
         let agents = started.elapsed();
 
         let (selection, mut notes) = self.without_deaf_nodes(&fleet.way());
-        let plan = plan::plan(&selection, &self.inventory, &facts, &self.wish, self.named_destinations.as_ref());
+        let plan = plan::plan(
+            &selection,
+            &self.inventory,
+            &facts,
+            &self.wish,
+            self.named_destinations.as_ref(),
+        );
         let probing = Instant::now();
         let phase = printer.phase("probing");
-        let measured = measure(&Crew(fleet), &plan.rows, &facts, timeout, shared.interrupt.requested(), |done, total| {
-            phase.set(done as usize, total as usize);
-        })
+        let measured = measure(
+            &Crew(fleet),
+            &plan.rows,
+            &facts,
+            timeout,
+            shared.interrupt.requested(),
+            |done, total| {
+                phase.set(done as usize, total as usize);
+            },
+        )
         .await;
         phase.finish(format!("{} probes", plan.probes()));
         let rows = self.judge(&plan, &measured, &facts);
@@ -251,12 +282,18 @@ impl Request {
         }
         let before = selection.pairs.len();
         selection.pairs.retain(|pair| matches!(pair.from, Subject::Pod(_)));
-        let note = format!("{} pairs with a node as their source are left out: ephemeral containers speak from pods only", before - selection.pairs.len());
+        let note = format!(
+            "{} pairs with a node as their source are left out: ephemeral containers speak from pods only",
+            before - selection.pairs.len()
+        );
         (selection, vec![note])
     }
 
     fn judge(&self, plan: &Plan, measured: &Measured, facts: &Facts) -> Vec<Row> {
-        let entered = facts.iter().filter_map(|(subject, facts)| Some((subject.clone(), facts.as_ref().ok()?.clone()))).collect();
+        let entered = facts
+            .iter()
+            .filter_map(|(subject, facts)| Some((subject.clone(), facts.as_ref().ok()?.clone())))
+            .collect();
         let book = Book::new(&self.inventory, &entered);
         let names = Names::new(&self.inventory);
         let rows = plan.rows.iter().zip(&measured.observed).map(|(row, observed)| {
@@ -269,34 +306,79 @@ impl Request {
                 source: &source,
                 source_ips: &source_ips,
                 expects: &row.expects,
+                trouble: row.trouble.as_deref(),
                 book: &book,
             };
             assemble::row(&names, row, observed, judge(&case, observed), &source_ips)
         });
-        rows.collect()
+        let mut rows: Vec<Row> = rows.collect();
+        // By name, not by the UIDs that the plan goes by.
+        rows.sort_by(|one, other| assemble::order(one).cmp(&assemble::order(other)));
+        rows
     }
 
     /// A source's addresses by the API and by its own interfaces; loopback is everybody's.
     fn addresses(&self, subject: &Subject, facts: &Facts) -> Vec<IpAddr> {
         let mut ips: Vec<IpAddr> = match subject {
-            Subject::Pod(uid) => self.inventory.pods.iter().filter(|pod| &pod.uid == uid).flat_map(|pod| pod.ips.clone()).collect(),
-            Subject::Node(name) => self.inventory.nodes.iter().filter(|node| &node.name == name).flat_map(|node| node.ips.clone()).collect(),
+            Subject::Pod(uid) => self
+                .inventory
+                .pods
+                .iter()
+                .filter(|pod| &pod.uid == uid)
+                .flat_map(|pod| pod.ips.clone())
+                .collect(),
+            Subject::Node(name) => self
+                .inventory
+                .nodes
+                .iter()
+                .filter(|node| &node.name == name)
+                .flat_map(|node| node.ips.clone())
+                .collect(),
         };
         if let Some(Ok(facts)) = facts.get(subject) {
-            ips.extend(facts.addresses.iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()));
+            ips.extend(
+                facts
+                    .addresses
+                    .iter()
+                    .map(|address| address.ip)
+                    .filter(|ip| !ip.is_loopback()),
+            );
         }
         ips
     }
 
-    fn report(&self, args: &MatrixArgs, tested: Tested, way: &Way, creation_timestamp: String, started: Instant) -> MatrixReport {
-        let Tested { rows, notes, over_limit, interrupted, agents, probes } = tested;
+    fn report(
+        &self,
+        args: &MatrixArgs,
+        tested: Tested,
+        way: &Way,
+        creation_timestamp: String,
+        started: Instant,
+    ) -> MatrixReport {
+        let Tested {
+            rows,
+            notes,
+            over_limit,
+            interrupted,
+            agents,
+            probes,
+        } = tested;
         let sent = rows.iter().filter(|row| row.elapsed_us.is_some()).count();
-        let pairs: BTreeSet<_> = rows.iter().filter(|row| row.elapsed_us.is_some()).map(|row| (&row.source, &row.destination)).collect();
+        let pairs: BTreeSet<_> = rows
+            .iter()
+            .filter(|row| row.elapsed_us.is_some())
+            .map(|row| (&row.source, &row.destination))
+            .collect();
         let names = Names::new(&self.inventory);
         let asleep = self.selection.asleep.iter().map(|uid| {
             let pod = self.inventory.pods.iter().find(|pod| &pod.uid == uid);
-            let why = pod.and_then(|pod| pod.reason.clone()).unwrap_or_else(|| "not running".into());
-            format!("{} is left out, other pods of its workload run: {why}", names.in_words(&Subject::Pod(uid.clone())))
+            let why = pod
+                .and_then(|pod| pod.reason.clone())
+                .unwrap_or_else(|| "not running".into());
+            format!(
+                "{} is left out, other pods of its workload run: {why}",
+                names.in_words(&Subject::Pod(uid.clone()))
+            )
         });
         let coverage = Coverage {
             pairs_tested: pairs.len() as u64,
@@ -311,7 +393,11 @@ impl Request {
                 "one pod of each workload, on the same node and across nodes; --full takes every ordered pair".into()
             },
             out_of_scope: self.selection.out_of_scope.iter().map(|line| safe(line)).collect(),
-            notes: asleep.chain(self.inventory.gaps.iter().cloned()).chain(notes).map(|line| safe(&line)).collect(),
+            notes: asleep
+                .chain(self.inventory.gaps.iter().cloned())
+                .chain(notes)
+                .map(|line| safe(&line))
+                .collect(),
         };
         MatrixReport {
             api_version: API_VERSION.into(),
@@ -368,13 +454,23 @@ impl Intent {
     fn text(&self) -> String {
         let mut table = Table::new(["KIND", "COUNT", "WHERE", "PRIVILEGES", "LIFETIME"]);
         for object in &self.objects {
-            table.push([&object.kind, &object.count.to_string(), &object.place, &object.privileges, &object.lifetime]);
+            table.push([
+                &object.kind,
+                &object.count.to_string(),
+                &object.place,
+                &object.privileges,
+                &object.lifetime,
+            ]);
         }
         let mut text = table.render();
         for line in &self.without_agent {
             text.push_str(&format!("no agent: {line}\n"));
         }
-        let at_most = if self.probes_at_most == usize::MAX { "no limit".into() } else { format!("at most {}", self.probes_at_most) };
+        let at_most = if self.probes_at_most == usize::MAX {
+            "no limit".into()
+        } else {
+            format!("at most {}", self.probes_at_most)
+        };
         text.push_str(&format!(
             "pairs: {} of {}, on nodes: {}\nprobes: at least {} by declared ports, {at_most}; what listens is known once agents run\nnothing was created\n",
             self.pairs,
@@ -403,7 +499,10 @@ impl Agents for Crew<'_> {
 
 fn show(report: &MatrixReport, shared: &Shared) -> Result<(), Failure> {
     let printer: &Printer = &shared.printer;
-    let style = Style { width: printer.width(), printer: Some(printer) };
+    let style = Style {
+        width: printer.width(),
+        printer: Some(printer),
+    };
     let format = shared.flags.output.format;
     let text = match document(format, report)? {
         Some(text) => text,
@@ -427,5 +526,9 @@ fn exit(report: &MatrixReport) -> Exit {
 }
 
 fn interrupted() -> Failure {
-    Failure { exit: Exit::Interrupted, message: "interrupted before anything was tested".into(), hint: None }
+    Failure {
+        exit: Exit::Interrupted,
+        message: "interrupted before anything was tested".into(),
+        hint: None,
+    }
 }

@@ -190,6 +190,7 @@ impl Scene {
             source: "pod shop/web",
             source_ips: &[SOURCE.parse().unwrap()],
             expects: &self.expects,
+            trouble: Some("pod shop/api is not ready: CrashLoopBackOff"),
             book: &book,
         };
         judge(
@@ -628,7 +629,7 @@ fn what_stays_silent() {
                 .unmarked()
                 .with(|s| s.source.missed = 2),
             Class::Unanswered,
-            "not seen leaving",
+            "not recognised when it left",
         ),
         (
             "source blind",
@@ -845,6 +846,15 @@ fn the_backend_and_the_culprit_are_named() {
         Scene::healthy().service(0).judge().cause,
         None,
         "a cause explains a failure only"
+    );
+    let down = Scene::new(
+        errno("ECONNREFUSED"),
+        vec![out(Packet::Syn), into(Packet::Rst)],
+        blind(),
+    );
+    assert_eq!(
+        down.judge().cause.as_deref(),
+        Some("pod shop/api is not ready: CrashLoopBackOff")
     );
 }
 

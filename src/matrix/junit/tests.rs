@@ -1,1 +1,70 @@
-//! x
+//! What CI gets to read.
+
+use super::*;
+use crate::matrix::{
+    assemble,
+    class::Class,
+    plan::Family,
+    sample::{pod, report, row, rows},
+};
+
+#[test]
+fn a_case_for_every_stable_name() {
+    insta::assert_snapshot!(of_report(&report(rows())).unwrap());
+}
+
+#[test]
+fn pods_of_one_workload_are_one_case_with_the_worst_result() {
+    let (web, mut api) = (pod("web", "n1"), pod("api", "n2"));
+    let first = row(&web, &api, 80, Family::Ipv4, Class::Reached);
+    api.name = "api-5f6d-x2".into();
+    let second = row(&web, &api, 80, Family::Ipv4, Class::Refused);
+    let xml = of_report(&report(vec![first, second])).unwrap();
+    assert_eq!(xml.matches("<testcase").count(), 1, "{xml}");
+    assert!(xml.contains(r#"failures="1""#) && xml.contains("api-5f6d-x2"), "{xml}");
+    assert!(!xml.contains("name=\"shop/web-5f6d"), "{xml}");
+}
+
+#[test]
+fn what_could_not_be_told_is_an_error_unless_allowed() {
+    let rows = vec![row(
+        &pod("web", "n1"),
+        &pod("api", "n2"),
+        80,
+        Family::Ipv4,
+        Class::Unanswered,
+    )];
+    let mut unanswered = report(rows);
+    assert!(of_report(&unanswered).unwrap().contains("<error"));
+    unanswered.status.summary = assemble::summary(&unanswered.status.rows, Some("known".into()));
+    let xml = of_report(&unanswered).unwrap();
+    assert!(
+        xml.contains("<skipped") && xml.contains("known") && !xml.contains("<error"),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_run_that_failed_before_its_rows_leaves_an_errored_case() {
+    let failure = Failure::unknown("cannot reach https://x \u{1b}[31m<&>").hint("look at it");
+    let xml = of_failure(&failure).unwrap();
+    assert!(xml.contains("<error") && xml.contains(r#"errors="1""#), "{xml}");
+    assert!(!xml.contains('\u{1b}'), "control characters are no XML");
+}
+
+#[test]
+fn the_file_is_whole_or_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.xml");
+    save(&path, "<one/>").unwrap();
+    save(&path, "<two/>").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "<two/>");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "no temporary file stays"
+    );
+
+    let missing = folder.path().join("no-such-folder/report.xml");
+    assert!(save(&missing, "<x/>").unwrap_err().message.contains("no-such-folder"));
+}

@@ -20,14 +20,28 @@ fn pod(name: &str, node: &str, addresses: &[&str], ports: &[u16]) -> Pod {
         ips: ips(addresses),
         running: true,
         ready: true,
-        workload: Workload { kind: "Deployment".into(), name: name.into() },
-        ports: ports.iter().map(|port| Port { name: Some(format!("p{port}")), port: *port, protocol: "TCP".into() }).collect(),
+        workload: Workload {
+            kind: "Deployment".into(),
+            name: name.into(),
+        },
+        ports: ports
+            .iter()
+            .map(|port| Port {
+                name: Some(format!("p{port}")),
+                port: *port,
+                protocol: "TCP".into(),
+            })
+            .collect(),
         ..Pod::default()
     }
 }
 
 fn port(name: &str, port: u16, protocol: &str) -> Port {
-    Port { name: Some(name.into()), port, protocol: protocol.into() }
+    Port {
+        name: Some(name.into()),
+        port,
+        protocol: protocol.into(),
+    }
 }
 
 fn cluster() -> Inventory {
@@ -80,14 +94,24 @@ fn cluster() -> Inventory {
 
 fn facts(listeners: &[(&str, u16)]) -> Result<PlaceFacts, String> {
     Ok(PlaceFacts {
-        listeners: listeners.iter().map(|(ip, port)| Listener { ip: ip.parse().unwrap(), port: *port, v6_only: false }).collect(),
+        listeners: listeners
+            .iter()
+            .map(|(ip, port)| Listener {
+                ip: ip.parse().unwrap(),
+                port: *port,
+                v6_only: false,
+            })
+            .collect(),
         ..PlaceFacts::default()
     })
 }
 
 fn known() -> Facts {
     Facts::from([
-        (Subject::Pod("api".into()), facts(&[("0.0.0.0", 8080), ("0.0.0.0", 9000), ("127.0.0.1", 6060)])),
+        (
+            Subject::Pod("api".into()),
+            facts(&[("0.0.0.0", 8080), ("0.0.0.0", 9000), ("127.0.0.1", 6060)]),
+        ),
         (Subject::Pod("coredns".into()), facts(&[("::", 1053)])),
         (Subject::Pod("web".into()), facts(&[])),
         (Subject::Node("n1".into()), facts(&[("0.0.0.0", 22), ("::", 10250)])),
@@ -104,7 +128,15 @@ fn wish() -> Wish {
 }
 
 fn everything(inventory: &Inventory) -> Selection {
-    select(inventory, &Choice { full: true, max_nodes: 20, dns: true, ..Choice::default() })
+    select(
+        inventory,
+        &Choice {
+            full: true,
+            max_nodes: 20,
+            dns: true,
+            ..Choice::default()
+        },
+    )
 }
 
 /// `from to target` of each row that matches, `!why` where nothing is sent.
@@ -113,7 +145,11 @@ fn shown(plan: &Plan, from: &str, to: &Goal) -> Vec<String> {
         .iter()
         .filter(|row| row.pair.from == Subject::Pod(from.into()) && row.pair.to == *to)
         .map(|row| match &row.probe {
-            Ok(_) => format!("{} {}", row.protocol.id(), row.target.map_or_else(String::new, |target| target.to_string())),
+            Ok(_) => format!(
+                "{} {}",
+                row.protocol.id(),
+                row.target.map_or_else(String::new, |target| target.to_string())
+            ),
             Err(why) => format!("{} !{why}", row.protocol.id()),
         })
         .collect()
@@ -128,7 +164,10 @@ fn ports_are_those_that_listen_and_those_that_are_declared() {
     let inventory = cluster();
     let plan = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
     // 6060 listens on loopback only and is not declared; over IPv6 nothing listens, so only the declared port is dialled.
-    assert_eq!(shown(&plan, "web", &api()), ["tcp 10.0.2.2:8080", "tcp 10.0.2.2:9000", "tcp [fd00:2::2]:8080"]);
+    assert_eq!(
+        shown(&plan, "web", &api()),
+        ["tcp 10.0.2.2:8080", "tcp 10.0.2.2:9000", "tcp [fd00:2::2]:8080"]
+    );
 }
 
 #[test]
@@ -136,11 +175,22 @@ fn a_service_is_dialled_on_its_tcp_ports_and_knows_its_backends() {
     let inventory = cluster();
     let plan = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
     let goal = Goal::Service("shop".into(), "api".into());
-    assert_eq!(shown(&plan, "web", &goal), ["tcp 10.96.0.80:80", "tcp [fd00:96::80]:80"]);
-    let rows: Vec<&Row> = plan.rows.iter().filter(|row| row.pair.to == goal && row.pair.from == Subject::Pod("web".into())).collect();
+    assert_eq!(
+        shown(&plan, "web", &goal),
+        ["tcp 10.96.0.80:80", "tcp [fd00:96::80]:80"]
+    );
+    let rows: Vec<&Row> = plan
+        .rows
+        .iter()
+        .filter(|row| row.pair.to == goal && row.pair.from == Subject::Pod("web".into()))
+        .collect();
     assert_eq!(rows[0].ends[0].port, 8080);
     assert_eq!(rows[0].aim, Aim::Service { ready_endpoints: 1 });
-    assert_eq!(rows[1].aim, Aim::Service { ready_endpoints: 0 }, "the IPv6 address has no IPv6 backend");
+    assert_eq!(
+        rows[1].aim,
+        Aim::Service { ready_endpoints: 0 },
+        "the IPv6 address has no IPv6 backend"
+    );
 }
 
 #[test]
@@ -159,20 +209,46 @@ fn dns_is_asked_as_the_pod_would_ask() {
         })
     };
     let made = |facts: &Facts| plan(&everything(&inventory), &inventory, facts, &wish(), None);
-    assert_eq!(shown(&made(&facts), "web", &goal), ["dns 10.96.0.10:53"], "without resolv.conf the DNS Service is asked");
+    assert_eq!(
+        shown(&made(&facts), "web", &goal),
+        ["dns 10.96.0.10:53"],
+        "without resolv.conf the DNS Service is asked"
+    );
 
-    facts.insert(Subject::Pod("web".into()), resolver(&["169.254.20.10"], &["shop.svc.example.org", "svc.example.org", "example.org"]));
+    facts.insert(
+        Subject::Pod("web".into()),
+        resolver(
+            &["169.254.20.10"],
+            &["shop.svc.example.org", "svc.example.org", "example.org"],
+        ),
+    );
     let cached = made(&facts);
-    assert_eq!(shown(&cached, "web", &goal), ["dns 169.254.20.10:53", "dns 10.96.0.10:53"]);
-    let row = cached.rows.iter().find(|row| row.protocol == Protocol::Dns && row.aim == Aim::Resolver).unwrap();
-    let Ok(ProbeKind::Dns { name, record, .. }) = &row.probe else { panic!("{row:?}") };
-    assert_eq!((name.as_str(), *record), ("kube-dns.kube-system.svc.example.org", Record::A));
+    assert_eq!(
+        shown(&cached, "web", &goal),
+        ["dns 169.254.20.10:53", "dns 10.96.0.10:53"]
+    );
+    let row = cached
+        .rows
+        .iter()
+        .find(|row| row.protocol == Protocol::Dns && row.aim == Aim::Resolver)
+        .unwrap();
+    let Ok(ProbeKind::Dns { name, record, .. }) = &row.probe else {
+        panic!("{row:?}")
+    };
+    assert_eq!(
+        (name.as_str(), *record),
+        ("kube-dns.kube-system.svc.example.org", Record::A)
+    );
     assert_eq!(row.expects, ips(&["10.96.0.10"]));
 
     facts.insert(Subject::Pod("web".into()), resolver(&["9.9.9.9"], &[]));
     let foreign = made(&facts);
     assert!(shown(&foreign, "web", &goal).is_empty());
-    assert!(foreign.notes.iter().any(|note| note.contains("pod shop/web")), "{:?}", foreign.notes);
+    assert!(
+        foreign.notes.iter().any(|note| note.contains("pod shop/web")),
+        "{:?}",
+        foreign.notes
+    );
 }
 
 #[test]
@@ -190,7 +266,11 @@ fn a_source_without_an_agent_keeps_its_rows_with_the_reason() {
     let plan = plan(&everything(&inventory), &inventory, &facts, &wish(), None);
     let rows = shown(&plan, "web", &api());
     assert_eq!(rows.len(), 3);
-    assert!(rows.iter().all(|row| row == "tcp !pod shop/web cannot be entered: ImagePullBackOff"), "{rows:?}");
+    assert!(
+        rows.iter()
+            .all(|row| row == "tcp !pod shop/web cannot be entered: ImagePullBackOff"),
+        "{rows:?}"
+    );
 }
 
 #[test]
@@ -200,9 +280,15 @@ fn a_destination_without_an_agent_is_dialled_on_declared_ports() {
     facts.insert(Subject::Pod("api".into()), Err("kubelet stopped".into()));
     facts.insert(Subject::Pod("coredns".into()), Err("kubelet stopped".into()));
     let plan = plan(&everything(&inventory), &inventory, &facts, &wish(), None);
-    assert_eq!(shown(&plan, "web", &api()), ["tcp 10.0.2.2:8080", "tcp [fd00:2::2]:8080"]);
+    assert_eq!(
+        shown(&plan, "web", &api()),
+        ["tcp 10.0.2.2:8080", "tcp [fd00:2::2]:8080"]
+    );
     let unknown = shown(&plan, "web", &Goal::Pod("coredns".into()));
-    assert_eq!(unknown, ["tcp !which ports listen in pod shop/coredns is not known: kubelet stopped"]);
+    assert_eq!(
+        unknown,
+        ["tcp !which ports listen in pod shop/coredns is not known: kubelet stopped"]
+    );
 }
 
 #[test]
@@ -213,7 +299,11 @@ fn a_pod_that_does_not_run_is_said_to_be_so_at_both_ends() {
     let plan = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
     let why = "tcp !pod shop/api is not running: CrashLoopBackOff";
     assert!(shown(&plan, "web", &api()).iter().all(|row| row == why));
-    assert!(shown(&plan, "api", &Goal::Pod("coredns".into())).iter().all(|row| row == why));
+    assert!(
+        shown(&plan, "api", &Goal::Pod("coredns".into()))
+            .iter()
+            .all(|row| row == why)
+    );
     inventory.pods[0].ips.clear();
     let plan = super::plan(&everything(&inventory), &inventory, &known(), &wish(), None);
     assert_eq!(shown(&plan, "web", &api()), [why]);
@@ -227,24 +317,40 @@ fn a_pod_that_offers_nothing_is_a_note_unless_it_was_named() {
     let quiet = plan(&selection, &inventory, &known(), &wish(), None);
     assert!(shown(&quiet, "api", &web).is_empty());
     assert_eq!(quiet.notes, ["no TCP port listens or is declared in pod shop/web"]);
-    let named = Named { pods: ["web".to_owned()].into(), ..Named::default() };
+    let named = Named {
+        pods: ["web".to_owned()].into(),
+        ..Named::default()
+    };
     let asked = plan(&selection, &inventory, &known(), &wish(), Some(&named));
-    assert_eq!(shown(&asked, "api", &web), ["tcp !no TCP port listens or is declared in pod shop/web"; 2]);
+    assert_eq!(
+        shown(&asked, "api", &web),
+        ["tcp !no TCP port listens or is declared in pod shop/web"; 2]
+    );
 }
 
 #[test]
 fn families_and_protocols_are_as_wished() {
     let inventory = cluster();
-    let wish = Wish { protocols: [Protocol::Icmp].into(), families: [Family::Ipv6].into(), max_probes: 10 };
+    let wish = Wish {
+        protocols: [Protocol::Icmp].into(),
+        families: [Family::Ipv6].into(),
+        max_probes: 10,
+    };
     let mut facts = known();
     let made = plan(&everything(&inventory), &inventory, &facts, &wish, None);
     assert_eq!(shown(&made, "web", &api()), ["icmp [fd00:2::2]:0"]);
-    assert!(shown(&made, "coredns", &api()).is_empty(), "a source without IPv6 has no IPv6 rows");
+    assert!(
+        shown(&made, "coredns", &api()).is_empty(),
+        "a source without IPv6 has no IPv6 rows"
+    );
     if let Some(Ok(web)) = facts.get_mut(&Subject::Pod("web".into())) {
         web.cannot_ping = Some("ping_group_range".into());
     }
     let made = plan(&everything(&inventory), &inventory, &facts, &wish, None);
-    assert_eq!(shown(&made, "web", &api()), ["icmp !pod shop/web cannot send an echo: ping_group_range"]);
+    assert_eq!(
+        shown(&made, "web", &api()),
+        ["icmp !pod shop/web cannot send an echo: ping_group_range"]
+    );
 }
 
 #[test]
@@ -252,10 +358,32 @@ fn the_limit_keeps_the_same_probes_every_time_and_counts_the_rest() {
     let inventory = cluster();
     let selection = everything(&inventory);
     let all = plan(&selection, &inventory, &known(), &wish(), None);
-    let few = plan(&selection, &inventory, &known(), &Wish { max_probes: 5, ..wish() }, None);
+    let few = plan(
+        &selection,
+        &inventory,
+        &known(),
+        &Wish {
+            max_probes: 5,
+            ..wish()
+        },
+        None,
+    );
     assert_eq!((few.probes(), few.over_limit), (5, all.probes() - 5));
     assert!(few.rows.iter().all(|row| all.rows.contains(row)));
-    assert_eq!(plan(&selection, &inventory, &known(), &Wish { max_probes: 5, ..wish() }, None).rows, few.rows);
+    assert_eq!(
+        plan(
+            &selection,
+            &inventory,
+            &known(),
+            &Wish {
+                max_probes: 5,
+                ..wish()
+            },
+            None
+        )
+        .rows,
+        few.rows
+    );
 }
 
 #[test]
@@ -271,12 +399,23 @@ fn no_source_dials_a_port_twice_in_a_second() {
     let inventory = cluster();
     let plan = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
     let rounds = rounds(&plan.rows, Clone::clone);
-    assert_eq!(rounds.iter().map(Vec::len).sum::<usize>(), plan.probes(), "every probe goes exactly once");
+    assert_eq!(
+        rounds.iter().map(Vec::len).sum::<usize>(),
+        plan.probes(),
+        "every probe goes exactly once"
+    );
     for round in &rounds {
         let mut seen = BTreeSet::new();
-        for row in round.iter().map(|index| &plan.rows[*index]).filter(|row| row.protocol == Protocol::Tcp) {
+        for row in round
+            .iter()
+            .map(|index| &plan.rows[*index])
+            .filter(|row| row.protocol == Protocol::Tcp)
+        {
             for end in &row.ends {
-                assert!(seen.insert((row.pair.from.clone(), end.ip, end.port)), "{row:?} repeats a target of its round");
+                assert!(
+                    seen.insert((row.pair.from.clone(), end.ip, end.port)),
+                    "{row:?} repeats a target of its round"
+                );
             }
         }
     }

@@ -15,14 +15,27 @@ fn pod(name: &str, node: &str) -> Pod {
         ips: vec!["10.0.0.1".parse().unwrap()],
         running: true,
         ready: true,
-        workload: Workload { kind: "Deployment".into(), name: workload.into() },
-        ports: vec![Port { name: None, port: 80, protocol: "TCP".into() }],
+        workload: Workload {
+            kind: "Deployment".into(),
+            name: workload.into(),
+        },
+        ports: vec![Port {
+            name: None,
+            port: 80,
+            protocol: "TCP".into(),
+        }],
         ..Pod::default()
     }
 }
 
 fn node(name: &str) -> Node {
-    Node { name: name.into(), ready: true, os: "linux".into(), kubelet_port: Some(10250), ..Node::default() }
+    Node {
+        name: name.into(),
+        ready: true,
+        os: "linux".into(),
+        kubelet_port: Some(10250),
+        ..Node::default()
+    }
 }
 
 fn service(name: &str, is_dns: bool) -> Service {
@@ -38,7 +51,12 @@ fn service(name: &str, is_dns: bool) -> Service {
 
 fn shop() -> Inventory {
     Inventory {
-        pods: vec![pod("api-1", "n1"), pod("api-2", "n2"), pod("web-1", "n1"), pod("web-2", "n3")],
+        pods: vec![
+            pod("api-1", "n1"),
+            pod("api-2", "n2"),
+            pod("web-1", "n1"),
+            pod("web-2", "n3"),
+        ],
         nodes: vec![node("n1"), node("n2"), node("n3")],
         services: vec![service("kube-dns", true), service("api", false)],
         ..Inventory::default()
@@ -46,7 +64,12 @@ fn shop() -> Inventory {
 }
 
 fn choice() -> Choice {
-    Choice { namespaces: Some(["shop".to_owned()].into()), max_nodes: 20, dns: true, ..Choice::default() }
+    Choice {
+        namespaces: Some(["shop".to_owned()].into()),
+        max_nodes: 20,
+        dns: true,
+        ..Choice::default()
+    }
 }
 
 /// `from>to` for each pair, relation as `=` (same node) or `/` (other node).
@@ -80,7 +103,10 @@ fn shown(selection: &Selection) -> Vec<String> {
 fn pods_only(selection: &Selection) -> Vec<String> {
     let pods = |pair: &&Pair| matches!((&pair.from, &pair.to), (Subject::Pod(_), Goal::Pod(_)));
     let pairs = selection.pairs.iter().filter(pods).cloned().collect();
-    shown(&Selection { pairs, ..Selection::default() })
+    shown(&Selection {
+        pairs,
+        ..Selection::default()
+    })
 }
 
 #[test]
@@ -90,11 +116,22 @@ fn each_pair_of_workloads_meets_on_one_node_and_across_nodes() {
     // api→api has no same-node pair, web→web neither; every ordered pair of nodes is crossed.
     assert_eq!(
         found,
-        ["api-1>/api-2", "api-1>/web-2", "api-1>=web-1", "api-2>/api-1", "api-2>/web-2", "web-1>/api-2", "web-1>/web-2", "web-1>=api-1", "web-2>/api-1", "web-2>/api-2"]
-            .iter()
-            .filter(|line| found.contains(&(**line).to_owned()))
-            .copied()
-            .collect::<Vec<_>>()
+        [
+            "api-1>/api-2",
+            "api-1>/web-2",
+            "api-1>=web-1",
+            "api-2>/api-1",
+            "api-2>/web-2",
+            "web-1>/api-2",
+            "web-1>/web-2",
+            "web-1>=api-1",
+            "web-2>/api-1",
+            "web-2>/api-2"
+        ]
+        .iter()
+        .filter(|line| found.contains(&(**line).to_owned()))
+        .copied()
+        .collect::<Vec<_>>()
     );
     for must in ["api-1>=web-1", "web-1>=api-1"] {
         assert!(found.contains(&must.to_owned()), "{must} is missing in {found:?}");
@@ -106,7 +143,10 @@ fn each_pair_of_workloads_meets_on_one_node_and_across_nodes() {
         .collect();
     for from in ["n1", "n2", "n3"] {
         for to in ["n1", "n2", "n3"] {
-            assert!(from == to || crossed.contains(&(from, to)), "{from} → {to} is not crossed by {found:?}");
+            assert!(
+                from == to || crossed.contains(&(from, to)),
+                "{from} → {to} is not crossed by {found:?}"
+            );
         }
     }
 }
@@ -126,7 +166,11 @@ fn full_means_every_ordered_pair_and_counts_as_such() {
     // 12 pod pairs; 4 pods → 3 nodes, 1 Service, DNS; 3 nodes → 4 pods, 2 nodes, 1 Service.
     assert_eq!(selection.pairs.len(), 12 + 4 * (3 + 1 + 1) + 3 * (4 + 2 + 1));
     assert_eq!(selection.pairs_in_scope, selection.pairs.len());
-    assert_eq!(select(&shop(), &choice()).pairs_in_scope, selection.pairs.len(), "sampling does not change what is in scope");
+    assert_eq!(
+        select(&shop(), &choice()).pairs_in_scope,
+        selection.pairs.len(),
+        "sampling does not change what is in scope"
+    );
 }
 
 #[test]
@@ -135,26 +179,45 @@ fn services_and_dns_are_asked_from_every_workload_and_node() {
     for must in ["n1>svc/api", "n2>svc/api", "n3>svc/api"] {
         assert!(lines.contains(&must.to_owned()), "{must} is missing in {lines:?}");
     }
-    let askers: BTreeSet<&str> = lines.iter().filter_map(|line| line.strip_suffix(">dns")).map(home).collect();
+    let askers: BTreeSet<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_suffix(">dns"))
+        .map(home)
+        .collect();
     assert_eq!(askers, ["n1", "n2", "n3"].into(), "{lines:?}");
 }
 
 #[test]
 fn named_targets_narrow_both_sides() {
     let named = Choice {
-        sources: Some(Named { pods: ["uid-web-1".to_owned()].into(), ..Named::default() }),
-        destinations: Some(Named { services: [("shop".to_owned(), "api".to_owned())].into(), ..Named::default() }),
+        sources: Some(Named {
+            pods: ["uid-web-1".to_owned()].into(),
+            ..Named::default()
+        }),
+        destinations: Some(Named {
+            services: [("shop".to_owned(), "api".to_owned())].into(),
+            ..Named::default()
+        }),
         ..choice()
     };
     assert_eq!(shown(&select(&shop(), &named)), ["web-1>svc/api"]);
     let nodes = Choice {
-        sources: Some(Named { nodes: ["n2".to_owned()].into(), ..Named::default() }),
-        destinations: Some(Named { nodes: ["n1".to_owned()].into(), ..Named::default() }),
+        sources: Some(Named {
+            nodes: ["n2".to_owned()].into(),
+            ..Named::default()
+        }),
+        destinations: Some(Named {
+            nodes: ["n1".to_owned()].into(),
+            ..Named::default()
+        }),
         ..choice()
     };
     assert_eq!(shown(&select(&shop(), &nodes)), ["n2>/n1"]);
     let dns = Choice {
-        destinations: Some(Named { services: [("kube-system".to_owned(), "kube-dns".to_owned())].into(), ..Named::default() }),
+        destinations: Some(Named {
+            services: [("kube-system".to_owned(), "kube-dns".to_owned())].into(),
+            ..Named::default()
+        }),
         ..choice()
     };
     assert!(shown(&select(&shop(), &dns)).iter().any(|line| line.ends_with(">dns")));
@@ -162,29 +225,61 @@ fn named_targets_narrow_both_sides() {
 
 #[test]
 fn nodes_are_limited_by_name_and_the_rest_is_counted() {
-    let selection = select(&shop(), &Choice { max_nodes: 2, full: true, ..choice() });
+    let selection = select(
+        &shop(),
+        &Choice {
+            max_nodes: 2,
+            full: true,
+            ..choice()
+        },
+    );
     assert_eq!(selection.nodes, ["n1", "n2"]);
     assert_eq!(selection.nodes_in_scope, 3);
-    assert!(shown(&selection).iter().all(|line| !line.contains("web-2") && !line.contains("n3")));
+    assert!(
+        shown(&selection)
+            .iter()
+            .all(|line| !line.contains("web-2") && !line.contains("n3"))
+    );
 }
 
 #[test]
 fn what_cannot_run_an_agent_is_out_of_scope_and_said_so() {
     let mut inventory = shop();
-    inventory.nodes.push(Node { os: "windows".into(), ..node("win") });
-    inventory.nodes.push(Node { is_virtual: true, ..node("fargate") });
+    inventory.nodes.push(Node {
+        os: "windows".into(),
+        ..node("win")
+    });
+    inventory.nodes.push(Node {
+        is_virtual: true,
+        ..node("fargate")
+    });
     inventory.pods.push(pod("iis-1", "win"));
-    inventory.pods.push(Pod { running: false, reason: Some("Completed".into()), ..pod("job-1", "n1") });
+    inventory.pods.push(Pod {
+        running: false,
+        reason: Some("Completed".into()),
+        ..pod("job-1", "n1")
+    });
     let selection = select(&inventory, &choice());
-    assert!(!shown(&selection).iter().any(|line| line.contains("iis") || line.contains("win") || line.contains("job")));
-    assert_eq!(selection.out_of_scope, ["node win runs windows", "node fargate is virtual", "1 completed pods"]);
+    assert!(
+        !shown(&selection)
+            .iter()
+            .any(|line| line.contains("iis") || line.contains("win") || line.contains("job"))
+    );
+    assert_eq!(
+        selection.out_of_scope,
+        ["node win runs windows", "node fargate is virtual", "1 completed pods"]
+    );
 }
 
 #[test]
 fn a_pod_that_does_not_run_is_chosen_only_if_its_workload_has_no_other() {
     let mut inventory = shop();
     inventory.pods[0].running = false;
-    inventory.pods.push(Pod { running: false, reason: Some("CrashLoopBackOff".into()), ..pod("db-1", "n2") });
+    inventory.pods.push(Pod {
+        running: false,
+        reason: Some("CrashLoopBackOff".into()),
+        ..pod("db-1", "n2")
+    });
     let lines = pods_only(&select(&inventory, &choice()));
     assert!(lines.iter().any(|line| line.contains("db-1")), "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("api-1")), "{lines:?}");
@@ -195,27 +290,50 @@ fn a_pod_that_does_not_run_is_chosen_only_if_its_workload_has_no_other() {
 #[test]
 fn an_unscheduled_pod_still_shows_up() {
     let mut inventory = shop();
-    inventory.pods.push(Pod { node: None, running: false, ips: Vec::new(), reason: Some("Pending".into()), ..pod("db-1", "") });
+    inventory.pods.push(Pod {
+        node: None,
+        running: false,
+        ips: Vec::new(),
+        reason: Some("Pending".into()),
+        ..pod("db-1", "")
+    });
     let selection = select(&inventory, &choice());
     assert!(pods_only(&selection).iter().any(|line| line.contains("db-1")));
-    assert!(!selection.subjects(&inventory).contains(&Subject::Pod("uid-db-1".into())), "no agent can be started for it");
+    assert!(
+        !selection
+            .subjects(&inventory)
+            .contains(&Subject::Pod("uid-db-1".into())),
+        "no agent can be started for it"
+    );
 }
 
 #[test]
 fn host_network_pods_never_speak_to_their_own_node() {
     let mut inventory = shop();
-    inventory.pods.push(Pod { host_network: true, ..pod("proxy-1", "n1") });
-    inventory.pods.push(Pod { host_network: true, ..pod("proxy-2", "n2") });
+    inventory.pods.push(Pod {
+        host_network: true,
+        ..pod("proxy-1", "n1")
+    });
+    inventory.pods.push(Pod {
+        host_network: true,
+        ..pod("proxy-2", "n2")
+    });
     let lines = shown(&select(&inventory, &Choice { full: true, ..choice() }));
     assert!(!lines.contains(&"n1>=proxy-1".to_owned()));
     assert!(lines.contains(&"n1>/proxy-2".to_owned()));
-    assert!(!lines.iter().any(|line| line.starts_with("proxy")), "the node speaks for them");
+    assert!(
+        !lines.iter().any(|line| line.starts_with("proxy")),
+        "the node speaks for them"
+    );
 }
 
 #[test]
 fn backends_outside_the_namespace_get_an_agent_too() {
     let mut inventory = shop();
-    inventory.pods.push(Pod { namespace: "kube-system".into(), ..pod("coredns-1", "n3") });
+    inventory.pods.push(Pod {
+        namespace: "kube-system".into(),
+        ..pod("coredns-1", "n3")
+    });
     inventory.services[0].endpoints.push(Endpoint {
         ip: "10.0.3.3".parse().unwrap(),
         ports: Vec::new(),
@@ -224,8 +342,15 @@ fn backends_outside_the_namespace_get_an_agent_too() {
         ready: true,
     });
     let selection = select(&inventory, &choice());
-    assert!(selection.subjects(&inventory).contains(&Subject::Pod("uid-coredns-1".into())));
-    assert!(!shown(&selection).iter().any(|line| line.contains("coredns")), "it is no source and no destination");
+    assert!(
+        selection
+            .subjects(&inventory)
+            .contains(&Subject::Pod("uid-coredns-1".into()))
+    );
+    assert!(
+        !shown(&selection).iter().any(|line| line.contains("coredns")),
+        "it is no source and no destination"
+    );
 }
 
 proptest! {

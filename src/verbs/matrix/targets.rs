@@ -40,7 +40,10 @@ impl Targets {
             [] => Vec::new(),
             words => resolve::targets(cluster, flags, words).await?,
         };
-        let unlabelled = KubectlFlags { selector: None, ..flags.clone() };
+        let unlabelled = KubectlFlags {
+            selector: None,
+            ..flags.clone()
+        };
         let mut destinations = Vec::new();
         for word in &args.to {
             destinations.extend(resolve::targets(cluster, &unlabelled, std::slice::from_ref(word)).await?);
@@ -55,22 +58,39 @@ impl Targets {
         {
             names.push(cluster.namespace.clone());
         }
-        Ok(Self { sources, destinations, selector, scope })
+        Ok(Self {
+            sources,
+            destinations,
+            selector,
+            scope,
+        })
     }
 
     /// Pods that carry the label, by the API server's own reading of the selector.
     pub async fn labelled(&self, cluster: &Cluster) -> Result<Option<PodNames>, Failure> {
-        let Some(selector) = &self.selector else { return Ok(None) };
+        let Some(selector) = &self.selector else {
+            return Ok(None);
+        };
         let apis: Vec<Api<Pod>> = match &self.scope.namespaces {
             Namespaces::All => vec![Api::all(cluster.client.clone())],
-            Namespaces::These(names) => names.iter().map(|name| Api::namespaced(cluster.client.clone(), name)).collect(),
+            Namespaces::These(names) => names
+                .iter()
+                .map(|name| Api::namespaced(cluster.client.clone(), name))
+                .collect(),
         };
         let mut found = PodNames::new();
         for api in apis {
             let mut params = ListParams::default().labels(selector).limit(PAGE);
             loop {
-                let page = api.list_metadata(&params).await.map_err(|error| failure("list pods", error))?;
-                found.extend(page.items.into_iter().filter_map(|pod| Some((pod.metadata.namespace?, pod.metadata.name?))));
+                let page = api
+                    .list_metadata(&params)
+                    .await
+                    .map_err(|error| failure("list pods", error))?;
+                found.extend(
+                    page.items
+                        .into_iter()
+                        .filter_map(|pod| Some((pod.metadata.namespace?, pod.metadata.name?))),
+                );
                 match page.metadata.continue_.filter(|token| !token.is_empty()) {
                     Some(token) => params = params.continue_token(&token),
                     None => break,
@@ -84,7 +104,10 @@ impl Targets {
     pub fn sources(&self, inventory: &Inventory, labelled: Option<&PodNames>) -> Result<Option<Named>, Failure> {
         let mut named = if self.sources.is_empty() {
             let Some(labelled) = labelled else { return Ok(None) };
-            Named { pods: pods(inventory, labelled), ..Named::default() }
+            Named {
+                pods: pods(inventory, labelled),
+                ..Named::default()
+            }
         } else {
             self.named(inventory, &self.sources)?
         };
@@ -93,20 +116,32 @@ impl Targets {
             named.pods.retain(|uid| labelled.contains(uid));
         }
         // A Service speaks through its backends.
-        for service in inventory.services.iter().filter(|service| named.services.contains(&(service.namespace.clone(), service.name.clone()))) {
-            let backends = service.endpoints.iter().filter_map(|endpoint| crate::matrix::select::backend_of(inventory, endpoint));
+        for service in inventory.services.iter().filter(|service| {
+            named
+                .services
+                .contains(&(service.namespace.clone(), service.name.clone()))
+        }) {
+            let backends = service
+                .endpoints
+                .iter()
+                .filter_map(|endpoint| crate::matrix::select::backend_of(inventory, endpoint));
             named.pods.extend(backends.map(|pod| pod.uid.clone()));
         }
         if named.pods.is_empty() && named.nodes.is_empty() {
             let what = self.selector.as_deref().unwrap_or("the named sources");
-            return Err(Failure::usage(format!("no pod matches {}", safe(what))).hint("kubectl get pods --show-labels lists what is there"));
+            return Err(Failure::usage(format!("no pod matches {}", safe(what)))
+                .hint("kubectl get pods --show-labels lists what is there"));
         }
         Ok(Some(named))
     }
 
     /// The destinations; `None` if all in scope are meant.
     pub fn destinations(&self, inventory: &Inventory) -> Result<Option<Named>, Failure> {
-        if self.destinations.is_empty() { Ok(None) } else { self.named(inventory, &self.destinations).map(Some) }
+        if self.destinations.is_empty() {
+            Ok(None)
+        } else {
+            self.named(inventory, &self.destinations).map(Some)
+        }
     }
 
     fn named(&self, inventory: &Inventory, targets: &[Target]) -> Result<Named, Failure> {
@@ -116,6 +151,9 @@ impl Targets {
 }
 
 fn pods(inventory: &Inventory, names: &PodNames) -> BTreeSet<String> {
-    let named = inventory.pods.iter().filter(|pod| names.contains(&(pod.namespace.clone(), pod.name.clone())));
+    let named = inventory
+        .pods
+        .iter()
+        .filter(|pod| names.contains(&(pod.namespace.clone(), pod.name.clone())));
     named.map(|pod| pod.uid.clone()).collect()
 }
