@@ -28,7 +28,8 @@ pub use matrix::MatrixArgs;
     after_help = text::AFTER_HELP,
     after_long_help = text::AFTER_LONG_HELP,
     max_term_width = 120,
-    infer_long_args = false
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs"
 )]
 pub struct Cli {
     /// What to do.
@@ -40,21 +41,21 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Test who can reach whom, at both ends: pods, nodes, Services, DNS
-    Matrix(With<MatrixArgs>),
+    Matrix(Box<With<MatrixArgs>>),
     /// Remove everything that runs have left in the cluster
-    Cleanup(With<CleanupArgs>),
+    Cleanup(Box<With<CleanupArgs>>),
     /// Print the least-privilege Role that verbs need
     Rbac(Offline<RbacArgs>),
     /// List the container images a run may use, for clusters without internet access
     Images(Offline<ImagesArgs>),
-    /// Say what a finding means, why it breaks traffic, how to look yourself, and what mends it
+    /// Say what a finding means, how to look yourself, and what mends it
     Explain(Offline<ExplainArgs>),
     /// Print the JSON Schema of a report
     Schema(Offline<SchemaArgs>),
     /// Print a completion script
     Completion(CompletionArgs),
     /// Print the versions of the plugin, its agent and the API server
-    Version(Connected<VersionArgs>),
+    Version(Box<Connected<VersionArgs>>),
     /// List kubectl's own flags, which every verb that talks to the cluster takes
     Options,
     /// Cleans up after a run that was killed; runs beside it.

@@ -10,3 +10,4 @@ mod proxy;
 pub mod resolve;
 
 pub use client::Cluster;
+pub use kubeconfig::contexts;

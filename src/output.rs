@@ -9,7 +9,7 @@ mod safe;
 mod table;
 
 pub use colour::{ColourChoice, Tone};
-pub use document::{document, yaml};
+pub use document::{document, lines, yaml};
 pub use interrupt::Interrupt;
 pub use printer::Printer;
 pub use progress::Phase;

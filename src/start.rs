@@ -31,14 +31,17 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     {
         return finish(&Printer::silent(), complete(arguments.get(1..).unwrap_or_default()));
     }
-    let misplaced = arguments.get(1).is_some_and(|first| first.to_string_lossy().starts_with('-'));
+    let misplaced = arguments
+        .get(1)
+        .is_some_and(|first| first.to_string_lossy().starts_with('-'));
     match Cli::try_parse_from(arguments) {
         Ok(cli) => run(cli.verb),
         Err(error) => {
             // Help goes to stdout and is a success, complaints go to stderr; a closed stream leaves nobody to tell.
             let _ = error.print();
             if misplaced && error.kind() == ErrorKind::UnknownArgument {
-                Printer::new(ColourChoice::Auto, false, false).hint("flags come after the verb: kubectl netcheck VERB …");
+                Printer::new(ColourChoice::Auto, false, false)
+                    .hint("flags come after the verb: kubectl netcheck VERB …");
             }
             ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Held }.code())
         }
@@ -47,8 +50,14 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(verb: Verb) -> ExitCode {
     match verb {
-        Verb::Matrix(With { args, flags }) => online(flags, |shared| verbs::matrix::run(args, shared)),
-        Verb::Cleanup(With { args, flags }) => online(flags, |shared| verbs::cleanup::run(args, shared)),
+        Verb::Matrix(verb) => {
+            let With { args, flags } = *verb;
+            online(flags, |shared| verbs::matrix::run(args, shared))
+        }
+        Verb::Cleanup(verb) => {
+            let With { args, flags } = *verb;
+            online(flags, |shared| verbs::cleanup::run(args, shared))
+        }
         Verb::Rbac(Offline { args, output }) => {
             let flags = KubectlFlags {
                 output: output.clone(),
@@ -72,7 +81,8 @@ fn run(verb: Verb) -> ExitCode {
             verbs::completion::run(&args, printer)
         }),
         Verb::Options => offline(&OutputFlags::default(), verbs::options::run),
-        Verb::Version(Connected { args, connect, output }) => {
+        Verb::Version(verb) => {
+            let Connected { args, connect, output } = *verb;
             online(flags_of(connect, output), |shared| verbs::version::run(args, shared))
         }
         Verb::Complete { words } => finish(&Printer::silent(), complete(&words)),

@@ -5,9 +5,10 @@
 use std::{ffi::OsString, path::Path};
 
 use clap::CommandFactory as _;
+use clap_complete::CompletionCandidate;
 
 use super::Cli;
-use crate::output::safe;
+use crate::{cluster, output::safe};
 
 /// Cobra's `ShellCompDirectiveNoFileComp`: do not offer file names beside the candidates.
 const NO_FILES: &str = ":4\n";
@@ -45,6 +46,11 @@ pub fn answer(words: &[OsString]) -> String {
         .collect();
     lines.push_str(if lines.is_empty() { FILES } else { NO_FILES });
     lines
+}
+
+/// Contexts of the kubeconfig, for `--context`. No file or a broken one: no candidates.
+pub(super) fn contexts() -> Vec<CompletionCandidate> {
+    cluster::contexts().into_iter().map(CompletionCandidate::new).collect()
 }
 
 #[cfg(test)]

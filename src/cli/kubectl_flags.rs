@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use serde::{Deserialize, Serialize};
 
+use super::complete;
 use crate::{cli::duration, output::ColourChoice};
 
 /// Heading of these flags in a verb's help.
@@ -47,7 +49,7 @@ pub struct ConnectFlags {
     #[arg(short = 'n', long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Context of the kubeconfig file
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts))]
     pub context: Option<String>,
     /// Kubeconfig file
     #[arg(long, value_name = "FILE")]

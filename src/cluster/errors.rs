@@ -43,16 +43,6 @@ pub fn failure(doing: &str, error: kube::Error) -> Failure {
     }
 }
 
-/// Whether this is the API server's "you may not".
-pub fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_forbidden())
-}
-
-/// Whether the API server has no such object.
-pub fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found())
-}
-
 fn answered(doing: &str, status: &Status) -> Failure {
     let message = safe(status.message.trim());
     match status.code {
@@ -163,8 +153,7 @@ fn not_logged_in(doing: &str, error: &AuthError) -> Failure {
             let said = said
                 .lines()
                 .map(str::trim)
-                .filter(|line| !line.is_empty())
-                .next_back()
+                .rfind(|line| !line.is_empty())
                 .unwrap_or("it said nothing");
             Failure::unknown(format!(
                 "cannot {doing}: the credential plugin {} failed: {}",

@@ -54,6 +54,12 @@ pub(super) fn read(flags: &ConnectFlags) -> Result<Option<Kubeconfig>, Failure> 
     Ok(merged)
 }
 
+/// Names of all contexts there are to choose from; none if there is no readable file.
+pub fn contexts() -> Vec<String> {
+    let file = read(&ConnectFlags::default()).ok().flatten().unwrap_or_default();
+    file.contexts.into_iter().map(|entry| entry.name).collect()
+}
+
 /// Where [`read`] looks, for the message that says it found nothing.
 pub(super) fn places() -> String {
     match env::var("KUBECONFIG") {

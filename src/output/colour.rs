@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn the_flag_beats_the_environment_and_the_environment_beats_the_terminal() {
         use ColourChoice::{Always, Auto, Never};
-        let cases: &[(ColourChoice, &[(&str, &str)], bool, bool)] = &[
+        type Case<'a> = (ColourChoice, &'a [(&'a str, &'a str)], bool, bool);
+        let cases: &[Case] = &[
             (Auto, &[], true, true),
             (Auto, &[], false, false),
             (Always, &[("NO_COLOR", "1")], false, true),

@@ -19,6 +19,17 @@ pub fn document<T: Serialize>(format: Format, value: &T) -> Result<Option<String
     }
 }
 
+/// Names, one a line: what `-o name` prints.
+pub fn lines<I>(names: I) -> String
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    names
+        .into_iter()
+        .fold(String::new(), |text, name| text + name.as_ref() + "\n")
+}
+
 /// The value as one YAML document.
 ///
 /// # Errors

@@ -29,6 +29,10 @@ pub struct Printer {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent answers to independent questions"
+)]
 struct State {
     quiet: bool,
     colours_out: bool,

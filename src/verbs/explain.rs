@@ -10,7 +10,7 @@ use crate::{
     cli::{Format, OutputFlags},
     exit::{Exit, Failure},
     findings::{self, Page, Severity},
-    output::{Printer, Table, document, safe},
+    output::{Printer, Table, document, lines, safe},
     suggest::closest,
     verbs::API_VERSION,
 };
@@ -96,8 +96,11 @@ pub fn run(args: &ExplainArgs, output: &OutputFlags, printer: &Printer) -> Resul
     };
     let text = match (document(output.format, &list)?, output.format) {
         (Some(text), _) => text,
-        (None, Format::Name) => pages.iter().map(|page| format!("{}\n", page.id)).collect(),
-        (None, _) if args.id.is_some() => pages.iter().map(|page| prose(page, printer.width())).collect(),
+        (None, Format::Name) => lines(pages.iter().map(|page| page.id)),
+        (None, _) if args.id.is_some() => pages
+            .iter()
+            .map(|page| prose(page, printer.width()))
+            .collect::<String>(),
         (None, _) => pages
             .iter()
             .fold(Table::new(["ID", "SEVERITY", "SAYS"]), |table, page| {
@@ -131,7 +134,7 @@ fn prose(page: &Page, width: usize) -> String {
     }
     text.push_str("\nLOOK YOURSELF\n");
     for (shows, command) in page.look {
-        let _ = write!(text, "{}      {command}\n", wrapped(&format!("{shows}:"), width));
+        let _ = writeln!(text, "{}      {command}", wrapped(&format!("{shows}:"), width));
     }
     text.push_str("\nFIX\n");
     for fix in page.fix {

@@ -8,7 +8,7 @@ use crate::{
     agents::image::default_reference,
     cli::{Format, OutputFlags},
     exit::{Exit, Failure},
-    output::{Printer, Table, document},
+    output::{Printer, Table, document, lines},
     verbs::API_VERSION,
 };
 
@@ -83,11 +83,7 @@ pub fn run(args: &ImagesArgs, output: &OutputFlags, printer: &Printer) -> Result
     let images = list();
     let text = match document(output.format, &images)? {
         Some(text) => text,
-        None if output.format == Format::Name => images
-            .items
-            .iter()
-            .map(|image| format!("{}\n", image.reference))
-            .collect(),
+        None if output.format == Format::Name => lines(images.items.iter().map(|image| &image.reference)),
         None => images
             .items
             .iter()

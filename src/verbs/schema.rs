@@ -6,7 +6,7 @@ use schemars::{Schema, schema_for};
 use crate::{
     cli::{Format, OutputFlags},
     exit::{Exit, Failure},
-    output::{Printer, Table, document, yaml},
+    output::{Printer, Table, document, lines, yaml},
 };
 
 /// A report's kind and how its schema is made.
@@ -76,7 +76,7 @@ pub fn run(args: &SchemaArgs, output: &OutputFlags, printer: &Printer) -> Result
         (None, Format::Json | Format::Yaml) => {
             document(output.format, &KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>())?.unwrap_or_default()
         }
-        (None, Format::Name) => KINDS.iter().map(|kind| format!("{}\n", kind.name)).collect(),
+        (None, Format::Name) => lines(KINDS.iter().map(|kind| kind.name)),
         (None, Format::Table | Format::Wide) => KINDS
             .iter()
             .fold(Table::new(["KIND", "PRINTED BY"]), |table, kind| {

@@ -103,21 +103,17 @@ async fn objects(cluster: &Cluster, wanted: Wanted, selector: Option<&str>) -> R
         Some(namespace) if namespaced => Api::namespaced_with(cluster.client.clone(), namespace, &wanted.resource),
         _ => Api::all_with(cluster.client.clone(), &wanted.resource),
     };
-    let objects = match &wanted.name {
-        Some(name) => vec![
-            api.get(name)
-                .await
-                .map_err(|error| errors::failure(&format!("look up {}", wanted.label), error))?,
-        ],
-        None => {
-            let mut params = ListParams::default();
-            params.label_selector = selector.map(str::to_owned);
-            let list = api
-                .list(&params)
-                .await
-                .map_err(|error| errors::failure(&format!("list {}", wanted.resource.plural), error))?;
-            list.items
-        }
+    let objects = if let Some(name) = &wanted.name {
+        let object = api.get(name).await;
+        vec![object.map_err(|error| errors::failure(&format!("look up {}", wanted.label), error))?]
+    } else {
+        let params = ListParams {
+            label_selector: selector.map(str::to_owned),
+            ..ListParams::default()
+        };
+        let list = api.list(&params).await;
+        list.map_err(|error| errors::failure(&format!("list {}", wanted.resource.plural), error))?
+            .items
     };
     if objects.is_empty() {
         let by = selector
