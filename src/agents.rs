@@ -35,7 +35,7 @@ pub use link::LinkError;
 pub use plan::{Planned, describe};
 
 use crate::{cli::KubectlFlags, cluster::inventory::Subject, output::Interrupt};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// The agents' namespace where the user names none.
 pub const DEFAULT_NAMESPACE: &str = "netcheck";
@@ -81,6 +81,8 @@ impl std::fmt::Display for Way {
 pub struct LaunchSpec {
     /// Whose network namespaces must be reached.
     pub subjects: Vec<Subject>,
+    /// Those among them that are only looked at where that leaves no trace: they get no ephemeral container.
+    pub bystanders: BTreeSet<Subject>,
     /// Which way.
     pub via: Via,
     /// Image of the agents.

@@ -1,7 +1,7 @@
 //! Who gets an agent: subjects grouped by what an agent can live on, and those that cannot have one, with the reason. Pure.
 
 use crate::cluster::inventory::{Inventory, Node, Pod, Subject};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent to start, and whom it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,23 @@ pub struct Crew {
     pub absent: BTreeMap<Subject, String>,
 }
 
+impl Crew {
+    /// Takes subjects out again.
+    pub fn leave_out(&mut self, subjects: &BTreeSet<Subject>, why: &str) {
+        for member in &mut self.members {
+            let (out, stay) = member
+                .subjects
+                .drain(..)
+                .partition(|subject| subjects.contains(subject));
+            member.subjects = stay;
+            let out: Vec<Subject> = out;
+            self.absent
+                .extend(out.into_iter().map(|subject| (subject, why.to_owned())));
+        }
+        self.members.retain(|member| !member.subjects.is_empty());
+    }
+}
+
 /// One agent per node involved.
 pub fn on_nodes(inventory: &Inventory, subjects: &[Subject]) -> Crew {
     let mut crew = Crew::default();
@@ -58,7 +75,10 @@ pub fn on_nodes(inventory: &Inventory, subjects: &[Subject]) -> Crew {
     }
     crew.members = by_node
         .into_iter()
-        .map(|(node, subjects)| Member { home: Home::Node(node.to_owned()), subjects })
+        .map(|(node, subjects)| Member {
+            home: Home::Node(node.to_owned()),
+            subjects,
+        })
         .collect();
     crew
 }
@@ -69,7 +89,10 @@ pub fn in_pods(inventory: &Inventory, subjects: &[Subject]) -> Crew {
     for subject in subjects {
         match pod_for(inventory, subject) {
             Ok(pod) => crew.members.push(Member {
-                home: Home::Pod { namespace: pod.namespace.clone(), name: pod.name.clone() },
+                home: Home::Pod {
+                    namespace: pod.namespace.clone(),
+                    name: pod.name.clone(),
+                },
                 subjects: vec![subject.clone()],
             }),
             Err(why) => {
@@ -88,7 +111,11 @@ fn node_of<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a str, S
             pod.node.as_deref().ok_or("the pod is not bound to a node")?
         }
     };
-    let node = inventory.nodes.iter().find(|node| node.name == name).ok_or_else(|| format!("there is no node {name}"))?;
+    let node = inventory
+        .nodes
+        .iter()
+        .find(|node| node.name == name)
+        .ok_or_else(|| format!("there is no node {name}"))?;
     can_host(node)?;
     Ok(&node.name)
 }
@@ -114,7 +141,11 @@ fn pod_for<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a Pod, S
         return Err("nodes have no ephemeral containers: only --via node looks at them".to_owned());
     };
     let pod = live_pod(inventory, uid)?;
-    if let Some(node) = inventory.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref()) {
+    if let Some(node) = inventory
+        .nodes
+        .iter()
+        .find(|node| Some(&node.name) == pod.node.as_ref())
+    {
         if node.os != "linux" {
             return Err(format!("unsupported: {} runs {}", node.name, node.os));
         }
@@ -124,11 +155,18 @@ fn pod_for<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a Pod, S
 }
 
 fn live_pod<'a>(inventory: &'a Inventory, uid: &str) -> Result<&'a Pod, String> {
-    let pod = inventory.pods.iter().find(|pod| pod.uid == uid).ok_or("the pod is gone")?;
+    let pod = inventory
+        .pods
+        .iter()
+        .find(|pod| pod.uid == uid)
+        .ok_or("the pod is gone")?;
     if pod.running {
         return Ok(pod);
     }
-    Err(format!("the pod does not run: {}", pod.reason.as_deref().unwrap_or("not Running")))
+    Err(format!(
+        "the pod does not run: {}",
+        pod.reason.as_deref().unwrap_or("not Running")
+    ))
 }
 
 #[cfg(test)]
@@ -136,7 +174,12 @@ mod tests {
     use super::*;
 
     fn inventory() -> Inventory {
-        let node = |name: &str, os: &str| Node { name: name.into(), os: os.into(), ready: true, ..Node::default() };
+        let node = |name: &str, os: &str| Node {
+            name: name.into(),
+            os: os.into(),
+            ready: true,
+            ..Node::default()
+        };
         let pod = |uid: &str, node: Option<&str>| Pod {
             namespace: "n".into(),
             name: uid.into(),
@@ -157,7 +200,13 @@ mod tests {
             ..node("without-cni", "linux")
         };
         Inventory {
-            nodes: vec![node("a", "linux"), node("b", "linux"), node("win", "windows"), silent, without_cni],
+            nodes: vec![
+                node("a", "linux"),
+                node("b", "linux"),
+                node("win", "windows"),
+                silent,
+                without_cni,
+            ],
             pods: vec![
                 pod("p1", Some("a")),
                 pod("p2", Some("a")),
@@ -181,7 +230,11 @@ mod tests {
         subjects.push(Subject::Node("a".into()));
         let crew = on_nodes(&inventory(), &subjects);
         assert_eq!(crew.absent, BTreeMap::new());
-        let sizes: Vec<_> = crew.members.iter().map(|member| (member.home.to_string(), member.subjects.len())).collect();
+        let sizes: Vec<_> = crew
+            .members
+            .iter()
+            .map(|member| (member.home.to_string(), member.subjects.len()))
+            .collect();
         assert_eq!(sizes, [("node/a".to_owned(), 3), ("node/b".to_owned(), 1)]);
     }
 
@@ -189,7 +242,10 @@ mod tests {
     fn who_gets_no_agent_is_told_why() {
         let crew = on_nodes(&inventory(), &pods(&["p4", "p5", "p6", "p7", "gone"]));
         let why = |uid: &str| crew.absent.get(&Subject::Pod(uid.into())).map(String::as_str);
-        assert_eq!(why("p4"), Some("the pod does not run: Pending: 0/3 nodes are available"));
+        assert_eq!(
+            why("p4"),
+            Some("the pod does not run: Pending: 0/3 nodes are available")
+        );
         assert_eq!(why("p5"), Some("unsupported: win runs windows"));
         assert_eq!(
             why("p6"),
@@ -197,6 +253,14 @@ mod tests {
         );
         assert_eq!(why("p7"), None, "an agent needs no pod network");
         assert_eq!(why("gone"), Some("the pod is gone"));
+    }
+
+    #[test]
+    fn who_is_left_out_is_told_why() {
+        let mut crew = in_pods(&inventory(), &pods(&["p1", "p2"]));
+        crew.leave_out(&pods(&["p2"]).into_iter().collect(), "not asked for");
+        assert_eq!(crew.members.len(), 1);
+        assert_eq!(crew.absent[&Subject::Pod("p2".into())], "not asked for");
     }
 
     #[test]

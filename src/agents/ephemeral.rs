@@ -29,14 +29,12 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 
 /// Pods worked on at once.
 const AT_ONCE: usize = 16;
-/// A kubelet that lives takes an ephemeral container up within a second or two.
-const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
-/// From the patch to the running agent, the image's way to the node included.
-const RUNNING_WITHIN: Duration = Duration::from_secs(90);
+/// How often it is looked whether a container is overdue.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What all ephemeral agents of a run have in common.
 #[derive(Debug, Clone)]
@@ -103,8 +101,17 @@ pub async fn launch(cluster: &Cluster, spec: &EphemeralSpec, members: &[Member],
     phase.set(0, members.len());
     let lessons = Lessons::default();
     let starts = members.iter().enumerate().filter_map(|(index, member)| {
-        let Home::Pod { namespace, name } = &member.home else { return None };
-        let job = Climb { cluster, spec, lessons: &lessons, namespace, name, index };
+        let Home::Pod { namespace, name } = &member.home else {
+            return None;
+        };
+        let job = Climb {
+            cluster,
+            spec,
+            lessons: &lessons,
+            namespace,
+            name,
+            index,
+        };
         Some(async move { (index, job.start().await) })
     });
     let mut outcomes = futures::stream::iter(starts).buffer_unordered(AT_ONCE);
@@ -210,8 +217,16 @@ impl Climb<'_> {
     async fn patch(&self, rung: Rung, dry_run: bool) -> Result<(), Problem> {
         let command = serve_command(&self.spec.run.session(self.index), self.spec.deadline);
         let patch = Patch::Strategic(ladder::patch(&self.spec.run, rung, &self.spec.image, &command));
-        let params = PatchParams { dry_run, ..PatchParams::default() };
-        attempt(self.limit(), self.pods().patch_ephemeral_containers(self.name, &params, &patch)).await.map(drop)
+        let params = PatchParams {
+            dry_run,
+            ..PatchParams::default()
+        };
+        attempt(
+            self.limit(),
+            self.pods().patch_ephemeral_containers(self.name, &params, &patch),
+        )
+        .await
+        .map(drop)
     }
 
     fn refused(&self, rung: Rung, problem: Problem) -> Step {
@@ -220,7 +235,9 @@ impl Climb<'_> {
         }
         let message = safe(&gate::message(&problem));
         match ladder::violator(&message, &rung.container_name(&self.spec.run)) {
-            Violator::ThePod => Step::Stop(ladder::no_rung_left(&[(rung, message)], |rung| rung.container_name(&self.spec.run))),
+            Violator::ThePod => Step::Stop(ladder::no_rung_left(&[(rung, message)], |rung| {
+                rung.container_name(&self.spec.run)
+            })),
             Violator::OurContainer => {
                 self.lessons.learn(self.namespace, rung, &message);
                 Step::Next(Refusal::ByAdmission(message))
@@ -233,23 +250,25 @@ impl Climb<'_> {
         let container = rung.container_name(&self.spec.run);
         let mut seen = observe::pods(self.pods(), Which::Named(self.name.to_owned()), self.limit());
         let begun = Instant::now();
-        let mut last = Progress::Unseen;
+        let (mut last, mut since) = (Progress::Unseen, begun);
         loop {
-            let (until, late) = match &last {
-                Progress::Coming(why) => (RUNNING_WITHIN, why.clone()),
-                _ => (TAKEN_UP_WITHIN, "the kubelet has not taken it up".to_owned()),
-            };
             tokio::select! {
                 change = seen.recv() => match change {
-                    Some(Seen::Is(pod)) => last = waiting::of_ephemeral_container(&pod, &container),
+                    Some(Seen::Is(pod)) => {
+                        let progress = waiting::of_ephemeral_container(&pod, &container);
+                        if progress != last {
+                            (last, since) = (progress, Instant::now());
+                        }
+                    }
                     Some(Seen::Gone(_)) => return Err(NotRunning::Late("the pod was deleted".to_owned())),
                     // Reading is tried again until it is too late.
                     Some(Seen::Trouble(_)) => {}
                     None => return Err(NotRunning::Late("the pod cannot be observed".to_owned())),
                 },
-                () = sleep_until(begun + until) => {
-                    return Err(NotRunning::Late(format!("{late} (waited {} s)", until.as_secs())));
-                }
+                () = sleep(LOOK_EVERY) => {}
+            }
+            if let Some(why) = last.overdue(begun.elapsed(), since.elapsed()) {
+                return Err(NotRunning::Late(safe(&why)));
             }
             match &last {
                 Progress::Running => return Ok(()),
@@ -287,14 +306,21 @@ fn is_about_the_image(why: &str) -> bool {
 /// Rungs on which an agent of an earlier run never started in this pod: trying again would add one more container that stays for good.
 /// What the image was to blame for does not count.
 fn failed_rungs(pod: &Pod) -> BTreeSet<Rung> {
-    let statuses = pod.status.as_ref().and_then(|status| status.ephemeral_container_statuses.as_ref());
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.ephemeral_container_statuses.as_ref());
     statuses
         .into_iter()
         .flatten()
         .filter_map(|status| {
             let (_, rung) = Rung::of_container(&status.name)?;
             let state = status.state.as_ref()?;
-            let never_ran = state.waiting.is_some() || state.terminated.as_ref().is_some_and(|ended| ended.started_at.is_none());
+            let never_ran = state.waiting.is_some()
+                || state
+                    .terminated
+                    .as_ref()
+                    .is_some_and(|ended| ended.started_at.is_none());
             match waiting::of_ephemeral_container(pod, &status.name) {
                 Progress::Hopeless(why) if never_ran && !is_about_the_image(&why) => Some(rung),
                 _ => None,
@@ -310,9 +336,7 @@ mod tests {
 
     #[test]
     fn a_rung_that_failed_in_an_earlier_run_is_not_tried_again() {
-        let status = |name: &str, state: serde_json::Value| {
-            json!({ "name": name, "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "" })
-        };
+        let status = |name: &str, state: serde_json::Value| json!({ "name": name, "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "" });
         let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Running", "ephemeralContainerStatuses": [
             status("netcheck-0123bcdf-raw", json!({ "waiting": { "reason": "CreateContainerConfigError" } })),
             status("netcheck-0123bcdf-root", json!({ "waiting": { "reason": "ImagePullBackOff" } })),
@@ -326,8 +350,12 @@ mod tests {
     #[test]
     fn the_image_is_not_the_ladders_business() {
         assert!(is_about_the_image("ImagePullBackOff: Back-off pulling image"));
-        assert!(is_about_the_image("ErrImageNeverPull: not present with pull policy of Never"));
-        assert!(!is_about_the_image("CreateContainerConfigError: container has runAsNonRoot and image will run as root"));
+        assert!(is_about_the_image(
+            "ErrImageNeverPull: not present with pull policy of Never"
+        ));
+        assert!(!is_about_the_image(
+            "CreateContainerConfigError: container has runAsNonRoot and image will run as root"
+        ));
         assert!(!is_about_the_image("RunContainerError: failed to start ... image"));
     }
 }

@@ -51,7 +51,11 @@ impl Dial for ExecDial {
             max_stdout_buf_size: Some(BUFFER),
             max_stderr_buf_size: None,
         };
-        let opened = attempt(self.limit, self.pods.exec(&self.pod, join_command(&self.session), &params)).await;
+        let opened = attempt(
+            self.limit,
+            self.pods.exec(&self.pod, join_command(&self.session), &params),
+        )
+        .await;
         let process = opened.map_err(|problem| dial_error(&problem))?;
         ExecStream::new(process).ok_or_else(|| DialError::Never("the client library opened no pipes".to_owned()))
     }
@@ -95,17 +99,30 @@ impl ExecStream {
     fn new(mut process: AttachedProcess) -> Option<Self> {
         let (reader, writer) = (process.stdout()?, process.stdin()?);
         let status = Box::pin(process.take_status()?);
-        Some(Self { reader, writer, status: Some(status), failure: None, _process: process })
+        Some(Self {
+            reader,
+            writer,
+            status: Some(status),
+            failure: None,
+            _process: process,
+        })
     }
 
     /// Looks whether the process or the connection has ended. On a broken connection the client library leaves its pipe open,
     /// so the pipe alone would not tell.
     fn poll_status(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(status) = &mut self.status else { return Poll::Pending };
-        let Poll::Ready(status) = status.as_mut().poll(cx) else { return Poll::Pending };
+        let Some(status) = &mut self.status else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(status) = status.as_mut().poll(cx) else {
+            return Poll::Pending;
+        };
         self.status = None;
         match status {
-            None => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection broke"))),
+            None => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection broke",
+            ))),
             Some(status) => {
                 if status.status.as_deref() == Some("Failure") {
                     self.failure = status.message;

@@ -3,7 +3,7 @@
 use super::{DEFAULT_NAMESPACE, ImageChoice, LaunchSpec, Via};
 use crate::{cluster::inventory::Subject, verbs::Shared};
 use clap::Args;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// How agents get into the cluster.
 #[derive(Debug, Clone, Args)]
@@ -31,6 +31,7 @@ impl AgentFlags {
     pub fn launch_spec(&self, subjects: Vec<Subject>, deadline: Duration, shared: &Shared) -> LaunchSpec {
         LaunchSpec {
             subjects,
+            bystanders: BTreeSet::new(),
             via: self.via,
             image: ImageChoice {
                 image: self.image.clone(),

@@ -76,7 +76,12 @@ impl Teardown {
                 ));
             })
             .ok();
-        Self { cluster: cluster.clone(), namespace: spec.agent_namespace.clone(), run: run.clone(), sentinel }
+        Self {
+            cluster: cluster.clone(),
+            namespace: spec.agent_namespace.clone(),
+            run: run.clone(),
+            sentinel,
+        }
     }
 
     async fn finish(self) -> Vec<Failure> {
@@ -107,33 +112,55 @@ impl Fleet {
         let deadline = Instant::now() + spec.deadline;
         let why_not_nodes = match spec.via {
             Via::Ephemeral => "asked for with --via ephemeral".to_owned(),
-            Via::Auto | Via::Node => match Self::launch_on_nodes(cluster, inventory, spec, &image, &run, printer).await {
+            Via::Auto | Via::Node => match Self::launch_on_nodes(cluster, inventory, spec, &image, &run, printer).await
+            {
                 Ok(launched) => {
-                    let way = Way::Node { namespace: spec.agent_namespace.clone() };
+                    let way = Way::Node {
+                        namespace: spec.agent_namespace.clone(),
+                    };
                     return Ok(Self::new(way, launched, inventory, deadline));
                 }
                 Err(NoNodeAgents::Failed(failure)) => return Err(failure),
-                Err(NoNodeAgents::NotAllowed(why)) if spec.via == Via::Node => {
-                    return Err(Failure::unknown(format!("node agents are not allowed: {}", safe(&why))).hint(format!(
-                        "kubectl netcheck rbac matrix --via node --agent-namespace {} prints what an administrator applies once; --via ephemeral needs none of it",
-                        spec.agent_namespace
-                    )));
+                Err(NoNodeAgents::NotAllowed { why, grantable }) => {
+                    let why = format!("node agents are not allowed: {}", safe(&why));
+                    if spec.via == Via::Node {
+                        return Err(Failure::unknown(why).hint(node_hint(&spec.agent_namespace, grantable)));
+                    }
+                    why
                 }
-                Err(NoNodeAgents::NotAllowed(why)) => format!("node agents are not allowed: {}", safe(&why)),
             },
         };
         if !spec.image.pull_secrets.is_empty() {
-            printer.warn("--image-pull-secret has no effect on ephemeral containers: they pull with the secrets of their pod");
+            printer.warn(
+                "--image-pull-secret has no effect on ephemeral containers: they pull with the secrets of their pod",
+            );
         }
-        let crew = crew::in_pods(inventory, &spec.subjects);
-        let ephemeral = EphemeralSpec { run, image, deadline: spec.deadline };
+        let mut crew = crew::in_pods(inventory, &spec.subjects);
+        crew.leave_out(
+            &spec.bystanders,
+            "it is not among the pods asked for, and an ephemeral container would stay in it",
+        );
+        let ephemeral = EphemeralSpec {
+            run,
+            image,
+            deadline: spec.deadline,
+        };
         let launched = tokio::select! {
             launched = ephemeral::launch(cluster, &ephemeral, &crew.members, printer) => launched,
             () = spec.interrupt.requested() => return Err(interrupted()),
         };
         let residue = launched.added;
-        let links = launched.started.into_iter().map(|(index, started)| (index, started.link)).collect();
-        let launched = Launched { links, absent: launched.absent, crew, teardown: None };
+        let links = launched
+            .started
+            .into_iter()
+            .map(|(index, started)| (index, started.link))
+            .collect();
+        let launched = Launched {
+            links,
+            absent: launched.absent,
+            crew,
+            teardown: None,
+        };
         let fleet = Self::new(Way::Ephemeral { why: why_not_nodes }, launched, inventory, deadline);
         Ok(Self { residue, ..fleet })
     }
@@ -146,11 +173,9 @@ impl Fleet {
         run: &RunId,
         printer: &Printer,
     ) -> Result<Launched, NoNodeAgents> {
-        let missing = gate::not_allowed(cluster, &spec.agent_namespace).await?;
-        if !missing.is_empty() {
-            return Err(NoNodeAgents::NotAllowed(format!(
-                "you may not {} in namespace {:?}",
-                missing.join(", "),
+        if let Some(missing) = gate::not_allowed(cluster, &spec.agent_namespace).await? {
+            return Err(NoNodeAgents::not_granted(format!(
+                "you may not {missing} in namespace {:?}",
                 spec.agent_namespace
             )));
         }
@@ -163,7 +188,12 @@ impl Fleet {
             deadline: spec.deadline,
         };
         if crew.members.is_empty() {
-            return Ok(Launched { links: BTreeMap::new(), absent: BTreeMap::new(), crew, teardown: None });
+            return Ok(Launched {
+                links: BTreeMap::new(),
+                absent: BTreeMap::new(),
+                crew,
+                teardown: None,
+            });
         }
         let teardown = Teardown::begin(cluster, spec, run, printer);
         let outcome = tokio::select! {
@@ -171,7 +201,12 @@ impl Fleet {
             () = spec.interrupt.requested() => Err(interrupted().into()),
         };
         match outcome {
-            Ok(node::Launched { links, absent }) => Ok(Launched { links, absent, crew, teardown: Some(teardown) }),
+            Ok(node::Launched { links, absent }) => Ok(Launched {
+                links,
+                absent,
+                crew,
+                teardown: Some(teardown),
+            }),
             Err(error) => {
                 for failure in teardown.finish().await {
                     printer.warn(failure.message);
@@ -182,7 +217,12 @@ impl Fleet {
     }
 
     fn new(way: Way, launched: Launched, inventory: &Inventory, deadline: Instant) -> Self {
-        let Launched { mut links, absent, crew, teardown } = launched;
+        let Launched {
+            mut links,
+            absent,
+            crew,
+            teardown,
+        } = launched;
         let mut fleet = Self {
             whereabouts: BTreeMap::new(),
             agents: BTreeMap::new(),
@@ -197,14 +237,21 @@ impl Fleet {
             match links.remove(&index) {
                 Some(link) => {
                     for subject in &member.subjects {
-                        fleet.whereabouts.insert(subject.clone(), whereabouts(&fleet.way, inventory, subject));
+                        fleet
+                            .whereabouts
+                            .insert(subject.clone(), whereabouts(&fleet.way, inventory, subject));
                     }
                     fleet.agents.insert(AgentIndex(index), Agent { link, member });
                 }
                 None => {
-                    let why = absent.get(&index).cloned().unwrap_or_else(|| "it has no agent".to_owned());
+                    let why = absent
+                        .get(&index)
+                        .cloned()
+                        .unwrap_or_else(|| "it has no agent".to_owned());
                     let why = safe(&format!("{}: {why}", member.home));
-                    fleet.absent.extend(member.subjects.into_iter().map(|subject| (subject, why.clone())));
+                    fleet
+                        .absent
+                        .extend(member.subjects.into_iter().map(|subject| (subject, why.clone())));
                 }
             }
         }
@@ -228,7 +275,9 @@ impl Fleet {
 
     /// Where an agent lives: `node/NAME` or `NAMESPACE/POD`.
     pub fn home(&self, agent: AgentIndex) -> String {
-        self.agents.get(&agent).map_or_else(|| "no agent".to_owned(), |agent| agent.member.home.to_string())
+        self.agents
+            .get(&agent)
+            .map_or_else(|| "no agent".to_owned(), |agent| agent.member.home.to_string())
     }
 
     /// Ephemeral containers this run has added, which nobody can remove.
@@ -241,14 +290,22 @@ impl Fleet {
         let fleet = &*self;
         let asked = fleet.agents.iter().map(|(&index, agent)| {
             let places = agent.member.subjects.iter().zip(1..).filter_map(|(subject, id)| {
-                Some(Place { id, whereabouts: fleet.whereabouts.get(subject)?.clone() })
+                Some(Place {
+                    id,
+                    whereabouts: fleet.whereabouts.get(subject)?.clone(),
+                })
             });
-            let task = Task::Locate { places: places.collect() };
+            let task = Task::Locate {
+                places: places.collect(),
+            };
             async move { (index, fleet.run(index, task).await) }
         });
         let answers = join_all(asked).await;
-        let mut located: BTreeMap<Subject, Result<PlaceFacts, String>> =
-            self.absent.iter().map(|(subject, why)| (subject.clone(), Err(why.clone()))).collect();
+        let mut located: BTreeMap<Subject, Result<PlaceFacts, String>> = self
+            .absent
+            .iter()
+            .map(|(subject, why)| (subject.clone(), Err(why.clone())))
+            .collect();
         for (index, answer) in answers {
             let Some(agent) = self.agents.get(&index) else { continue };
             let mut found = answer.map(facts_by_place);
@@ -258,12 +315,18 @@ impl Fleet {
             let mut by_inode: HashMap<u64, u32> = HashMap::new();
             for (subject, id) in subjects {
                 let facts = match &mut found {
-                    Ok(found) => found.remove(&id).unwrap_or_else(|| Err("the agent said nothing of it".to_owned())),
+                    Ok(found) => found
+                        .remove(&id)
+                        .unwrap_or_else(|| Err("the agent said nothing of it".to_owned())),
                     Err(error) => Err(error.to_string()),
                 };
                 if let Ok(facts) = &facts {
                     // Only the kernel's number says that two namespaces are one; 0 is no such number.
-                    let place = if facts.inode == 0 { id } else { *by_inode.entry(facts.inode).or_insert(id) };
+                    let place = if facts.inode == 0 {
+                        id
+                    } else {
+                        *by_inode.entry(facts.inode).or_insert(id)
+                    };
                     self.placed.insert(subject.clone(), (index, place));
                 }
                 located.insert(subject.clone(), facts.map_err(|why| safe(&why)));
@@ -282,9 +345,13 @@ impl Fleet {
     /// # Errors
     /// If the result is not whole, for whatever reason.
     pub async fn run(&self, agent: AgentIndex, task: Task) -> Result<Vec<Event>, LinkError> {
-        let Some(agent) = self.agents.get(&agent) else { return Err(LinkError::Closed) };
+        let Some(agent) = self.agents.get(&agent) else {
+            return Err(LinkError::Closed);
+        };
         let left = self.deadline.saturating_duration_since(Instant::now());
-        timeout(left, agent.link.run(task)).await.unwrap_or(Err(LinkError::Timeout(left)))
+        timeout(left, agent.link.run(task))
+            .await
+            .unwrap_or(Err(LinkError::Timeout(left)))
     }
 
     /// Starts to watch places; returns one [`Event::Watching`] for each.
@@ -330,8 +397,22 @@ struct Launched {
     teardown: Option<Teardown>,
 }
 
+/// What opens the first way.
+fn node_hint(namespace: &str, grantable: bool) -> String {
+    if grantable {
+        return format!(
+            "kubectl netcheck rbac matrix --via node --agent-namespace {namespace} prints what an administrator applies once; --via ephemeral needs none of it"
+        );
+    }
+    "--via ephemeral asks for less; --agent-namespace names a namespace whose policies admit them (Pod Security: privileged)".to_owned()
+}
+
 fn interrupted() -> Failure {
-    Failure { exit: Exit::Interrupted, message: "interrupted while agents were started".to_owned(), hint: None }
+    Failure {
+        exit: Exit::Interrupted,
+        message: "interrupted while agents were started".to_owned(),
+        hint: None,
+    }
 }
 
 fn whereabouts(way: &Way, inventory: &Inventory, subject: &Subject) -> Whereabouts {
@@ -340,7 +421,10 @@ fn whereabouts(way: &Way, inventory: &Inventory, subject: &Subject) -> Whereabou
         (Way::Ephemeral { .. }, _) | (_, Subject::Node(_)) => Whereabouts::Own,
         (Way::Node { .. }, Subject::Pod(uid)) => {
             let pod = inventory.pods.iter().find(|pod| pod.uid == *uid);
-            Whereabouts::Pod { uid: uid.clone(), ips: pod.map_or_else(Vec::new, |pod| pod.ips.clone()) }
+            Whereabouts::Pod {
+                uid: uid.clone(),
+                ips: pod.map_or_else(Vec::new, |pod| pod.ips.clone()),
+            }
         }
     }
 }

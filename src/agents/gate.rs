@@ -21,29 +21,40 @@ use k8s_openapi::api::{
 };
 use kube::{Api, api::PostParams};
 
-/// Names what is not allowed in the agents' namespace: `create jobs.batch`. Empty: all is.
+/// Names what is not allowed in the agents' namespace: `create,list jobs.batch`. `None`: all is.
 ///
 /// One request tells all rules of RBAC. Other authorizers (webhooks) may not be able to enumerate theirs: then each verb that is missing
 /// in the rules is asked for by itself.
-pub async fn not_allowed(cluster: &Cluster, namespace: &str) -> Result<Vec<String>, Failure> {
+pub async fn not_allowed(cluster: &Cluster, namespace: &str) -> Result<Option<String>, Failure> {
     let limit = request::limit(cluster.request_timeout);
     let review = SelfSubjectRulesReview {
-        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
+        spec: SelfSubjectRulesReviewSpec {
+            namespace: Some(namespace.to_owned()),
+        },
         ..SelfSubjectRulesReview::default()
     };
     let reviews: Api<SelfSubjectRulesReview> = Api::all(cluster.client.clone());
     let answer = attempt(limit, reviews.create(&PostParams::default(), &review)).await;
-    let status = answer.map_err(|problem| problem.into_failure("ask what is allowed"))?.status.unwrap_or_default();
+    let status = answer
+        .map_err(|problem| problem.into_failure("ask what is allowed"))?
+        .status
+        .unwrap_or_default();
     let grants = permissions::grants(Verb::Matrix, &[Way::Node]);
     let missing = permissions::missing(&status.resource_rules, &grants, Place::Agents);
-    if !status.incomplete {
-        return Ok(missing.iter().map(|(grant, verb)| permissions::words(grant, verb)).collect());
-    }
-    let asked = missing.iter().map(|(grant, verb)| async move {
-        let allowed = may(cluster, namespace, grant.group, grant.resource, verb).await?;
-        Ok::<_, Failure>((!allowed).then(|| permissions::words(grant, verb)))
-    });
-    Ok(futures::future::try_join_all(asked).await?.into_iter().flatten().collect())
+    let missing = if status.incomplete {
+        let asked = missing.into_iter().map(|(grant, verb)| async move {
+            let allowed = may(cluster, namespace, grant.group, grant.resource, verb).await?;
+            Ok::<_, Failure>((!allowed).then_some((grant, verb)))
+        });
+        futures::future::try_join_all(asked)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect()
+    } else {
+        missing
+    };
+    Ok((!missing.is_empty()).then(|| permissions::sentence(&missing)))
 }
 
 async fn may(cluster: &Cluster, namespace: &str, group: &str, resource: &str, verb: &str) -> Result<bool, Failure> {
@@ -66,7 +77,11 @@ async fn may(cluster: &Cluster, namespace: &str, group: &str, resource: &str, ve
         ..SelfSubjectAccessReview::default()
     };
     let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
-    let answer = attempt(request::limit(cluster.request_timeout), reviews.create(&PostParams::default(), &review)).await;
+    let answer = attempt(
+        request::limit(cluster.request_timeout),
+        reviews.create(&PostParams::default(), &review),
+    )
+    .await;
     let answer = answer.map_err(|problem| problem.into_failure("ask what is allowed"))?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
@@ -75,20 +90,31 @@ async fn may(cluster: &Cluster, namespace: &str, group: &str, resource: &str, ve
 /// pods only warn about a Job. `Ok(Some(refusal))` is admission's own text.
 pub async fn refusal(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<Option<String>, Failure> {
     let limit = request::limit(cluster.request_timeout);
-    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
     let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let (job, pod) = (manifest::job(spec, node, 0)?, manifest::pod(spec, node, 0)?);
-    let (job, pod) =
-        tokio::join!(attempt(limit, jobs.create(&dry_run, &job)), attempt(limit, pods.create(&dry_run, &pod)));
+    let (job, pod) = tokio::join!(
+        attempt(limit, jobs.create(&dry_run, &job)),
+        attempt(limit, pods.create(&dry_run, &pod))
+    );
     for (answer, what) in [(job.map(drop), "Job"), (pod.map(drop), "pod")] {
         match answer {
             Ok(()) => {}
             Err(problem) if problem.is_admission() => return Ok(Some(message(&problem))),
             // A webhook that has not said it is free of side effects cannot be asked; then only the attempt tells.
-            Err(problem) if problem.status().is_some_and(|s| s.code == 400 && s.message.contains("dry run")) => {}
+            Err(problem)
+                if problem
+                    .status()
+                    .is_some_and(|s| s.code == 400 && s.message.contains("dry run")) => {}
             Err(problem) => {
-                let doing = format!("ask admission about the agent's {what} in namespace {:?}", spec.namespace);
+                let doing = format!(
+                    "ask admission about the agent's {what} in namespace {:?}",
+                    spec.namespace
+                );
                 return Err(problem.into_failure(&doing));
             }
         }
@@ -98,5 +124,7 @@ pub async fn refusal(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<
 
 /// The server's own words.
 pub fn message(problem: &Problem) -> String {
-    problem.status().map_or_else(|| "no answer".to_owned(), |status| status.message.clone())
+    problem
+        .status()
+        .map_or_else(|| "no answer".to_owned(), |status| status.message.clone())
 }

@@ -54,15 +54,24 @@ mod tests {
 
     #[test]
     fn a_prefix_replaces_the_registry_and_keeps_name_and_version() {
-        let choice = ImageChoice { prefix: Some("registry.local:5000/mirror/".to_owned()), ..ImageChoice::default() };
+        let choice = ImageChoice {
+            prefix: Some("registry.local:5000/mirror/".to_owned()),
+            ..ImageChoice::default()
+        };
         let reference = choice.reference().unwrap();
-        let expected = format!("registry.local:5000/mirror/netcheck-agent:{}", env!("CARGO_PKG_VERSION"));
+        let expected = format!(
+            "registry.local:5000/mirror/netcheck-agent:{}",
+            env!("CARGO_PKG_VERSION")
+        );
         assert!(reference.starts_with(&expected), "{reference}");
     }
 
     #[test]
     fn an_image_is_taken_as_it_is_and_not_together_with_a_prefix() {
-        let mut choice = ImageChoice { image: Some("agent:dev".to_owned()), ..ImageChoice::default() };
+        let mut choice = ImageChoice {
+            image: Some("agent:dev".to_owned()),
+            ..ImageChoice::default()
+        };
         assert_eq!(choice.reference().unwrap(), "agent:dev");
         choice.prefix = Some("registry.local".to_owned());
         assert!(choice.reference().is_err());

@@ -115,7 +115,11 @@ pub fn violator(message: &str, ours: &str) -> Violator {
         }
         about_us = true;
     }
-    if about_us { Violator::OurContainer } else { Violator::Unknown }
+    if about_us {
+        Violator::OurContainer
+    } else {
+        Violator::Unknown
+    }
 }
 
 /// The outermost bracketed parts of a text.
@@ -144,7 +148,10 @@ fn brackets(text: &str) -> Vec<&str> {
 /// Names in `container "a" must …` and `containers "a", "b" must …`; none if the pod itself is blamed: `pod must …`, `pod and container
 /// "a" must …`. (`pod or container "a" must …` blames the container: it could have said what the pod does not.)
 fn quoted_after_container(violation: &str) -> Vec<&str> {
-    if ["pod must", "pod and "].iter().any(|blame| violation.starts_with(blame)) {
+    if ["pod must", "pod and "]
+        .iter()
+        .any(|blame| violation.starts_with(blame))
+    {
         return Vec::new();
     }
     let mut names = Vec::new();
@@ -165,8 +172,13 @@ pub fn no_rung_left(refusals: &[(Rung, String)], ours: impl Fn(Rung) -> String) 
         return "no security context is left to try in this pod: earlier runs failed to start with each".to_owned();
     };
     match violator(message, &ours(*rung)) {
-        Violator::ThePod => format!("the pod itself violates its namespace's policy, so nothing can be added to it: {message}"),
-        _ => format!("admission refuses our container on every rung, at last ({}): {message}", rung.describe()),
+        Violator::ThePod => {
+            format!("the pod itself violates its namespace's policy, so nothing can be added to it: {message}")
+        }
+        _ => format!(
+            "admission refuses our container on every rung, at last ({}): {message}",
+            rung.describe()
+        ),
     }
 }
 
@@ -180,9 +192,18 @@ mod tests {
     fn a_name_tells_run_and_rung() {
         let run = RunId::parse("0123bcdf").unwrap();
         for rung in Rung::ALL {
-            assert_eq!(Rung::of_container(&rung.container_name(&run)), Some((run.clone(), rung)));
+            assert_eq!(
+                Rung::of_container(&rung.container_name(&run)),
+                Some((run.clone(), rung))
+            );
         }
-        for other in ["netcheck-0123bcdf-", "netcheck-raw", "debugger-x7c", "netcheck-0123bcdf-3", "netcheck-UPPERCAS-raw"] {
+        for other in [
+            "netcheck-0123bcdf-",
+            "netcheck-raw",
+            "debugger-x7c",
+            "netcheck-0123bcdf-3",
+            "netcheck-UPPERCAS-raw",
+        ] {
             assert_eq!(Rung::of_container(other), None, "{other}");
         }
     }
@@ -231,12 +252,21 @@ mod tests {
         ] {
             assert_eq!(violator(&refusal(&violations), OURS), expected, "{violations}");
         }
-        assert_eq!(violator("admission webhook \"x\" denied the request: no", OURS), Violator::Unknown);
+        assert_eq!(
+            violator("admission webhook \"x\" denied the request: no", OURS),
+            Violator::Unknown
+        );
     }
 
     #[test]
     fn hostile_messages_do_not_confuse_the_reader() {
-        for message in ["violates PodSecurity", "violates PodSecurity \"x\": (", "violates PodSecurity: )))(((\"", "violates PodSecurity: a (container \"", ""] {
+        for message in [
+            "violates PodSecurity",
+            "violates PodSecurity \"x\": (",
+            "violates PodSecurity: )))(((\"",
+            "violates PodSecurity: a (container \"",
+            "",
+        ] {
             violator(message, OURS);
         }
     }

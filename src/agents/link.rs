@@ -150,7 +150,11 @@ impl Link {
         let ended = Arc::new(OnceLock::new());
         tokio::spawn(driver::drive(dial, session, timing, inbox, greeted, Arc::clone(&ended)));
         match greeting.await {
-            Ok(greeting) => Ok(Self { commands, ended, greeting }),
+            Ok(greeting) => Ok(Self {
+                commands,
+                ended,
+                greeting,
+            }),
             Err(_) => Err(why(&ended)),
         }
     }

@@ -132,7 +132,18 @@ pub fn pod(spec: &AgentSpec, node: &str, index: usize) -> Result<Pod, Failure> {
 pub fn serve_command(session: &str, deadline: Duration) -> Vec<String> {
     let idle = IDLE.as_secs().to_string();
     let deadline = seconds(deadline).to_string();
-    [AGENT, "serve", "--session", session, "--deadline", &deadline, "--idle", &idle].map(str::to_owned).to_vec()
+    [
+        AGENT,
+        "serve",
+        "--session",
+        session,
+        "--deadline",
+        &deadline,
+        "--idle",
+        &idle,
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// What the plugin executes in it: relays between the stream and the session.
@@ -257,7 +268,16 @@ mod tests {
         assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
         assert_eq!(
             pod["containers"][0]["command"],
-            json!(["/netcheck-agent", "serve", "--session", "0123bcdf-2", "--deadline", "300", "--idle", "30"])
+            json!([
+                "/netcheck-agent",
+                "serve",
+                "--session",
+                "0123bcdf-2",
+                "--deadline",
+                "300",
+                "--idle",
+                "30"
+            ])
         );
     }
 

@@ -8,7 +8,7 @@ use super::{
     manifest::{self, AgentSpec, CONTAINER},
     observe::{self, Seen, Which},
     sweep,
-    waiting::{self, Progress},
+    waiting::{self, Progress, TAKEN_UP_WITHIN},
 };
 use crate::{
     cluster::{
@@ -35,14 +35,12 @@ use std::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// A kubelet that lives takes a pod up within a second or two.
-const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
-/// From the Job to the running agent, the image's way to the node included.
-const RUNNING_WITHIN: Duration = Duration::from_secs(90);
 /// How long a namespace that is being removed may take to vanish.
 const NAMESPACE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a new namespace may take to get its default service account, without which no pod is admitted.
 const SERVICE_ACCOUNT_WITHIN: Duration = Duration::from_secs(15);
+/// How often it is looked whether somebody is overdue.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Jobs created at once.
 const CREATE_AT_ONCE: usize = 16;
 
@@ -50,9 +48,29 @@ const CREATE_AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub enum NoNodeAgents {
     /// They are not allowed here; the other way may be.
-    NotAllowed(String),
+    NotAllowed {
+        /// Who refuses what, in its own words.
+        why: String,
+        /// Permissions are missing, which an administrator can grant; else a policy is in the way.
+        grantable: bool,
+    },
     /// Something else went wrong.
     Failed(Failure),
+}
+
+impl NoNodeAgents {
+    /// Permissions are missing.
+    pub fn not_granted(why: String) -> Self {
+        Self::NotAllowed { why, grantable: true }
+    }
+
+    /// A policy refuses.
+    pub fn refused(refusal: &str) -> Self {
+        Self::NotAllowed {
+            why: format!("admission refuses them: {refusal}"),
+            grantable: false,
+        }
+    }
 }
 
 impl From<Failure> for NoNodeAgents {
@@ -84,7 +102,10 @@ pub async fn launch(
         })
         .collect();
     let Some(first) = nodes.first() else {
-        return Ok(Launched { links: BTreeMap::new(), absent: BTreeMap::new() });
+        return Ok(Launched {
+            links: BTreeMap::new(),
+            absent: BTreeMap::new(),
+        });
     };
     ensure_namespace(cluster, &spec.namespace).await?;
     ask_admission(cluster, spec, first).await?;
@@ -99,7 +120,10 @@ pub async fn launch(
     let launched = await_agents(cluster, spec, waiting, &phase, nodes.len()).await;
     absent.extend(launched.absent);
     phase.finish(format!("{} of {} nodes", launched.links.len(), nodes.len()));
-    Ok(Launched { links: launched.links, absent })
+    Ok(Launched {
+        links: launched.links,
+        absent,
+    })
 }
 
 async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<(), NoNodeAgents> {
@@ -119,7 +143,7 @@ async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<(), NoNodeAge
                     Ok(_) => return Ok(()),
                     Err(problem) if problem.is_conflict() => {}
                     Err(problem) if problem.is_forbidden() => {
-                        return Err(NoNodeAgents::NotAllowed(format!(
+                        return Err(NoNodeAgents::not_granted(format!(
                             "namespace {name:?} does not exist and may not be created: {}",
                             gate::message(&problem)
                         )));
@@ -135,7 +159,9 @@ async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<(), NoNodeAge
                     "namespace {name:?} is being removed and has not vanished within {} s",
                     NAMESPACE_WITHIN.as_secs()
                 ))
-                .hint(format!("kubectl get namespace {name} -o yaml says what holds it; --agent-namespace names another")),
+                .hint(format!(
+                    "kubectl get namespace {name} -o yaml says what holds it; --agent-namespace names another"
+                )),
             ));
         }
         sleep(Duration::from_millis(250)).await;
@@ -150,7 +176,7 @@ async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Resul
             Some(refusal) if refusal.contains("error looking up service account") && Instant::now() < until => {
                 sleep(Duration::from_millis(100)).await;
             }
-            Some(refusal) => return Err(NoNodeAgents::NotAllowed(format!("admission refuses them: {refusal}"))),
+            Some(refusal) => return Err(NoNodeAgents::refused(&refusal)),
         }
     }
 }
@@ -180,7 +206,12 @@ async fn hold_namespace(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNod
         match attempt(limit, leases.create(&PostParams::default(), &lease)).await {
             Ok(_) => {
                 let touch = Patch::Merge(manifest::namespace_touch(&spec.run));
-                match attempt(limit, namespaces.patch(&spec.namespace, &PatchParams::default(), &touch)).await {
+                match attempt(
+                    limit,
+                    namespaces.patch(&spec.namespace, &PatchParams::default(), &touch),
+                )
+                .await
+                {
                     Ok(namespace) if namespace.metadata.deletion_timestamp.is_none() => return Ok(()),
                     // Removed in between: make it anew.
                     Ok(_) => {}
@@ -188,7 +219,9 @@ async fn hold_namespace(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNod
                     // Whoever may not write to it has not created it, and nobody like this user removes it.
                     Err(problem) if problem.is_forbidden() => return Ok(()),
                     Err(problem) => {
-                        return Err(problem.into_failure(&format!("mark namespace {:?} as used", spec.namespace)).into());
+                        return Err(problem
+                            .into_failure(&format!("mark namespace {:?} as used", spec.namespace))
+                            .into());
                     }
                 }
             }
@@ -205,19 +238,26 @@ async fn hold_namespace(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNod
 
 /// The server refuses new objects in a namespace that is being removed.
 fn is_ending(problem: &Problem) -> bool {
-    problem.status().is_some_and(|status| status.message.contains("being terminated"))
+    problem
+        .status()
+        .is_some_and(|status| status.message.contains("being terminated"))
 }
 
 fn creation_failure(problem: Problem, doing: &str) -> NoNodeAgents {
+    if problem.is_admission() {
+        return NoNodeAgents::refused(&gate::message(&problem));
+    }
     if problem.is_forbidden() {
-        return NoNodeAgents::NotAllowed(gate::message(&problem));
+        return NoNodeAgents::not_granted(gate::message(&problem));
     }
     problem.into_failure(doing).into()
 }
 
 /// Who runs this, for people who find the Lease.
 fn holder() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("USERNAME"))
+        .unwrap_or_else(|_| "unknown".to_owned());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{user}@{host}")
 }
@@ -230,8 +270,11 @@ async fn create_jobs(
 ) -> Result<(BTreeMap<usize, Job>, BTreeMap<usize, String>), NoNodeAgents> {
     let limit = request::limit(cluster.request_timeout);
     let api: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
-    let manifests: Vec<_> =
-        nodes.iter().enumerate().map(|(index, node)| manifest::job(spec, node, index)).collect::<Result<_, _>>()?;
+    let manifests: Vec<_> = nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| manifest::job(spec, node, index))
+        .collect::<Result<_, _>>()?;
     let (params, api) = (PostParams::default(), &api);
     let create = manifests.iter().enumerate().map(|(index, job)| {
         let params = &params;
@@ -246,7 +289,13 @@ async fn create_jobs(
             }
             Err(problem) => {
                 let why = problem.status().map(|status| safe(&status.message));
-                absent.insert(index, format!("its Job could not be created: {}", why.unwrap_or_else(|| "no answer".to_owned())));
+                absent.insert(
+                    index,
+                    format!(
+                        "its Job could not be created: {}",
+                        why.unwrap_or_else(|| "no answer".to_owned())
+                    ),
+                );
                 first.get_or_insert(problem);
             }
         }
@@ -262,7 +311,12 @@ async fn own_lease(cluster: &Cluster, spec: &AgentSpec, jobs: &[Job], printer: &
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let patch = Patch::Merge(manifest::lease_owners(jobs));
     let limit = request::limit(cluster.request_timeout);
-    if let Err(problem) = attempt(limit, leases.patch(&spec.run.lease_name(), &PatchParams::default(), &patch)).await {
+    if let Err(problem) = attempt(
+        limit,
+        leases.patch(&spec.run.lease_name(), &PatchParams::default(), &patch),
+    )
+    .await
+    {
         printer.warn(problem.into_failure("tie the run's Lease to its Jobs").message);
     }
 }
@@ -270,6 +324,8 @@ async fn own_lease(cluster: &Cluster, spec: &AgentSpec, jobs: &[Job], printer: &
 /// What is known of one agent that does not answer yet.
 struct Awaited {
     progress: Progress,
+    /// Since when it is in this state.
+    since: Instant,
     /// A pod exists.
     has_pod: bool,
 }
@@ -286,13 +342,25 @@ async fn await_agents(
     let mut seen = observe::pods(pods.clone(), Which::Labelled(spec.run.selector()), limit);
     let mut waiting: BTreeMap<usize, Awaited> = waiting
         .into_iter()
-        .map(|index| (index, Awaited { progress: Progress::Unseen, has_pod: false }))
+        .map(|index| {
+            (
+                index,
+                Awaited {
+                    progress: Progress::Unseen,
+                    since: Instant::now(),
+                    has_pod: false,
+                },
+            )
+        })
         .collect();
     let mut opening = FuturesUnordered::new();
-    let mut launched = Launched { links: BTreeMap::new(), absent: BTreeMap::new() };
+    let mut launched = Launched {
+        links: BTreeMap::new(),
+        absent: BTreeMap::new(),
+    };
     let begun = Instant::now();
     let mut trouble = None;
-    let mut look_again = begun + TAKEN_UP_WITHIN;
+    let mut look_again = begun + LOOK_EVERY;
     while !waiting.is_empty() || !opening.is_empty() {
         tokio::select! {
             Some((index, outcome)) = opening.next(), if !opening.is_empty() => {
@@ -317,8 +385,7 @@ async fn await_agents(
                 Seen::Is(pod) => {
                     let Some(index) = index_of(spec, &pod) else { continue };
                     let Some(awaited) = waiting.get_mut(&index) else { continue };
-                    awaited.has_pod = true;
-                    awaited.progress = waiting::of_container(&pod, CONTAINER);
+                    awaited.note(waiting::of_container(&pod, CONTAINER));
                     match &awaited.progress {
                         Progress::Running => {
                             waiting.remove(&index);
@@ -333,11 +400,13 @@ async fn await_agents(
                 }
             },
             () = sleep_until(look_again), if !waiting.is_empty() => {
-                look_again = Instant::now() + Duration::from_secs(1);
-                let refusals = if waiting.values().any(|awaited| !awaited.has_pod) { refusals(cluster, spec).await } else { BTreeMap::new() };
-                waiting.retain(|&index, awaited| match overdue(awaited, begun.elapsed(), refusals.get(&index), trouble.as_deref()) {
+                look_again = Instant::now() + LOOK_EVERY;
+                let waited = begun.elapsed();
+                let without_pod = waiting.values().any(|awaited| !awaited.has_pod) && waited >= TAKEN_UP_WITHIN;
+                let refusals = if without_pod { refusals(cluster, spec).await } else { BTreeMap::new() };
+                waiting.retain(|index, awaited| match awaited.overdue(waited, refusals.get(index), trouble.as_deref()) {
                     Some(why) => {
-                        launched.absent.insert(index, why);
+                        launched.absent.insert(*index, why);
                         false
                     }
                     None => true,
@@ -348,27 +417,29 @@ async fn await_agents(
     launched
 }
 
-/// Why it makes no sense to wait any longer.
-fn overdue(awaited: &Awaited, waited: Duration, refusal: Option<&String>, trouble: Option<&str>) -> Option<String> {
-    if let Some(trouble) = trouble
-        && waited >= RUNNING_WITHIN
-    {
-        return Some(format!("it is not known whether its agent started: {trouble}"));
-    }
-    match &awaited.progress {
-        _ if !awaited.has_pod && waited >= TAKEN_UP_WITHIN => Some(match refusal {
-            Some(refusal) => format!("the cluster did not create its agent's pod: {refusal}"),
-            None if waited < TAKEN_UP_WITHIN * 2 => return None,
-            None => "the cluster did not create its agent's pod (is kube-controller-manager at work?)".to_owned(),
-        }),
-        Progress::Unseen if awaited.has_pod && waited >= TAKEN_UP_WITHIN => Some(format!(
-            "its kubelet has not taken up the agent within {} s",
-            TAKEN_UP_WITHIN.as_secs()
-        )),
-        Progress::Coming(why) if waited >= RUNNING_WITHIN => {
-            Some(format!("its agent did not start within {} s: {why}", RUNNING_WITHIN.as_secs()))
+impl Awaited {
+    fn note(&mut self, progress: Progress) {
+        self.has_pod = true;
+        if self.progress != progress {
+            self.progress = progress;
+            self.since = Instant::now();
         }
-        _ => None,
+    }
+
+    /// Why it makes no sense to wait any longer.
+    fn overdue(&self, waited: Duration, refusal: Option<&String>, trouble: Option<&str>) -> Option<String> {
+        if !self.has_pod {
+            return match (refusal, trouble) {
+                (Some(refusal), _) => Some(format!("the cluster did not create its agent's pod: {refusal}")),
+                _ if waited < TAKEN_UP_WITHIN * 2 => None,
+                (None, Some(trouble)) => Some(format!("it is not known whether its agent started: {trouble}")),
+                (None, None) => {
+                    Some("the cluster did not create its agent's pod (is kube-controller-manager at work?)".to_owned())
+                }
+            };
+        }
+        let why = self.progress.overdue(waited, self.since.elapsed())?;
+        Some(format!("its agent did not start: {why}"))
     }
 }
 
@@ -391,7 +462,10 @@ async fn refusals(cluster: &Cluster, spec: &AgentSpec) -> BTreeMap<usize, String
 
 fn index_of(spec: &AgentSpec, pod: &Pod) -> Option<usize> {
     let owners = pod.metadata.owner_references.as_ref()?;
-    owners.iter().find(|owner| owner.kind == "Job").and_then(|owner| index_of_job(spec, &owner.name))
+    owners
+        .iter()
+        .find(|owner| owner.kind == "Job")
+        .and_then(|owner| index_of_job(spec, &owner.name))
 }
 
 fn index_of_job(spec: &AgentSpec, name: &str) -> Option<usize> {
@@ -422,19 +496,19 @@ mod tests {
     use super::*;
     use crate::agents::run::RunId;
 
-    #[test]
-    fn waiting_ends_with_a_reason() {
-        let awaited = |has_pod, progress| Awaited { progress, has_pod };
-        let (soon, late) = (TAKEN_UP_WITHIN / 2, RUNNING_WITHIN);
+    #[tokio::test]
+    async fn a_pod_that_was_never_created_is_missed_with_the_controllers_reason() {
+        let awaited = Awaited {
+            progress: Progress::Unseen,
+            since: Instant::now(),
+            has_pod: false,
+        };
         let refusal = "exceeded quota".to_owned();
-        assert_eq!(overdue(&awaited(false, Progress::Unseen), soon, Some(&refusal), None), None);
-        let why = |awaited: &Awaited, waited, refusal| overdue(awaited, waited, refusal, None).unwrap();
-        assert!(why(&awaited(false, Progress::Unseen), TAKEN_UP_WITHIN, Some(&refusal)).contains("exceeded quota"));
-        assert_eq!(overdue(&awaited(false, Progress::Unseen), TAKEN_UP_WITHIN, None, None), None);
-        assert!(why(&awaited(true, Progress::Unseen), TAKEN_UP_WITHIN, None).contains("kubelet"));
-        let pulling = awaited(true, Progress::Coming("ContainerCreating".to_owned()));
-        assert_eq!(overdue(&pulling, TAKEN_UP_WITHIN, None, None), None, "an image may take a while");
-        assert!(why(&pulling, late, None).contains("ContainerCreating"));
+        assert_eq!(awaited.overdue(TAKEN_UP_WITHIN, None, None), None);
+        let why = |refusal, trouble| awaited.overdue(TAKEN_UP_WITHIN * 2, refusal, trouble).unwrap();
+        assert!(why(Some(&refusal), None).contains("exceeded quota"));
+        assert!(why(None, Some("forbidden")).contains("forbidden"));
+        assert!(why(None, None).contains("kube-controller-manager"));
     }
 
     #[test]

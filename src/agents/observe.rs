@@ -56,23 +56,39 @@ pub fn pods(api: Api<Pod>, which: Which, limit: Duration) -> mpsc::Receiver<Seen
 }
 
 /// Returns when the watch ended in order, or with why it could not go on; both times a new list is due.
-async fn list_then_watch(api: &Api<Pod>, which: &Which, limit: Duration, sender: &mpsc::Sender<Seen>) -> Result<(), String> {
+async fn list_then_watch(
+    api: &Api<Pod>,
+    which: &Which,
+    limit: Duration,
+    sender: &mpsc::Sender<Seen>,
+) -> Result<(), String> {
     let (labels, fields) = match which {
         Which::Labelled(labels) => (Some(labels.clone()), None),
         Which::Named(name) => (None, Some(format!("metadata.name={name}"))),
     };
-    let params = ListParams { label_selector: labels.clone(), field_selector: fields.clone(), ..ListParams::default() };
-    let list = attempt(limit, api.list(&params)).await.map_err(|problem| problem.into_failure("list pods").message)?;
+    let params = ListParams {
+        label_selector: labels.clone(),
+        field_selector: fields.clone(),
+        ..ListParams::default()
+    };
+    let list = attempt(limit, api.list(&params))
+        .await
+        .map_err(|problem| problem.into_failure("list pods").message)?;
     let version = list.metadata.resource_version.unwrap_or_default();
     for pod in list.items {
         if sender.send(Seen::Is(Box::new(pod))).await.is_err() {
             return Ok(());
         }
     }
-    let params =
-        WatchParams { label_selector: labels, field_selector: fields, timeout: Some(WATCH_SECONDS), ..WatchParams::default() };
-    let stream =
-        attempt(limit, api.watch(&params, &version)).await.map_err(|problem| problem.into_failure("watch pods").message)?;
+    let params = WatchParams {
+        label_selector: labels,
+        field_selector: fields,
+        timeout: Some(WATCH_SECONDS),
+        ..WatchParams::default()
+    };
+    let stream = attempt(limit, api.watch(&params, &version))
+        .await
+        .map_err(|problem| problem.into_failure("watch pods").message)?;
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.try_next().await.map_err(|error| error.to_string())? {
         let seen = match event {

@@ -76,13 +76,45 @@ const fn grant(
     required: bool,
     why: &'static str,
 ) -> Grant {
-    Grant { group, resource, verbs, place, way, required, why }
+    Grant {
+        group,
+        resource,
+        verbs,
+        place,
+        way,
+        required,
+        why,
+    }
 }
 
 const MATRIX: [Grant; 21] = [
-    grant(Place::Targets, Way::Both, "", "pods", &["get", "list"], true, "which pods there are"),
-    grant(Place::Targets, Way::Both, "", "services", &["get", "list"], false, "which Services there are"),
-    grant(Place::Targets, Way::Both, "discovery.k8s.io", "endpointslices", &["list"], false, "what is behind a Service"),
+    grant(
+        Place::Targets,
+        Way::Both,
+        "",
+        "pods",
+        &["get", "list"],
+        true,
+        "which pods there are",
+    ),
+    grant(
+        Place::Targets,
+        Way::Both,
+        "",
+        "services",
+        &["get", "list"],
+        false,
+        "which Services there are",
+    ),
+    grant(
+        Place::Targets,
+        Way::Both,
+        "discovery.k8s.io",
+        "endpointslices",
+        &["list"],
+        false,
+        "what is behind a Service",
+    ),
     grant(
         Place::Targets,
         Way::Both,
@@ -92,16 +124,88 @@ const MATRIX: [Grant; 21] = [
         false,
         "targets named TYPE/NAME, here and below",
     ),
-    grant(Place::Targets, Way::Both, "apps", "statefulsets", &["get", "list"], false, ""),
-    grant(Place::Targets, Way::Both, "apps", "daemonsets", &["get", "list"], false, ""),
-    grant(Place::Targets, Way::Both, "apps", "replicasets", &["get", "list"], false, ""),
+    grant(
+        Place::Targets,
+        Way::Both,
+        "apps",
+        "statefulsets",
+        &["get", "list"],
+        false,
+        "",
+    ),
+    grant(
+        Place::Targets,
+        Way::Both,
+        "apps",
+        "daemonsets",
+        &["get", "list"],
+        false,
+        "",
+    ),
+    grant(
+        Place::Targets,
+        Way::Both,
+        "apps",
+        "replicasets",
+        &["get", "list"],
+        false,
+        "",
+    ),
     grant(Place::Targets, Way::Both, "batch", "jobs", &["get", "list"], false, ""),
-    grant(Place::Dns, Way::Both, "", "pods", &["list"], false, "the cluster's DNS: its pods"),
-    grant(Place::Dns, Way::Both, "", "services", &["list"], false, "and its Service"),
-    grant(Place::Dns, Way::Both, "discovery.k8s.io", "endpointslices", &["list"], false, ""),
-    grant(Place::Cluster, Way::Both, "", "nodes", &["get", "list"], false, "addresses and conditions of nodes"),
-    grant(Place::Targets, Way::Ephemeral, "", "pods", &["watch"], true, "to see the agent's container start"),
-    grant(Place::Targets, Way::Ephemeral, "", "pods/ephemeralcontainers", &["patch"], true, "one agent per pod and run"),
+    grant(
+        Place::Dns,
+        Way::Both,
+        "",
+        "pods",
+        &["list"],
+        false,
+        "the cluster's DNS: its pods",
+    ),
+    grant(
+        Place::Dns,
+        Way::Both,
+        "",
+        "services",
+        &["list"],
+        false,
+        "and its Service",
+    ),
+    grant(
+        Place::Dns,
+        Way::Both,
+        "discovery.k8s.io",
+        "endpointslices",
+        &["list"],
+        false,
+        "",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "",
+        "nodes",
+        &["get", "list"],
+        false,
+        "addresses and conditions of nodes",
+    ),
+    grant(
+        Place::Targets,
+        Way::Ephemeral,
+        "",
+        "pods",
+        &["watch"],
+        true,
+        "to see the agent's container start",
+    ),
+    grant(
+        Place::Targets,
+        Way::Ephemeral,
+        "",
+        "pods/ephemeralcontainers",
+        &["patch"],
+        true,
+        "one agent per pod and run",
+    ),
     grant(
         Place::Targets,
         Way::Ephemeral,
@@ -147,17 +251,81 @@ const MATRIX: [Grant; 21] = [
         true,
         "one Lease per run says when it expires",
     ),
-    grant(Place::Agents, Way::Node, "", "events", &["list"], false, "why a Job could not create its pod"),
-    grant(Place::AgentNamespaceItself, Way::Node, "", "namespaces", &["get"], false, "to see that it is there"),
+    grant(
+        Place::Agents,
+        Way::Node,
+        "",
+        "events",
+        &["list"],
+        false,
+        "why a Job could not create its pod",
+    ),
+    grant(
+        Place::AgentNamespaceItself,
+        Way::Node,
+        "",
+        "namespaces",
+        &["get"],
+        false,
+        "to see that it is there",
+    ),
 ];
 
 const CLEANUP: [Grant; 6] = [
-    grant(Place::Cluster, Way::Both, "", "pods", &["list"], false, "to list ephemeral containers, which nobody can remove"),
-    grant(Place::Cluster, Way::Both, "batch", "jobs", &["list", "deletecollection"], true, "agents of earlier runs"),
-    grant(Place::Cluster, Way::Both, "coordination.k8s.io", "leases", &["list", "delete"], true, "Leases of earlier runs"),
-    grant(Place::Agents, Way::Both, "", "pods", &["list", "delete"], true, "agents that no kubelet took up"),
-    grant(Place::Cluster, Way::Both, "", "namespaces", &["list"], false, "namespaces that runs created"),
-    grant(Place::AgentNamespaceItself, Way::Both, "", "namespaces", &["get", "delete"], false, "to remove it"),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "",
+        "pods",
+        &["list"],
+        false,
+        "to list ephemeral containers, which nobody can remove",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "batch",
+        "jobs",
+        &["list", "deletecollection"],
+        true,
+        "agents of earlier runs",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "coordination.k8s.io",
+        "leases",
+        &["list", "delete"],
+        true,
+        "Leases of earlier runs",
+    ),
+    grant(
+        Place::Agents,
+        Way::Both,
+        "",
+        "pods",
+        &["list", "delete"],
+        true,
+        "agents that no kubelet took up",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "",
+        "namespaces",
+        &["list"],
+        false,
+        "namespaces that runs created",
+    ),
+    grant(
+        Place::AgentNamespaceItself,
+        Way::Both,
+        "",
+        "namespaces",
+        &["get", "delete"],
+        false,
+        "to remove it",
+    ),
 ];
 
 /// What a verb needs; `ways` narrows it to the ways in that shall be possible.
@@ -166,7 +334,11 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
         Verb::Matrix => &MATRIX,
         Verb::Cleanup => &CLEANUP,
     };
-    table.iter().filter(|grant| grant.way == Way::Both || ways.contains(&grant.way)).copied().collect()
+    table
+        .iter()
+        .filter(|grant| grant.way == Way::Both || ways.contains(&grant.way))
+        .copied()
+        .collect()
 }
 
 /// Whether the rules that hold in a namespace allow a verb on a resource, as RBAC reads them (rbac.authorization.k8s.io/v1).
@@ -174,14 +346,18 @@ pub fn allows(rules: &[ResourceRule], group: &str, resource: &str, verb: &str) -
     let has = |list: Option<&Vec<String>>, wanted: &str| {
         list.into_iter().flatten().any(|entry| entry == "*" || entry == wanted)
     };
-    let any_subresource = resource.split_once('/').map(|(_, subresource)| format!("*/{subresource}"));
+    let any_subresource = resource
+        .split_once('/')
+        .map(|(_, subresource)| format!("*/{subresource}"));
     rules.iter().any(|rule| {
         // A rule for named objects says nothing about others.
         rule.resource_names.as_ref().is_none_or(Vec::is_empty)
             && (has(Some(&rule.verbs), verb))
             && has(rule.api_groups.as_ref(), group)
             && (has(rule.resources.as_ref(), resource)
-                || any_subresource.as_ref().is_some_and(|wildcard| has(rule.resources.as_ref(), wildcard)))
+                || any_subresource
+                    .as_ref()
+                    .is_some_and(|wildcard| has(rule.resources.as_ref(), wildcard)))
     })
 }
 
@@ -194,15 +370,24 @@ pub fn missing(rules: &[ResourceRule], grants: &[Grant], place: Place) -> Vec<(G
         .collect()
 }
 
-/// `create jobs.batch`, as kubectl writes it.
-pub fn words(grant: &Grant, verb: &str) -> String {
+/// `create,list jobs.batch`, as kubectl writes it.
+pub fn words(grant: &Grant, verbs: &str) -> String {
     match grant.group {
-        "" => format!("{verb} {}", grant.resource),
+        "" => format!("{verbs} {}", grant.resource),
         group => match grant.resource.split_once('/') {
-            Some((resource, subresource)) => format!("{verb} {resource}.{group}/{subresource}"),
-            None => format!("{verb} {}.{group}", grant.resource),
+            Some((resource, subresource)) => format!("{verbs} {resource}.{group}/{subresource}"),
+            None => format!("{verbs} {}.{group}", grant.resource),
         },
     }
+}
+
+/// Each missing verb, resource by resource: `create,list jobs.batch; watch pods`.
+pub fn sentence(missing: &[(Grant, &'static str)]) -> String {
+    let parts = missing.chunk_by(|(one, _), (other, _)| one == other).map(|chunk| {
+        let verbs: Vec<_> = chunk.iter().map(|(_, verb)| *verb).collect();
+        words(&chunk[0].0, &verbs.join(","))
+    });
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -221,7 +406,10 @@ mod tests {
 
     #[test]
     fn rules_are_read_as_rbac_reads_them() {
-        let rules = [rule(&[""], &["pods", "*/exec"], &["get"]), rule(&["batch"], &["*"], &["*"])];
+        let rules = [
+            rule(&[""], &["pods", "*/exec"], &["get"]),
+            rule(&["batch"], &["*"], &["*"]),
+        ];
         for (group, resource, verb, expected) in [
             ("", "pods", "get", true),
             ("", "pods", "list", false),
@@ -231,7 +419,11 @@ mod tests {
             ("batch", "jobs", "deletecollection", true),
             ("batch", "jobs/status", "patch", true),
         ] {
-            assert_eq!(allows(&rules, group, resource, verb), expected, "{verb} {resource}.{group}");
+            assert_eq!(
+                allows(&rules, group, resource, verb),
+                expected,
+                "{verb} {resource}.{group}"
+            );
         }
     }
 
@@ -250,16 +442,23 @@ mod tests {
             rule(&[""], &["pods", "pods/exec"], &["*"]),
             rule(&["coordination.k8s.io"], &["leases"], &["*"]),
         ];
-        let missing: Vec<_> =
-            missing(&rules, &grants, Place::Agents).iter().map(|(grant, verb)| words(grant, verb)).collect();
-        assert_eq!(missing, ["deletecollection jobs.batch"]);
+        assert_eq!(
+            sentence(&missing(&rules, &grants, Place::Agents)),
+            "deletecollection jobs.batch"
+        );
+        assert_eq!(
+            sentence(&missing(&rules[1..2], &grants, Place::Agents)),
+            "create,list,deletecollection jobs.batch; create,list,patch,delete leases.coordination.k8s.io"
+        );
     }
 
     #[test]
     fn exec_is_always_granted_both_verbs() {
         for way in [Way::Node, Way::Ephemeral] {
-            let exec: Vec<_> =
-                grants(Verb::Matrix, &[way]).into_iter().filter(|grant| grant.resource == "pods/exec").collect();
+            let exec: Vec<_> = grants(Verb::Matrix, &[way])
+                .into_iter()
+                .filter(|grant| grant.resource == "pods/exec")
+                .collect();
             assert!(exec.iter().any(|grant| grant.verbs == ["get", "create"]), "{way:?}");
         }
     }

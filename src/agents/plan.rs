@@ -30,7 +30,10 @@ pub struct Planned {
 
 /// All a launch would create, and who would get no agent. With [`Via::Auto`] the first way is described; whether the cluster admits it is
 /// only known by asking.
-pub fn describe(spec: &LaunchSpec, inventory: &Inventory) -> Result<(Vec<Planned>, BTreeMap<Subject, String>), Failure> {
+pub fn describe(
+    spec: &LaunchSpec,
+    inventory: &Inventory,
+) -> Result<(Vec<Planned>, BTreeMap<Subject, String>), Failure> {
     let image = spec.image.reference()?;
     Ok(match spec.via {
         Via::Auto | Via::Node => {
@@ -38,7 +41,11 @@ pub fn describe(spec: &LaunchSpec, inventory: &Inventory) -> Result<(Vec<Planned
             (node_way(spec, &image, crew.members.len()), crew.absent)
         }
         Via::Ephemeral => {
-            let crew = crew::in_pods(inventory, &spec.subjects);
+            let mut crew = crew::in_pods(inventory, &spec.subjects);
+            crew.leave_out(
+                &spec.bystanders,
+                "no ephemeral container is added to pods that were not asked for",
+            );
             let planned = Planned {
                 kind: "EphemeralContainer".to_owned(),
                 place: format!("one in each pod looked at, image {image}"),
@@ -71,13 +78,25 @@ fn node_way(spec: &LaunchSpec, image: &str, nodes: usize) -> Vec<Planned> {
             "Pod Security: privileged".to_owned(),
             "removed by the last run",
         ),
-        planned("Lease", namespace.clone(), 1, "none".to_owned(), "removed with the Jobs"),
+        planned(
+            "Lease",
+            namespace.clone(),
+            1,
+            "none".to_owned(),
+            "removed with the Jobs",
+        ),
         planned(
             "Job",
             format!("{namespace}, one pod on each node, image {image}"),
             nodes,
-            format!("hostNetwork, hostPID, user 0, drop ALL, add {}", NODE_CAPABILITIES.join(" ")),
-            &format!("removed at the end; by the cluster after {} s at the latest", spec.deadline.as_secs()),
+            format!(
+                "hostNetwork, hostPID, user 0, drop ALL, add {}",
+                NODE_CAPABILITIES.join(" ")
+            ),
+            &format!(
+                "removed at the end; by the cluster after {} s at the latest",
+                spec.deadline.as_secs()
+            ),
         ),
     ]
 }

@@ -36,7 +36,12 @@ impl RunId {
             .secure_random
             .fill(&mut bytes)
             .map_err(|_| Failure::unknown("the operating system gives no random numbers"))?;
-        Ok(Self(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()))
+        Ok(Self(
+            bytes
+                .iter()
+                .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+                .collect(),
+        ))
     }
 
     /// Reads one back from an object; `None` for what is not one of ours.
@@ -83,7 +88,9 @@ pub fn is_expired(created: Option<Timestamp>, duration_seconds: Option<i32>, now
         // Without them it is no Lease of a run that could still be at work.
         return true;
     };
-    now > created.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(created)
+    now > created
+        .saturating_add(SignedDuration::from_secs(i64::from(seconds)))
+        .unwrap_or(created)
 }
 
 #[cfg(test)]

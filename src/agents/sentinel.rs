@@ -44,7 +44,11 @@ impl Sentinel {
     /// # Errors
     /// If no process can be started; the run is still safe by its deadlines.
     pub fn start(flags: &KubectlFlags, run: &RunId, agent_namespace: &str) -> std::io::Result<Self> {
-        let orders = Orders { flags: flags.clone(), run: run.clone(), agent_namespace: agent_namespace.to_owned() };
+        let orders = Orders {
+            flags: flags.clone(),
+            run: run.clone(),
+            agent_namespace: agent_namespace.to_owned(),
+        };
         let orders = serde_json::to_string(&orders)?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg(VERB)
@@ -74,7 +78,9 @@ pub async fn watch() {
     // A session of its own: neither Ctrl-C nor the end of the terminal reaches it. It fails only for a leader of a process group, which
     // a child started by the plugin is not.
     let _ = rustix::process::setsid();
-    let Ok(Some(orders)) = tokio::task::spawn_blocking(wait_for_silence).await else { return };
+    let Ok(Some(orders)) = tokio::task::spawn_blocking(wait_for_silence).await else {
+        return;
+    };
     // Whatever is not removed in time is left to the deadlines in the cluster.
     let _ = tokio::time::timeout(LIMIT, remove(&orders)).await;
 }

@@ -42,11 +42,21 @@ pub async fn remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
         Err(problem) if !is_gone(&problem) => failures.push(problem.into_failure(doing)),
         _ => {}
     };
-    let deleted = attempt(limit, jobs.delete_collection(&DeleteParams::background(), &ours)).await.map(drop);
-    note(deleted, &format!("delete the Jobs of run {run} in namespace {namespace:?}"));
-    note(remove_stuck_pods(cluster, namespace, run).await, &format!("delete the pods of run {run} in namespace {namespace:?}"));
+    let deleted = attempt(limit, jobs.delete_collection(&DeleteParams::background(), &ours))
+        .await
+        .map(drop);
+    note(
+        deleted,
+        &format!("delete the Jobs of run {run} in namespace {namespace:?}"),
+    );
+    note(
+        remove_stuck_pods(cluster, namespace, run).await,
+        &format!("delete the pods of run {run} in namespace {namespace:?}"),
+    );
     let name = run.lease_name();
-    let deleted = attempt(limit, leases.delete(&name, &DeleteParams::default())).await.map(drop);
+    let deleted = attempt(limit, leases.delete(&name, &DeleteParams::default()))
+        .await
+        .map(drop);
     note(deleted, &format!("delete Lease {namespace}/{name}"));
     failures
 }
@@ -58,10 +68,15 @@ async fn remove_stuck_pods(cluster: &Cluster, namespace: &str, run: &RunId) -> R
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let list = attempt(limit, pods.list(&ListParams::default().labels(&run.selector()))).await?;
     let stuck = list.items.iter().filter(|pod| {
-        matches!(waiting::of_container(pod, CONTAINER), Progress::Unseen | Progress::Coming(_) | Progress::Hopeless(_))
+        matches!(
+            waiting::of_container(pod, CONTAINER),
+            Progress::Unseen | Progress::Coming(_) | Progress::Hopeless(_)
+        )
     });
     let at_once = DeleteParams::default().grace_period(0);
-    let deletes = stuck.filter_map(|pod| pod.metadata.name.as_deref()).map(|name| attempt(limit, pods.delete(name, &at_once)));
+    let deletes = stuck
+        .filter_map(|pod| pod.metadata.name.as_deref())
+        .map(|name| attempt(limit, pods.delete(name, &at_once)));
     for outcome in futures::future::join_all(deletes).await {
         match outcome {
             Err(problem) if !is_gone(&problem) => return Err(problem),
@@ -91,7 +106,11 @@ pub async fn remove_namespace_after_last(cluster: &Cluster, name: &str, own: Opt
     let leases = attempt(limit, leases.list(&ListParams::default().labels(&managed_selector()))).await;
     let leases = leases.map_err(|problem| problem.into_failure(&format!("list Leases in namespace {name:?}")))?;
     let now = Timestamp::now();
-    let others = leases.items.iter().filter(|lease| run_of(lease) != own.cloned()).any(|lease| !expired(lease, now));
+    let others = leases
+        .items
+        .iter()
+        .filter(|lease| run_of(lease) != own.cloned())
+        .any(|lease| !expired(lease, now));
     if others {
         return Ok(false);
     }
@@ -117,9 +136,17 @@ pub async fn expired_runs(cluster: &Cluster, namespace: &str) -> Result<Vec<RunI
     let jobs = attempt(limit, jobs.list_metadata(&managed)).await?;
     let leases = attempt(limit, leases.list(&managed)).await?;
     let now = Timestamp::now();
-    let alive: BTreeSet<_> = leases.items.iter().filter(|lease| !expired(lease, now)).filter_map(run_of).collect();
+    let alive: BTreeSet<_> = leases
+        .items
+        .iter()
+        .filter(|lease| !expired(lease, now))
+        .filter_map(run_of)
+        .collect();
     let with_lease = leases.items.iter().filter_map(run_of);
-    let with_jobs = jobs.items.iter().filter_map(|job| RunId::parse(job.metadata.labels.as_ref()?.get(RUN_LABEL)?));
+    let with_jobs = jobs
+        .items
+        .iter()
+        .filter_map(|job| RunId::parse(job.metadata.labels.as_ref()?.get(RUN_LABEL)?));
     let known: BTreeSet<_> = with_lease.chain(with_jobs).collect();
     Ok(known.difference(&alive).cloned().collect())
 }
@@ -127,7 +154,11 @@ pub async fn expired_runs(cluster: &Cluster, namespace: &str) -> Result<Vec<RunI
 /// Whether a Lease's run is over.
 pub fn expired(lease: &Lease, now: Timestamp) -> bool {
     let created = lease.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    is_expired(created, lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds), now)
+    is_expired(
+        created,
+        lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds),
+        now,
+    )
 }
 
 /// The run a Lease belongs to.
@@ -137,7 +168,14 @@ pub fn run_of(lease: &Lease) -> Option<RunId> {
 
 /// Whether runs may remove a namespace: created by one, and not set up to stay.
 pub fn is_removable(namespace: &Namespace) -> bool {
-    let label = |name: &str| namespace.metadata.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
+    let label = |name: &str| {
+        namespace
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(name))
+            .map(String::as_str)
+    };
     label(MANAGED_BY_LABEL) == Some(NAME) && label(KEEP_LABEL) != Some("true")
 }
 

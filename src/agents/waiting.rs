@@ -1,6 +1,14 @@
 //! What a pod's status says about a container of ours: running, still coming, or never going to. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use std::time::Duration;
+
+/// A kubelet that lives takes a pod or an ephemeral container up within a second or two.
+pub const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+/// From the request to the running agent, the image's way to the node included.
+const RUNNING_WITHIN: Duration = Duration::from_secs(90);
+/// A first failed pull may be an accident; the kubelet tries again after about ten seconds, and a user waits for an answer.
+const PULL_FAILED_FOR: Duration = Duration::from_secs(5);
 
 /// Reasons after which a container does not start by waiting longer, as the kubelet words them (pkg/kubelet/images/types.go and
 /// pkg/kubelet/kuberuntime/kuberuntime_container.go). `ErrImagePull` is not among them: the second attempt may succeed, and if it does
@@ -31,12 +39,37 @@ pub enum Progress {
     Hopeless(String),
 }
 
+impl Progress {
+    /// Why it makes no sense to wait any longer; `waited` since the container was asked for, `unchanged` in this very state.
+    pub fn overdue(&self, waited: Duration, unchanged: Duration) -> Option<String> {
+        match self {
+            Self::Unseen if waited >= TAKEN_UP_WITHIN => Some(format!(
+                "the kubelet has not taken it up within {} s",
+                TAKEN_UP_WITHIN.as_secs()
+            )),
+            Self::Coming(why) if why.starts_with("ErrImagePull") && unchanged >= PULL_FAILED_FOR => Some(why.clone()),
+            Self::Coming(why) if waited >= RUNNING_WITHIN => {
+                Some(format!("{why} (waited {} s)", RUNNING_WITHIN.as_secs()))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Progress of a pod's regular container.
 pub fn of_container(pod: &Pod, name: &str) -> Progress {
-    let Some(status) = &pod.status else { return Progress::Unseen };
-    let found = status.container_statuses.iter().flatten().find(|status| status.name == name);
+    let Some(status) = &pod.status else {
+        return Progress::Unseen;
+    };
+    let found = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find(|status| status.name == name);
     match (found, status.phase.as_deref()) {
-        (Some(found), Some("Failed")) if found.state.as_ref().is_none_or(|state| state.terminated.is_none()) => pod_failure(pod),
+        (Some(found), Some("Failed")) if found.state.as_ref().is_none_or(|state| state.terminated.is_none()) => {
+            pod_failure(pod)
+        }
         (Some(found), _) => of_status(found),
         // A kubelet that refuses a pod (out of resources, no such OS, UnexpectedAdmissionError) fails it without container statuses.
         (None, Some("Failed")) => pod_failure(pod),
@@ -49,12 +82,16 @@ pub fn of_container(pod: &Pod, name: &str) -> Progress {
 
 /// Progress of a pod's ephemeral container.
 pub fn of_ephemeral_container(pod: &Pod, name: &str) -> Progress {
-    let Some(status) = &pod.status else { return Progress::Unseen };
+    let Some(status) = &pod.status else {
+        return Progress::Unseen;
+    };
     if let Some("Failed" | "Succeeded") = status.phase.as_deref() {
         return Progress::Hopeless("the pod has ended".to_owned());
     }
     let mut statuses = status.ephemeral_container_statuses.iter().flatten();
-    statuses.find(|status| status.name == name).map_or(Progress::Unseen, of_status)
+    statuses
+        .find(|status| status.name == name)
+        .map_or(Progress::Unseen, of_status)
 }
 
 /// Words for a container's state: `Waiting: ErrImagePull`, `Terminated: exit code 0`.
@@ -67,19 +104,30 @@ pub fn describe(status: &ContainerStatus) -> String {
 }
 
 fn of_status(status: &ContainerStatus) -> Progress {
-    let Some(state) = &status.state else { return Progress::Unseen };
+    let Some(state) = &status.state else {
+        return Progress::Unseen;
+    };
     if state.running.is_some() {
         return Progress::Running;
     }
     if let Some(ended) = &state.terminated {
         let reason = ended.reason.as_deref().unwrap_or("ended");
         let message = with_message(ended.message.as_deref());
-        return Progress::Hopeless(format!("container ended ({reason}, exit code {}){message}", ended.exit_code));
+        return Progress::Hopeless(format!(
+            "container ended ({reason}, exit code {}){message}",
+            ended.exit_code
+        ));
     }
-    let Some(waiting) = &state.waiting else { return Progress::Unseen };
+    let Some(waiting) = &state.waiting else {
+        return Progress::Unseen;
+    };
     let reason = waiting.reason.as_deref().unwrap_or("Waiting");
     let text = format!("{reason}{}", with_message(waiting.message.as_deref()));
-    if HOPELESS.contains(&reason) { Progress::Hopeless(text) } else { Progress::Coming(text) }
+    if HOPELESS.contains(&reason) {
+        Progress::Hopeless(text)
+    } else {
+        Progress::Coming(text)
+    }
 }
 
 fn pod_failure(pod: &Pod) -> Progress {
@@ -91,7 +139,9 @@ fn pod_failure(pod: &Pod) -> Progress {
 
 fn unschedulable(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let condition = conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
     let reason = condition.reason.as_deref().unwrap_or("not scheduled");
     Some(format!("{reason}{}", with_message(condition.message.as_deref())))
 }
@@ -122,7 +172,10 @@ mod tests {
     fn the_kubelets_words_are_read() {
         for (state, expected) in [
             (json!({ "running": {} }), Progress::Running),
-            (json!({ "waiting": { "reason": "ContainerCreating" } }), Progress::Coming("ContainerCreating".to_owned())),
+            (
+                json!({ "waiting": { "reason": "ContainerCreating" } }),
+                Progress::Coming("ContainerCreating".to_owned()),
+            ),
             (
                 json!({ "waiting": { "reason": "ErrImagePull", "message": "no route" } }),
                 Progress::Coming("ErrImagePull: no route".to_owned()),
@@ -145,9 +198,48 @@ mod tests {
     }
 
     #[test]
+    fn waiting_ends_with_a_reason() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Progress::Unseen.overdue(TAKEN_UP_WITHIN / 2, second), None);
+        assert!(
+            Progress::Unseen
+                .overdue(TAKEN_UP_WITHIN, second)
+                .unwrap()
+                .contains("kubelet")
+        );
+        let creating = Progress::Coming("ContainerCreating".to_owned());
+        assert_eq!(
+            creating.overdue(TAKEN_UP_WITHIN * 2, TAKEN_UP_WITHIN * 2),
+            None,
+            "an image may take a while"
+        );
+        assert!(
+            creating
+                .overdue(RUNNING_WITHIN, second)
+                .unwrap()
+                .contains("ContainerCreating")
+        );
+        let failed = Progress::Coming("ErrImagePull: no route".to_owned());
+        assert_eq!(
+            failed.overdue(TAKEN_UP_WITHIN, second),
+            None,
+            "the second pull may succeed"
+        );
+        assert_eq!(
+            failed.overdue(TAKEN_UP_WITHIN, PULL_FAILED_FOR).as_deref(),
+            Some("ErrImagePull: no route")
+        );
+        assert_eq!(Progress::Running.overdue(RUNNING_WITHIN * 2, RUNNING_WITHIN), None);
+    }
+
+    #[test]
     fn a_pod_no_kubelet_has_seen_is_unseen_and_a_refused_one_hopeless() {
-        assert_eq!(of_container(&pod(json!({ "phase": "Pending" })), "agent"), Progress::Unseen);
-        let refused = pod(json!({ "phase": "Failed", "reason": "OutOfpods", "message": "Node didn't have enough resource" }));
+        assert_eq!(
+            of_container(&pod(json!({ "phase": "Pending" })), "agent"),
+            Progress::Unseen
+        );
+        let refused =
+            pod(json!({ "phase": "Failed", "reason": "OutOfpods", "message": "Node didn't have enough resource" }));
         assert_eq!(
             of_container(&refused, "agent"),
             Progress::Hopeless("the node refuses the pod (OutOfpods): Node didn't have enough resource".to_owned())
@@ -157,6 +249,9 @@ mod tests {
     #[test]
     fn an_ephemeral_container_of_an_ended_pod_never_starts() {
         let ended = pod(json!({ "phase": "Succeeded" }));
-        assert_eq!(of_ephemeral_container(&ended, "x"), Progress::Hopeless("the pod has ended".to_owned()));
+        assert_eq!(
+            of_ephemeral_container(&ended, "x"),
+            Progress::Hopeless("the pod has ended".to_owned())
+        );
     }
 }

@@ -79,24 +79,36 @@ pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Fa
         .iter()
         .filter_map(|pod| Some((pod.metadata.uid.clone()?, convert::pod_uid(pod)?)))
         .collect();
-    let mut services: Vec<Service> =
-        raw_services.iter().flat_map(|(services, slices)| convert::services(services, slices, &uids)).collect();
+    let mut services: Vec<Service> = raw_services
+        .iter()
+        .flat_map(|(services, slices)| convert::services(services, slices, &uids))
+        .collect();
     services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     services.dedup_by(|a, b| (&a.namespace, &a.name) == (&b.namespace, &b.name));
     let mut pods: Vec<_> = raw_pods.iter().filter_map(convert::pod).collect();
     pods.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
     pods.dedup_by(|a, b| a.uid == b.uid);
-    Ok(Inventory { pods, nodes, services, ..inventory })
+    Ok(Inventory {
+        pods,
+        nodes,
+        services,
+        ..inventory
+    })
 }
 
 async fn pods(cluster: &Cluster, namespace: Option<&str>, selector: Option<&str>) -> Result<Vec<ApiPod>, Failure> {
     let doing = format!("list pods{}", in_namespace(namespace));
-    list(cluster, &scoped(cluster, namespace), selector).await.map_err(|problem| problem.into_failure(&doing))
+    list(cluster, &scoped(cluster, namespace), selector)
+        .await
+        .map_err(|problem| problem.into_failure(&doing))
 }
 
 /// `None` if they may not be listed.
 async fn nodes(cluster: &Cluster) -> Result<Option<Vec<Node>>, Failure> {
-    let nodes: Option<Vec<ApiNode>> = allowed(list(cluster, &Api::all(cluster.client.clone()), None).await, "list nodes")?;
+    let nodes: Option<Vec<ApiNode>> = allowed(
+        list(cluster, &Api::all(cluster.client.clone()), None).await,
+        "list nodes",
+    )?;
     Ok(nodes.map(|nodes| {
         let mut nodes: Vec<_> = nodes.iter().filter_map(convert::node).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -113,8 +125,7 @@ async fn services(
     selector: Option<&str>,
 ) -> Result<Option<ServicesAndSlices>, Failure> {
     let (service_api, slice_api) = (scoped(cluster, namespace), scoped(cluster, namespace));
-    let (services, slices) =
-        tokio::join!(list(cluster, &service_api, selector), list(cluster, &slice_api, None));
+    let (services, slices) = tokio::join!(list(cluster, &service_api, selector), list(cluster, &slice_api, None));
     let services = allowed(services, &format!("list Services{}", in_namespace(namespace)))?;
     let slices = allowed(slices, &format!("list EndpointSlices{}", in_namespace(namespace)))?;
     Ok(services.zip(slices))
@@ -126,18 +137,27 @@ async fn dns(cluster: &Cluster, scope: &Scope) -> Result<Option<(ServicesAndSlic
         Namespaces::All => true,
         Namespaces::These(names) => names.iter().any(|name| name == DNS_NAMESPACE),
     };
-    let services = if covered { None } else { services(cluster, Some(DNS_NAMESPACE), Some(DNS_SELECTOR)).await? };
+    let services = if covered {
+        None
+    } else {
+        services(cluster, Some(DNS_NAMESPACE), Some(DNS_SELECTOR)).await?
+    };
     if covered && scope.selector.is_none() {
         return Ok(None);
     }
     let api = scoped(cluster, Some(DNS_NAMESPACE));
-    let pods = allowed(list(cluster, &api, Some(DNS_SELECTOR)).await, "list the pods of the cluster's DNS")?;
+    let pods = allowed(
+        list(cluster, &api, Some(DNS_SELECTOR)).await,
+        "list the pods of the cluster's DNS",
+    )?;
     Ok(Some((services.unwrap_or_default(), pods.unwrap_or_default())))
 }
 
 /// A namespace without a single pod may not exist at all: that is a mistake of the user, not an empty result.
 async fn check_namespaces(cluster: &Cluster, scope: &Scope, pods: &[ApiPod]) -> Result<(), Failure> {
-    let Namespaces::These(names) = &scope.namespaces else { return Ok(()) };
+    let Namespaces::These(names) = &scope.namespaces else {
+        return Ok(());
+    };
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     for name in names {
         let seen = pods.iter().any(|pod| pod.metadata.namespace.as_deref() == Some(name));
@@ -160,10 +180,18 @@ async fn check_namespaces(cluster: &Cluster, scope: &Scope, pods: &[ApiPod]) -> 
 
 /// What pods tell of their nodes, for users who may not list nodes.
 fn nodes_of(pods: &[ApiPod]) -> Vec<Node> {
-    let mut names: Vec<_> = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
+    let mut names: Vec<_> = pods
+        .iter()
+        .filter_map(|pod| pod.spec.as_ref()?.node_name.clone())
+        .collect();
     names.sort();
     names.dedup();
-    let node = |name| Node { name, ready: true, os: "linux".to_owned(), ..Node::default() };
+    let node = |name| Node {
+        name,
+        ready: true,
+        os: "linux".to_owned(),
+        ..Node::default()
+    };
     names.into_iter().map(node).collect()
 }
 
@@ -173,7 +201,11 @@ where
     K: Clone + DeserializeOwned + Debug,
 {
     let limit = request::limit(cluster.request_timeout);
-    let mut params = ListParams { label_selector: selector.map(str::to_owned), limit: Some(PAGE), ..ListParams::default() };
+    let mut params = ListParams {
+        label_selector: selector.map(str::to_owned),
+        limit: Some(PAGE),
+        ..ListParams::default()
+    };
     let mut items = Vec::new();
     loop {
         let page: ObjectList<K> = match attempt(limit, api.list(&params)).await {
@@ -204,7 +236,9 @@ where
 }
 
 fn in_namespace(namespace: Option<&str>) -> String {
-    namespace.map_or(" in all namespaces".to_owned(), |name| format!(" in namespace {name:?}"))
+    namespace.map_or(" in all namespaces".to_owned(), |name| {
+        format!(" in namespace {name:?}")
+    })
 }
 
 /// Turns "you may not" into `None`.

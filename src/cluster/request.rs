@@ -58,10 +58,11 @@ impl Problem {
     pub fn into_failure(self, doing: &str) -> Failure {
         match self {
             Self::Api(error) => errors::failure(doing, error),
-            Self::Late(limit) => {
-                Failure::unknown(format!("cannot {doing}: the API server did not answer within {} s", limit.as_secs()))
-                    .hint("--request-timeout gives it longer")
-            }
+            Self::Late(limit) => Failure::unknown(format!(
+                "cannot {doing}: the API server did not answer within {} s",
+                limit.as_secs()
+            ))
+            .hint("--request-timeout gives it longer"),
         }
     }
 }
@@ -89,5 +90,7 @@ pub async fn call<T>(
     doing: &str,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Failure> {
-    attempt(limit, request).await.map_err(|problem| problem.into_failure(doing))
+    attempt(limit, request)
+        .await
+        .map_err(|problem| problem.into_failure(doing))
 }

@@ -8,6 +8,7 @@ use crate::{
         run::{RUN_LABEL, RunId, managed_selector},
         sweep, waiting,
     },
+    cli::Format,
     cluster::{
         Cluster,
         list::list,
@@ -15,7 +16,6 @@ use crate::{
     },
     exit::{Exit, Failure},
     output::{Printer, Table, document, safe},
-    cli::Format,
 };
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
@@ -159,9 +159,19 @@ pub async fn run(args: CleanupArgs, shared: Shared) -> Result<Exit, Failure> {
         };
         failed |= action == Action::Failed;
         let state = "created by a run".to_owned();
-        items.push(CleanupItem { kind: "Namespace".to_owned(), namespace: None, name, state, action });
+        items.push(CleanupItem {
+            kind: "Namespace".to_owned(),
+            namespace: None,
+            name,
+            state,
+            action,
+        });
     }
-    let report = CleanupReport { api_version: API_VERSION.to_owned(), kind: "CleanupReport".to_owned(), items };
+    let report = CleanupReport {
+        api_version: API_VERSION.to_owned(),
+        kind: "CleanupReport".to_owned(),
+        items,
+    };
     print(&report, shared.flags.output.format, printer)?;
     Ok(if failed { Exit::Unknown } else { Exit::Held })
 }
@@ -191,7 +201,9 @@ async fn find_runs(cluster: &Cluster, agent_namespace: &str, printer: &Printer) 
                 Api::namespaced(cluster.client.clone(), agent_namespace),
             );
             let listed = list_runs(cluster, here, &managed).await;
-            listed.map_err(|problem| problem.into_failure(&format!("list Jobs and Leases in namespace {agent_namespace:?}")))
+            listed.map_err(|problem| {
+                problem.into_failure(&format!("list Jobs and Leases in namespace {agent_namespace:?}"))
+            })
         }
         Err(problem) => Err(problem.into_failure("list Jobs and Leases in all namespaces")),
     }
@@ -203,7 +215,11 @@ async fn list_runs(cluster: &Cluster, apis: (Api<Job>, Api<Lease>), managed: &st
     let leases = list(cluster, &apis.1, Some(managed)).await?;
     let mut runs = Runs::new();
     for job in jobs {
-        let run = job.metadata.labels.as_ref().and_then(|labels| RunId::parse(labels.get(RUN_LABEL)?));
+        let run = job
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| RunId::parse(labels.get(RUN_LABEL)?));
         if let Some((run, namespace)) = run.zip(job.metadata.namespace.clone()) {
             runs.entry((namespace, run)).or_default().jobs.push(job);
         }
@@ -231,7 +247,10 @@ async fn find_namespaces(cluster: &Cluster, agent_namespace: &str) -> Result<Vec
         Err(problem) => return Err(problem.into_failure("list namespaces")),
     };
     let ours = namespaces.into_iter().filter(sweep::is_removable);
-    Ok(ours.filter(|namespace| namespace.metadata.deletion_timestamp.is_none()).filter_map(|namespace| namespace.metadata.name).collect())
+    Ok(ours
+        .filter(|namespace| namespace.metadata.deletion_timestamp.is_none())
+        .filter_map(|namespace| namespace.metadata.name)
+        .collect())
 }
 
 /// Ephemeral containers of ours, in all namespaces that may be looked at.
@@ -258,16 +277,26 @@ async fn find_containers(cluster: &Cluster, printer: &Printer) -> Result<Vec<Cle
 
 fn containers_of(pod: &Pod) -> Vec<CleanupItem> {
     let containers = pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.as_ref());
-    let ours = containers.into_iter().flatten().filter(|container| Rung::of_container(&container.name).is_some());
+    let ours = containers
+        .into_iter()
+        .flatten()
+        .filter(|container| Rung::of_container(&container.name).is_some());
     let state_of = |name: &str| {
-        let statuses = pod.status.as_ref().and_then(|status| status.ephemeral_container_statuses.as_ref());
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.ephemeral_container_statuses.as_ref());
         let status = statuses.into_iter().flatten().find(|status| status.name == name);
         status.map_or_else(|| "unknown".to_owned(), waiting::describe)
     };
     ours.map(|container| CleanupItem {
         kind: "EphemeralContainer".to_owned(),
         namespace: pod.metadata.namespace.clone(),
-        name: format!("{}/{}", pod.metadata.name.as_deref().unwrap_or_default(), container.name),
+        name: format!(
+            "{}/{}",
+            pod.metadata.name.as_deref().unwrap_or_default(),
+            container.name
+        ),
         state: state_of(&container.name),
         action: Action::CannotBeRemoved,
     })
@@ -282,9 +311,15 @@ fn describe_run(namespace: &str, found: &Found, now: Timestamp, action: Action) 
         state,
         action,
     };
-    let lease = found.lease.iter().map(|lease| item("Lease", lease.metadata.name.clone(), lease_state(lease, now)));
+    let lease = found
+        .lease
+        .iter()
+        .map(|lease| item("Lease", lease.metadata.name.clone(), lease_state(lease, now)));
     let jobs = found.jobs.iter().map(|job| {
-        let node = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.node_name.clone());
+        let node = job
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.template.spec.as_ref()?.node_name.clone());
         let state = node.map_or_else(|| "agent".to_owned(), |node| format!("agent on node {node}"));
         item("Job", job.metadata.name.clone(), state)
     });
@@ -293,7 +328,9 @@ fn describe_run(namespace: &str, found: &Found, now: Timestamp, action: Action) 
 
 fn lease_state(lease: &Lease, now: Timestamp) -> String {
     let spec = lease.spec.as_ref();
-    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or("unknown");
+    let holder = spec
+        .and_then(|spec| spec.holder_identity.as_deref())
+        .unwrap_or("unknown");
     if sweep::expired(lease, now) {
         return format!("expired, of {holder}");
     }
@@ -306,9 +343,11 @@ fn lease_state(lease: &Lease, now: Timestamp) -> String {
 fn print(report: &CleanupReport, format: Format, printer: &Printer) -> Result<(), Failure> {
     let text = match document(format, report)? {
         Some(text) => text,
-        None if format == Format::Name => {
-            report.items.iter().map(|item| format!("{}/{}\n", item.kind.to_lowercase(), safe(&item.name))).collect()
-        }
+        None if format == Format::Name => report
+            .items
+            .iter()
+            .map(|item| format!("{}/{}\n", item.kind.to_lowercase(), safe(&item.name)))
+            .collect(),
         None if report.items.is_empty() => {
             printer.note("nothing of netcheck is in the cluster");
             return Ok(());
@@ -317,7 +356,13 @@ fn print(report: &CleanupReport, format: Format, printer: &Printer) -> Result<()
             let mut table = Table::new(["KIND", "NAMESPACE", "NAME", "STATE", "ACTION"]);
             for item in &report.items {
                 let namespace = item.namespace.as_deref().unwrap_or("-");
-                table.push([item.kind.as_str(), namespace, &item.name, &item.state, item.action.words()]);
+                table.push([
+                    item.kind.as_str(),
+                    namespace,
+                    &item.name,
+                    &item.state,
+                    item.action.words(),
+                ]);
             }
             table.render_on(printer)
         }
@@ -358,7 +403,13 @@ mod tests {
         }))
         .unwrap();
         let at = |text: &str| text.parse().unwrap();
-        assert_eq!(lease_state(&lease, at("2026-01-01T00:01:00Z")), "of ada@laptop, expires in 60 s");
-        assert_eq!(lease_state(&lease, at("2026-01-01T00:03:00Z")), "expired, of ada@laptop");
+        assert_eq!(
+            lease_state(&lease, at("2026-01-01T00:01:00Z")),
+            "of ada@laptop, expires in 60 s"
+        );
+        assert_eq!(
+            lease_state(&lease, at("2026-01-01T00:03:00Z")),
+            "expired, of ada@laptop"
+        );
     }
 }

@@ -85,22 +85,41 @@ async fn namespace(args: &RbacArgs) -> String {
     if let Some(namespace) = &args.namespace {
         return namespace.clone();
     }
-    let connect =
-        ConnectFlags { context: args.context.clone(), kubeconfig: args.kubeconfig.clone(), ..ConnectFlags::default() };
-    let cluster = Cluster::connect(&KubectlFlags { connect, ..KubectlFlags::default() }).await;
+    let connect = ConnectFlags {
+        context: args.context.clone(),
+        kubeconfig: args.kubeconfig.clone(),
+        ..ConnectFlags::default()
+    };
+    let cluster = Cluster::connect(&KubectlFlags {
+        connect,
+        ..KubectlFlags::default()
+    })
+    .await;
     cluster.map_or_else(|_| "default".to_owned(), |cluster| cluster.namespace)
 }
 
 fn subjects(args: &RbacArgs) -> Result<Vec<Value>, Failure> {
     let group = "rbac.authorization.k8s.io";
     let mut subjects = Vec::new();
-    subjects.extend(args.user.iter().map(|name| json!({ "kind": "User", "name": name, "apiGroup": group })));
-    subjects.extend(args.group.iter().map(|name| json!({ "kind": "Group", "name": name, "apiGroup": group })));
+    subjects.extend(
+        args.user
+            .iter()
+            .map(|name| json!({ "kind": "User", "name": name, "apiGroup": group })),
+    );
+    subjects.extend(
+        args.group
+            .iter()
+            .map(|name| json!({ "kind": "Group", "name": name, "apiGroup": group })),
+    );
     for account in &args.serviceaccount {
-        let Some((namespace, name)) = account.split_once(':').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty())
+        let Some((namespace, name)) = account
+            .split_once(':')
+            .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty())
         else {
-            return Err(Failure::usage(format!("--serviceaccount {account:?} is not of the form NAMESPACE:NAME"))
-                .hint(format!("--serviceaccount default:{account}")));
+            return Err(Failure::usage(format!(
+                "--serviceaccount {account:?} is not of the form NAMESPACE:NAME"
+            ))
+            .hint(format!("--serviceaccount default:{account}")));
         };
         subjects.push(json!({ "kind": "ServiceAccount", "namespace": namespace, "name": name }));
     }
@@ -115,13 +134,19 @@ fn objects(args: &RbacArgs, namespace: &str, subjects: &[Value]) -> Result<Vec<E
     };
     let grants = permissions::grants(args.verb, ways);
     let at = |wanted: &[Place]| -> Vec<Grant> {
-        grants.iter().filter(|grant| wanted.contains(&grant.place)).copied().collect()
+        grants
+            .iter()
+            .filter(|grant| wanted.contains(&grant.place))
+            .copied()
+            .collect()
     };
     let name = format!("netcheck-{}", args.verb.word());
     let mut objects = Vec::new();
-    if args.verb == Verb::Matrix && ways.contains(&Way::Node) {
+    if !at(&[Place::Agents]).is_empty() {
         objects.push(Explained {
-            comments: vec!["The node agents' namespace; no run removes one with the label netcheck.dev/keep".to_owned()],
+            comments: vec![
+                "The node agents' namespace; no run removes one with the label netcheck.dev/keep".to_owned(),
+            ],
             object: kubernetes(&manifest::namespace(&args.agent_namespace, true)?)?,
         });
     }
@@ -130,15 +155,43 @@ fn objects(args: &RbacArgs, namespace: &str, subjects: &[Value]) -> Result<Vec<E
     } else {
         &[Place::Cluster, Place::AgentNamespaceItself]
     };
-    role(&mut objects, None, &name, &at(cluster_wide), &args.agent_namespace, subjects);
+    role(
+        &mut objects,
+        None,
+        &name,
+        &at(cluster_wide),
+        &args.agent_namespace,
+        subjects,
+    );
     if !args.all_namespaces {
-        role(&mut objects, Some(namespace), &name, &at(&[Place::Targets]), &args.agent_namespace, subjects);
+        role(
+            &mut objects,
+            Some(namespace),
+            &name,
+            &at(&[Place::Targets]),
+            &args.agent_namespace,
+            subjects,
+        );
         let dns_name = format!("{name}-dns");
-        role(&mut objects, Some(DNS_NAMESPACE), &dns_name, &at(&[Place::Dns]), &args.agent_namespace, subjects);
+        role(
+            &mut objects,
+            Some(DNS_NAMESPACE),
+            &dns_name,
+            &at(&[Place::Dns]),
+            &args.agent_namespace,
+            subjects,
+        );
     }
     let agents_name = format!("{name}-agents");
     let agents = Some(args.agent_namespace.as_str());
-    role(&mut objects, agents, &agents_name, &at(&[Place::Agents]), &args.agent_namespace, subjects);
+    role(
+        &mut objects,
+        agents,
+        &agents_name,
+        &at(&[Place::Agents]),
+        &args.agent_namespace,
+        subjects,
+    );
     Ok(objects)
 }
 
@@ -217,7 +270,11 @@ fn render(format: Format, objects: &[Explained]) -> Result<String, Failure> {
         Format::Name => Ok(plain
             .map(|object| {
                 let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                format!("{}/{}\n", word(&object["kind"]).to_lowercase(), word(&object["metadata"]["name"]))
+                format!(
+                    "{}/{}\n",
+                    word(&object["kind"]).to_lowercase(),
+                    word(&object["metadata"]["name"])
+                )
             })
             .collect()),
         Format::Table | Format::Wide | Format::Yaml => {
@@ -259,7 +316,11 @@ mod tests {
         let objects = objects(args, "shop", &subjects(args).unwrap()).unwrap();
         let name = |object: &Value| {
             let namespace = object["metadata"]["namespace"].as_str().unwrap_or("-");
-            format!("{} {namespace} {}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap())
+            format!(
+                "{} {namespace} {}",
+                object["kind"].as_str().unwrap(),
+                object["metadata"]["name"].as_str().unwrap()
+            )
         };
         objects.iter().map(|explained| name(&explained.object)).collect()
     }
@@ -301,11 +362,17 @@ mod tests {
     #[test]
     fn the_agents_namespace_is_the_only_one_named_in_the_cluster_role() {
         let objects = objects(&args(Verb::Cleanup, Via::Auto, false), "shop", &[]).unwrap();
-        let cluster_role = objects.iter().find(|explained| explained.object["kind"] == "ClusterRole").unwrap();
+        let cluster_role = objects
+            .iter()
+            .find(|explained| explained.object["kind"] == "ClusterRole")
+            .unwrap();
         let rules = cluster_role.object["rules"].as_array().unwrap();
         let deletes_namespaces: Vec<_> = rules
             .iter()
-            .filter(|rule| rule["resources"] == json!(["namespaces"]) && rule["verbs"].as_array().unwrap().contains(&json!("delete")))
+            .filter(|rule| {
+                rule["resources"] == json!(["namespaces"])
+                    && rule["verbs"].as_array().unwrap().contains(&json!("delete"))
+            })
             .collect();
         assert_eq!(deletes_namespaces.len(), 1);
         assert_eq!(deletes_namespaces[0]["resourceNames"], json!(["netcheck"]));

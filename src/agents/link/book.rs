@@ -34,7 +34,13 @@ impl Book {
     /// Enters a new task; the result is to be sent to the agent.
     pub fn begin(&mut self, task: Task, until: Until, reply: Reply) -> ToAgent {
         self.last_id += 1;
-        let mut running = Running { events: Vec::new(), arrived: 0, until, reply: Some(reply), stopping: false };
+        let mut running = Running {
+            events: Vec::new(),
+            arrived: 0,
+            until,
+            reply: Some(reply),
+            stopping: false,
+        };
         running.answer_if_reached();
         self.running.insert(self.last_id, running);
         ToAgent::Task { id: self.last_id, task }
@@ -42,7 +48,10 @@ impl Book {
 
     /// What has to be sent so that the agent comes to its end: open-ended tasks do not stop by themselves.
     pub fn finish(&mut self) -> Vec<ToAgent> {
-        let open = self.running.iter_mut().filter(|(_, running)| running.until != Until::Done && !running.stopping);
+        let open = self
+            .running
+            .iter_mut()
+            .filter(|(_, running)| running.until != Until::Done && !running.stopping);
         let mut messages: Vec<_> = open
             .map(|(&id, running)| {
                 running.stopping = true;
@@ -71,7 +80,9 @@ impl Book {
                 }
                 if running.reply.is_some() {
                     if running.events.len() >= MOST_EVENTS {
-                        return Err(LinkError::Protocol(format!("task {id} has more than {MOST_EVENTS} results")));
+                        return Err(LinkError::Protocol(format!(
+                            "task {id} has more than {MOST_EVENTS} results"
+                        )));
                     }
                     running.events.push(event);
                     running.answer_if_reached();
@@ -85,11 +96,15 @@ impl Book {
                 if let Some(reply) = running.reply {
                     let outcome = match error {
                         Some(why) => Err(LinkError::Task(why)),
-                        None if events != arrived => Err(LinkError::Incomplete { announced: events, arrived }),
+                        None if events != arrived => Err(LinkError::Incomplete {
+                            announced: events,
+                            arrived,
+                        }),
                         None => match running.until {
-                            Until::Events(due) if (arrived as usize) < due => {
-                                Err(LinkError::Incomplete { announced: due as u64, arrived })
-                            }
+                            Until::Events(due) if (arrived as usize) < due => Err(LinkError::Incomplete {
+                                announced: due as u64,
+                                arrived,
+                            }),
                             _ => Ok(running.events),
                         },
                     };
@@ -104,7 +119,10 @@ impl Book {
                     return Err(LinkError::Protocol(format!("it ended before tasks {ids:?} were done")));
                 }
                 if totals != self.totals {
-                    return Err(LinkError::Incomplete { announced: totals.events, arrived: self.totals.events });
+                    return Err(LinkError::Incomplete {
+                        announced: totals.events,
+                        arrived: self.totals.events,
+                    });
                 }
                 Ok(Received::End)
             }

@@ -112,7 +112,8 @@ impl<S> Stream<S> {
             self.out.drain(..self.written);
             self.written = 0;
         }
-        self.out.extend(frame.encode().map_err(|error| LinkError::Protocol(error.to_string()))?);
+        self.out
+            .extend(frame.encode().map_err(|error| LinkError::Protocol(error.to_string()))?);
         Ok(())
     }
 
@@ -180,7 +181,13 @@ impl<D: Dial> Driver<D> {
             Err(_) => return Err(late("no stream could be opened")),
         };
         let (reader, writer) = split(stream);
-        let mut stream = Stream { reader, writer, decoder: Decoder::default(), out: Vec::new(), written: 0 };
+        let mut stream = Stream {
+            reader,
+            writer,
+            decoder: Decoder::default(),
+            out: Vec::new(),
+            written: 0,
+        };
         let greet_until = Instant::now() + self.timing.greeting;
         match timeout_at(greet_until, self.greet(&mut stream)).await {
             Ok(greeted) => greeted.map(|()| stream),
@@ -210,13 +217,22 @@ impl<D: Dial> Driver<D> {
         match frame.kind {
             Kind::Hello => {}
             Kind::Refusal => return Err(refusal(&frame)),
-            other => return Err(Ending::Cut(Cut(format!("a {other:?} frame came where a hello was due")))),
+            other => {
+                return Err(Ending::Cut(Cut(format!(
+                    "a {other:?} frame came where a hello was due"
+                ))));
+            }
         }
         let hello: AgentHello = serde_json::from_slice(&frame.payload)
             .map_err(|error| LinkError::Protocol(format!("its hello is unreadable: {error}")))?;
         if hello.protocol != PROTOCOL {
             let (version, theirs) = (hello.version, hello.protocol);
-            return Err(LinkError::Version { version, theirs, ours: PROTOCOL }.into());
+            return Err(LinkError::Version {
+                version,
+                theirs,
+                ours: PROTOCOL,
+            }
+            .into());
         }
         self.session.accept(&frame).map_err(fatal)?;
         for frame in self.session.resume(hello.received).map_err(fatal)? {
@@ -246,8 +262,7 @@ impl<D: Dial> Driver<D> {
             }
             while stream.pending().len() < AHEAD && self.session.has_room() {
                 let Some(message) = self.outbox.pop_front() else { break };
-                let payload =
-                    serde_json::to_vec(&message).map_err(|error| LinkError::Protocol(error.to_string()))?;
+                let payload = serde_json::to_vec(&message).map_err(|error| LinkError::Protocol(error.to_string()))?;
                 let frame = self.session.send(Kind::Message, payload).map_err(fatal)?;
                 stream.queue(&frame)?;
                 (spoke, unacknowledged) = (Instant::now(), 0);
@@ -268,7 +283,10 @@ impl<D: Dial> Driver<D> {
                 (spoke, unacknowledged) = (now, 0);
             }
             if now - heard >= self.timing.silence {
-                return Err(Ending::Cut(Cut(format!("nothing came for {} s", self.timing.silence.as_secs()))));
+                return Err(Ending::Cut(Cut(format!(
+                    "nothing came for {} s",
+                    self.timing.silence.as_secs()
+                ))));
             }
             tokio::select! {
                 read = stream.reader.read(&mut buffer) => {

@@ -110,7 +110,11 @@ impl Dial for Peer {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         self.serving = Some(tokio::spawn(serve(theirs, Arc::clone(&self.state), self.manners)));
         let (write_left, read_left) = limits.unwrap_or((usize::MAX, usize::MAX));
-        Ok(Chopped { inner: ours, read_left, write_left })
+        Ok(Chopped {
+            inner: ours,
+            read_left,
+            write_left,
+        })
     }
 }
 
@@ -118,7 +122,9 @@ async fn serve(mut stream: DuplexStream, state: Arc<Mutex<State>>, manners: Mann
     let mut decoder = Decoder::default();
     let mut buffer = [0; 4096];
     loop {
-        let Ok(count @ 1..) = stream.read(&mut buffer).await else { return };
+        let Ok(count @ 1..) = stream.read(&mut buffer).await else {
+            return;
+        };
         decoder.push(&buffer[..count]);
         while let Some(frame) = decoder.next_frame().unwrap() {
             let bytes = answer(&mut state.lock().unwrap(), &frame, manners);
@@ -133,11 +139,19 @@ fn answer(state: &mut State, frame: &netcheck_wire::Frame, manners: Manners) -> 
     let mut bytes = Vec::new();
     if frame.kind == Kind::Hello {
         if manners == Manners::Refuses {
-            return state.session.unnumbered(Kind::Refusal, b"busy".to_vec()).encode().unwrap();
+            return state
+                .session
+                .unnumbered(Kind::Refusal, b"busy".to_vec())
+                .encode()
+                .unwrap();
         }
         let hello: PluginHello = serde_json::from_slice(&frame.payload).unwrap();
         let ours = AgentHello {
-            protocol: if manners == Manners::OtherProtocol { PROTOCOL + 1 } else { PROTOCOL },
+            protocol: if manners == Manners::OtherProtocol {
+                PROTOCOL + 1
+            } else {
+                PROTOCOL
+            },
             version: "test".to_owned(),
             received: state.session.received(),
             kernel: String::new(),
@@ -145,7 +159,9 @@ fn answer(state: &mut State, frame: &netcheck_wire::Frame, manners: Manners) -> 
             uid: 0,
         };
         let resend = state.session.resume(hello.received).unwrap();
-        let hello = state.session.unnumbered(Kind::Hello, serde_json::to_vec(&ours).unwrap());
+        let hello = state
+            .session
+            .unnumbered(Kind::Hello, serde_json::to_vec(&ours).unwrap());
         for frame in std::iter::once(hello).chain(resend) {
             bytes.extend(frame.encode().unwrap());
         }
@@ -156,7 +172,10 @@ fn answer(state: &mut State, frame: &netcheck_wire::Frame, manners: Manners) -> 
     }
     if frame.kind == Kind::Message {
         for message in act(state, serde_json::from_slice(&frame.payload).unwrap(), manners) {
-            let frame = state.session.send(Kind::Message, serde_json::to_vec(&message).unwrap()).unwrap();
+            let frame = state
+                .session
+                .send(Kind::Message, serde_json::to_vec(&message).unwrap())
+                .unwrap();
             bytes.extend(frame.encode().unwrap());
         }
         let acknowledgement = state.session.unnumbered(Kind::Heartbeat, Vec::new());
@@ -168,31 +187,54 @@ fn answer(state: &mut State, frame: &netcheck_wire::Frame, manners: Manners) -> 
 fn act(state: &mut State, message: ToAgent, manners: Manners) -> Vec<FromAgent> {
     let mut out = Vec::new();
     match message {
-        ToAgent::Task { id, task: Task::Locate { places } } => {
+        ToAgent::Task {
+            id,
+            task: Task::Locate { places },
+        } => {
             let events = places.len() as u64;
             out.extend(places.into_iter().map(|place| {
-                let facts = PlaceFacts { inode: u64::from(place.id) * 10, ..PlaceFacts::default() };
-                let event = Event::Located(Placed { place: place.id, outcome: Ok(facts) });
+                let facts = PlaceFacts {
+                    inode: u64::from(place.id) * 10,
+                    ..PlaceFacts::default()
+                };
+                let event = Event::Located(Placed {
+                    place: place.id,
+                    outcome: Ok(facts),
+                });
                 FromAgent::Event { id, event }
             }));
             let events = events + u64::from(manners == Manners::Miscounts);
-            out.push(FromAgent::Done { id, events, error: None });
+            out.push(FromAgent::Done {
+                id,
+                events,
+                error: None,
+            });
         }
-        ToAgent::Task { id, task: Task::Watch { places } } => {
+        ToAgent::Task {
+            id,
+            task: Task::Watch { places },
+        } => {
             state.open_watches.push((id, places.len() as u64));
-            out.extend(
-                places
-                    .into_iter()
-                    .map(|place| FromAgent::Event { id, event: Event::Watching(Placed { place, outcome: Ok(()) }) }),
-            );
+            out.extend(places.into_iter().map(|place| FromAgent::Event {
+                id,
+                event: Event::Watching(Placed { place, outcome: Ok(()) }),
+            }));
         }
         ToAgent::Task { id, .. } => {
-            out.push(FromAgent::Done { id, events: 0, error: Some("cannot do that".to_owned()) });
+            out.push(FromAgent::Done {
+                id,
+                events: 0,
+                error: Some("cannot do that".to_owned()),
+            });
         }
         ToAgent::Stop { id } => {
             state.open_watches.retain(|(watch, events)| {
                 if *watch == id {
-                    out.push(FromAgent::Done { id, events: *events, error: None });
+                    out.push(FromAgent::Done {
+                        id,
+                        events: *events,
+                        error: None,
+                    });
                 }
                 *watch != id
             });

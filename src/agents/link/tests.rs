@@ -5,12 +5,22 @@ use super::*;
 use netcheck_wire::probe::{Place, Placed, Whereabouts};
 
 fn locate(count: u32) -> Task {
-    Task::Locate { places: (1..=count).map(|id| Place { id, whereabouts: Whereabouts::Own }).collect() }
+    Task::Locate {
+        places: (1..=count)
+            .map(|id| Place {
+                id,
+                whereabouts: Whereabouts::Own,
+            })
+            .collect(),
+    }
 }
 
 fn located(events: &[Event]) -> Vec<(u32, u64)> {
     let facts = |event: &Event| match event {
-        Event::Located(Placed { place, outcome: Ok(facts) }) => (*place, facts.inode),
+        Event::Located(Placed {
+            place,
+            outcome: Ok(facts),
+        }) => (*place, facts.inode),
         other => panic!("unexpected event {other:?}"),
     };
     events.iter().map(facts).collect()
@@ -26,13 +36,19 @@ struct Outcome {
 async fn whole_run(peer: Peer) -> Result<Outcome, LinkError> {
     let link = Link::open(peer, "s".to_owned(), Timing::default()).await?;
     let (events, watching) = tokio::join!(link.run(locate(3)), link.run(Task::Watch { places: vec![1, 2] }));
-    let outcome = Outcome { located: located(&events?), watching: watching?.len() };
+    let outcome = Outcome {
+        located: located(&events?),
+        watching: watching?.len(),
+    };
     link.finish().await?;
     Ok(outcome)
 }
 
 fn expected() -> Outcome {
-    Outcome { located: vec![(1, 10), (2, 20), (3, 30)], watching: 2 }
+    Outcome {
+        located: vec![(1, 10), (2, 20), (3, 30)],
+        watching: 2,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,21 +103,42 @@ async fn cut_for_good_at_every_byte_the_run_is_lost_and_never_partial() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_miscounts_is_incomplete() {
-    let link = Link::open(Peer::new(Manners::Miscounts), "s".to_owned(), Timing::default()).await.unwrap();
-    assert_eq!(link.run(locate(3)).await, Err(LinkError::Incomplete { announced: 4, arrived: 3 }));
+    let link = Link::open(Peer::new(Manners::Miscounts), "s".to_owned(), Timing::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        link.run(locate(3)).await,
+        Err(LinkError::Incomplete {
+            announced: 4,
+            arrived: 3
+        })
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn totals_that_do_not_match_are_incomplete() {
     let outcome = whole_run(Peer::new(Manners::WrongTotals)).await;
-    assert_eq!(outcome, Err(LinkError::Incomplete { announced: 6, arrived: 5 }));
+    assert_eq!(
+        outcome,
+        Err(LinkError::Incomplete {
+            announced: 6,
+            arrived: 5
+        })
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_protocol_is_named() {
-    let error = Link::open(Peer::new(Manners::OtherProtocol), "s".to_owned(), Timing::default()).await.unwrap_err();
+    let error = Link::open(Peer::new(Manners::OtherProtocol), "s".to_owned(), Timing::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, LinkError::Version { .. }));
-    assert!(error.to_string().contains("use the agent image that belongs to this plugin"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("use the agent image that belongs to this plugin"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +147,10 @@ async fn a_refusal_is_reported_after_patience_ran_out() {
     let dialled = peer.dialled();
     let error = Link::open(peer, "s".to_owned(), Timing::default()).await.unwrap_err();
     assert_eq!(error, LinkError::Refused("busy".to_owned()));
-    assert!(*dialled.lock().unwrap() > 1, "right after its start the agent may not listen yet");
+    assert!(
+        *dialled.lock().unwrap() > 1,
+        "right after its start the agent may not listen yet"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +165,9 @@ async fn silence_is_a_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_the_agent_cannot_do_says_why() {
-    let link = Link::open(Peer::new(Manners::Good), "s".to_owned(), Timing::default()).await.unwrap();
+    let link = Link::open(Peer::new(Manners::Good), "s".to_owned(), Timing::default())
+        .await
+        .unwrap();
     let answer = link.run(Task::Look { queries: Vec::new() }).await;
     assert_eq!(answer, Err(LinkError::Task("cannot do that".to_owned())));
     link.finish().await.unwrap();
@@ -141,7 +183,10 @@ async fn a_dropped_link_lets_the_agent_go() {
     drop(link);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !released() {
-        assert!(tokio::time::Instant::now() < deadline, "the agent was never told that it may go");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the agent was never told that it may go"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -26,17 +26,26 @@ pub fn pod(pod: &ApiPod) -> Option<Pod> {
     let leaving = pod.metadata.deletion_timestamp.is_some();
     let ready = condition(pod, "Ready").is_some_and(|(status, _)| status == "True") && !leaving;
     let ips = status.and_then(|status| status.pod_ips.as_ref());
-    let ports = spec.into_iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten());
+    let ports = spec
+        .into_iter()
+        .flat_map(|spec| &spec.containers)
+        .flat_map(|container| container.ports.iter().flatten());
     Some(Pod {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone()?,
         uid,
-        node: spec.and_then(|spec| spec.node_name.clone()).filter(|name| !name.is_empty()),
+        node: spec
+            .and_then(|spec| spec.node_name.clone())
+            .filter(|name| !name.is_empty()),
         ips: ips.into_iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect(),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         running: phase == "Running" && !leaving,
         ready,
-        reason: if ready { None } else { Some(why_not_ready(pod, phase, leaving)) },
+        reason: if ready {
+            None
+        } else {
+            Some(why_not_ready(pod, phase, leaving))
+        },
         workload: workload(pod),
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         ports: ports
@@ -95,10 +104,18 @@ fn why_not_ready(pod: &ApiPod, phase: &str, leaving: bool) -> String {
 /// Why a container does not run, in the kubelet's word.
 fn stuck(status: &ContainerStatus) -> Option<String> {
     match status.state.as_ref()? {
-        ContainerState { waiting: Some(waiting), .. } => waiting.reason.clone(),
-        ContainerState { terminated: Some(ended), .. } if ended.exit_code != 0 => {
-            Some(ended.reason.clone().unwrap_or_else(|| format!("exit code {}", ended.exit_code)))
-        }
+        ContainerState {
+            waiting: Some(waiting), ..
+        } => waiting.reason.clone(),
+        ContainerState {
+            terminated: Some(ended),
+            ..
+        } if ended.exit_code != 0 => Some(
+            ended
+                .reason
+                .clone()
+                .unwrap_or_else(|| format!("exit code {}", ended.exit_code)),
+        ),
         _ => None,
     }
 }
@@ -108,8 +125,14 @@ fn stuck(status: &ContainerStatus) -> Option<String> {
 fn workload(pod: &ApiPod) -> Workload {
     let own_name = pod.metadata.name.clone().unwrap_or_default();
     let owners = pod.metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.filter(|owner| owner.controller == Some(true)).find(|owner| owner.kind != "Node") else {
-        return Workload { kind: "Pod".to_owned(), name: own_name };
+    let Some(owner) = owners
+        .filter(|owner| owner.controller == Some(true))
+        .find(|owner| owner.kind != "Node")
+    else {
+        return Workload {
+            kind: "Pod".to_owned(),
+            name: own_name,
+        };
     };
     let labels = pod.metadata.labels.as_ref();
     let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
@@ -126,14 +149,20 @@ fn workload(pod: &ApiPod) -> Workload {
         },
         kind => (kind, owner.name.as_str()),
     };
-    Workload { kind: kind.to_owned(), name: name.to_owned() }
+    Workload {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 /// A node; `None` without a name.
 pub fn node(node: &ApiNode) -> Option<Node> {
     let status = node.status.as_ref();
     let conditions = status.and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
     let is_ready = ready.is_some_and(|condition| condition.status == "True");
     let reason = match ready {
         _ if is_ready => None,
@@ -148,9 +177,17 @@ pub fn node(node: &ApiNode) -> Option<Node> {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
     let is_virtual = label("type") == Some("virtual-kubelet")
         || label("eks.amazonaws.com/compute-type") == Some("fargate")
-        || taints.into_iter().flatten().any(|taint| taint.key == "virtual-kubelet.io/provider");
-    let addresses = status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
-    let os = status.and_then(|status| status.node_info.as_ref()).map(|info| info.operating_system.clone());
+        || taints
+            .into_iter()
+            .flatten()
+            .any(|taint| taint.key == "virtual-kubelet.io/provider");
+    let addresses = status
+        .and_then(|status| status.addresses.as_ref())
+        .into_iter()
+        .flatten();
+    let os = status
+        .and_then(|status| status.node_info.as_ref())
+        .map(|info| info.operating_system.clone());
     Some(Node {
         name: node.metadata.name.clone()?,
         ips: addresses
@@ -159,7 +196,10 @@ pub fn node(node: &ApiNode) -> Option<Node> {
             .collect(),
         ready: is_ready,
         reason,
-        os: label("kubernetes.io/os").map(str::to_owned).or(os).unwrap_or_else(|| "linux".to_owned()),
+        os: label("kubernetes.io/os")
+            .map(str::to_owned)
+            .or(os)
+            .unwrap_or_else(|| "linux".to_owned()),
         is_virtual,
         kubelet_port: status
             .and_then(|status| status.daemon_endpoints.as_ref()?.kubelet_endpoint.as_ref())
@@ -173,8 +213,13 @@ pub fn services(services: &[ApiService], slices: &[EndpointSlice], uids: &BTreeM
     for slice in slices {
         let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
         let labels = slice.metadata.labels.as_ref();
-        let Some(service) = labels.and_then(|labels| labels.get("kubernetes.io/service-name")) else { continue };
-        endpoints.entry((namespace, service)).or_default().extend(endpoints_of(slice, uids));
+        let Some(service) = labels.and_then(|labels| labels.get("kubernetes.io/service-name")) else {
+            continue;
+        };
+        endpoints
+            .entry((namespace, service))
+            .or_default()
+            .extend(endpoints_of(slice, uids));
     }
     services
         .iter()
@@ -195,12 +240,18 @@ fn convert_service(service: &ApiService, namespace: &str, name: &str, endpoints:
     let cluster_ips = spec.and_then(|spec| spec.cluster_ips.clone()).unwrap_or_default();
     let ports = spec.and_then(|spec| spec.ports.as_ref()).into_iter().flatten();
     let labels = service.metadata.labels.as_ref();
-    let labelled_dns = labels.and_then(|labels| labels.get("k8s-app")).is_some_and(|app| app == "kube-dns");
+    let labelled_dns = labels
+        .and_then(|labels| labels.get("k8s-app"))
+        .is_some_and(|app| app == "kube-dns");
     Service {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         // A headless Service has the word "None" there, which is no address.
-        cluster_ips: if external_name { Vec::new() } else { cluster_ips.iter().filter_map(|ip| ip.parse().ok()).collect() },
+        cluster_ips: if external_name {
+            Vec::new()
+        } else {
+            cluster_ips.iter().filter_map(|ip| ip.parse().ok()).collect()
+        },
         ports: ports
             .filter_map(|port| {
                 Some(Port {
@@ -231,19 +282,34 @@ fn endpoints_of(slice: &EndpointSlice, uids: &BTreeMap<String, String>) -> Vec<E
         .collect();
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
-        let pod = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
+        let pod = endpoint
+            .target_ref
+            .as_ref()
+            .filter(|target| target.kind.as_deref() == Some("Pod"));
         let uid = pod.and_then(|pod| pod.uid.clone());
-        let namespace = pod.and_then(|pod| pod.namespace.as_deref()).or(slice.metadata.namespace.as_deref());
+        let namespace = pod
+            .and_then(|pod| pod.namespace.as_deref())
+            .or(slice.metadata.namespace.as_deref());
         let name = pod.and_then(|pod| Some(format!("{}/{}", namespace?, pod.name.as_deref()?)));
         // Unknown readiness counts as ready, so says the API.
-        let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
-        endpoints.extend(endpoint.addresses.iter().filter_map(|address| address.parse().ok()).map(|ip| Endpoint {
-            ip,
-            ports: ports.clone(),
-            pod_uid: uid.as_ref().map(|uid| uids.get(uid).unwrap_or(uid).clone()),
-            pod_name: name.clone(),
-            ready,
-        }));
+        let ready = endpoint
+            .conditions
+            .as_ref()
+            .and_then(|conditions| conditions.ready)
+            .unwrap_or(true);
+        endpoints.extend(
+            endpoint
+                .addresses
+                .iter()
+                .filter_map(|address| address.parse().ok())
+                .map(|ip| Endpoint {
+                    ip,
+                    ports: ports.clone(),
+                    pod_uid: uid.as_ref().map(|uid| uids.get(uid).unwrap_or(uid).clone()),
+                    pod_name: name.clone(),
+                    ready,
+                }),
+        );
     }
     endpoints
 }
@@ -259,9 +325,11 @@ mod tests {
 
     fn owned(kind: &str, name: &str, hash: Option<&str>) -> Workload {
         let labels = hash.map_or(json!({}), |hash| json!({ "pod-template-hash": hash }));
-        workload(&api_pod(json!({ "metadata": { "name": "p", "labels": labels, "ownerReferences": [
+        workload(&api_pod(
+            json!({ "metadata": { "name": "p", "labels": labels, "ownerReferences": [
             { "apiVersion": "v1", "kind": kind, "name": name, "uid": "u", "controller": true },
-        ] } })))
+        ] } }),
+        ))
     }
 
     #[test]
@@ -275,13 +343,18 @@ mod tests {
             ("Node", "node-1", None, ("Pod", "p")),
         ] {
             let workload = owned(kind, name, hash);
-            assert_eq!((workload.kind.as_str(), workload.name.as_str()), expected, "{kind}/{name}");
+            assert_eq!(
+                (workload.kind.as_str(), workload.name.as_str()),
+                expected,
+                "{kind}/{name}"
+            );
         }
     }
 
     #[test]
     fn a_static_pod_is_known_by_its_config_hash_also_as_an_endpoint() {
-        let mirror = api_pod(json!({ "metadata": { "name": "p", "uid": "api", "annotations": { CONFIG_HASH: "hash" } } }));
+        let mirror =
+            api_pod(json!({ "metadata": { "name": "p", "uid": "api", "annotations": { CONFIG_HASH: "hash" } } }));
         assert_eq!(pod(&mirror).unwrap().uid, "hash");
         let slice: EndpointSlice = serde_json::from_value(json!({
             "metadata": { "namespace": "n", "labels": { "kubernetes.io/service-name": "s" } },
@@ -295,18 +368,36 @@ mod tests {
         assert_eq!(endpoint.pod_uid.as_deref(), Some("hash"));
         assert_eq!(endpoint.pod_name.as_deref(), Some("n/p"));
         assert!(endpoint.ready);
-        assert_eq!(endpoint.ports, [Port { name: None, port: 80, protocol: "TCP".to_owned() }]);
+        assert_eq!(
+            endpoint.ports,
+            [Port {
+                name: None,
+                port: 80,
+                protocol: "TCP".to_owned()
+            }]
+        );
     }
 
     #[test]
     fn why_a_pod_is_not_ready_is_said_in_the_kubelets_words() {
-        let waiting = |reason: &str| json!([{ "name": "c", "state": { "waiting": { "reason": reason } }, "ready": false,
-            "restartCount": 3, "image": "", "imageID": "" }]);
+        let waiting = |reason: &str| {
+            json!([{ "name": "c", "state": { "waiting": { "reason": reason } }, "ready": false,
+            "restartCount": 3, "image": "", "imageID": "" }])
+        };
         for (status, expected) in [
-            (json!({ "phase": "Running", "containerStatuses": waiting("CrashLoopBackOff") }), "CrashLoopBackOff"),
-            (json!({ "phase": "Pending", "initContainerStatuses": waiting("ErrImagePull") }), "Init:ErrImagePull"),
+            (
+                json!({ "phase": "Running", "containerStatuses": waiting("CrashLoopBackOff") }),
+                "CrashLoopBackOff",
+            ),
+            (
+                json!({ "phase": "Pending", "initContainerStatuses": waiting("ErrImagePull") }),
+                "Init:ErrImagePull",
+            ),
             (json!({ "phase": "Succeeded" }), "Completed"),
-            (json!({ "phase": "Failed", "reason": "Evicted", "message": "disk" }), "Evicted: disk"),
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "message": "disk" }),
+                "Evicted: disk",
+            ),
             (
                 json!({ "phase": "Pending", "conditions": [
                     { "type": "PodScheduled", "status": "False", "message": "0/3 nodes are available" },
@@ -315,7 +406,10 @@ mod tests {
             ),
             (json!({}), "Unknown"),
         ] {
-            let pod = pod(&api_pod(json!({ "metadata": { "name": "p", "uid": "u" }, "status": status }))).unwrap();
+            let pod = pod(&api_pod(
+                json!({ "metadata": { "name": "p", "uid": "u" }, "status": status }),
+            ))
+            .unwrap();
             assert_eq!(pod.reason.as_deref(), Some(expected));
             assert!(!pod.ready);
         }
@@ -346,6 +440,9 @@ mod tests {
         .unwrap();
         let node = node(&api).unwrap();
         assert_eq!(node.reason.as_deref(), Some("NodeStatusUnknown: Kubelet stopped"));
-        assert_eq!((node.ready, node.ips.len(), node.kubelet_port, node.os.as_str()), (false, 1, Some(10250), "linux"));
+        assert_eq!(
+            (node.ready, node.ips.len(), node.kubelet_port, node.os.as_str()),
+            (false, 1, Some(10250), "linux")
+        );
     }
 }
