@@ -154,6 +154,8 @@ impl Server {
                     Ok(Some(hello)) => match self.conversation.greet(&hello, &mut visitor.stream, now) {
                         Ok(()) => {
                             // The one before it is dropped: its plugin has come back by another way.
+                            // If writing fails, reading will say so.
+                            let _ = visitor.stream.flush();
                             self.stream = Some(visitor.stream);
                             self.life.found();
                             continue;
