@@ -57,6 +57,11 @@ impl Layout {
         &self.directory
     }
 
+    /// Eight hex digits that tell rigs apart.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The number from which the search for a free underlay network starts.
     pub fn underlay_hint(&self) -> u8 {
         u8::from_str_radix(&self.id[..2], 16).unwrap_or(0)

@@ -2,7 +2,7 @@
 //! batches, and vanishes with the namespaces.
 
 use crate::{
-    Addresses, Endpoint, Node, Result,
+    Addresses, Endpoint, Error, Node, Result,
     addresses::underlay_prefix,
     error::Context,
     layout::Layout,
@@ -81,11 +81,15 @@ pub fn set_routes(sandbox: &Sandbox, routes: &[(String, IpAddr)]) -> Result<()> 
 
 /// Forgets pod networks of a node that left.
 pub fn remove_routes(sandbox: &Sandbox, networks: &[String]) -> Result<()> {
-    let lines: Vec<_> = networks
-        .iter()
-        .map(|network| format!("route flush root {network}"))
-        .collect();
-    sandbox.on_network(|| ip(&lines))
+    sandbox.on_network(|| {
+        networks
+            .iter()
+            .try_for_each(|network| match ip(&[format!("route delete {network}")]) {
+                // ESRCH: there is no such route, which is what was asked for.
+                Err(Error::Command { message, .. }) if message.contains("No such process") => Ok(()),
+                other => other,
+            })
+    })
 }
 
 /// Removes the root namespace's link, if it is there; the rest goes with the namespaces.
@@ -117,7 +121,7 @@ pub fn free_underlay(hint: u8) -> Result<u8> {
     candidates
         .into_iter()
         .find(|number| !taken.contains(&format!(" 198.18.{number}.")))
-        .ok_or_else(|| crate::Error::Usage("every network of 198.18.0.0/16 is in use on this machine".into()))
+        .ok_or_else(|| Error::Usage("every network of 198.18.0.0/16 is in use on this machine".into()))
 }
 
 fn address_lines(addresses: Addresses, endpoint: Endpoint, link: &str) -> Vec<String> {

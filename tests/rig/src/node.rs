@@ -90,7 +90,8 @@ impl Node {
         self.sandbox.run(command_of(command))
     }
 
-    /// Starts a prepared command (with its own stdin, stdout, stderr) in all of the node's namespaces.
+    /// Starts a prepared command (with its own stdin, stdout, stderr) in all of the node's namespaces. Wait for the child: a
+    /// node cannot end while a process of its is not collected.
     pub fn spawn(&self, command: Command) -> Result<Child> {
         self.sandbox.spawn(command)
     }

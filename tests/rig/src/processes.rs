@@ -1,8 +1,13 @@
 //! The process table: which processes belong to a rig, and ending them.
 
 use crate::{Error, Result, wait_until};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use std::{fs, time::Duration};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs,
+    process::Child,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 /// How long a killed process may take to vanish.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
@@ -87,28 +92,31 @@ pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
     }
 }
 
-/// Waits until the process is wholly gone; collects it, and those of `others`, that are our own children.
-pub fn wait_until_ended(pid: Pid, what: &str, others: &[Process]) -> Result<()> {
+/// Lasting processes that this process started and has not collected. The kernel lets go of a PID namespace only after all
+/// its members are collected, and those whose parent is outside of it are the parent's to collect.
+static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// Takes charge of a child that may outlive this process.
+pub fn adopt(child: Child) {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+}
+
+fn collect_ended() {
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
+
+/// Waits until the process has ended and let go of its namespaces.
+pub fn wait_until_ended(pid: Pid, what: &str) -> Result<()> {
     wait_until(
         &format!("{what} (process {}) to end", pid.as_raw_nonzero()),
         GONE_WITHIN,
         || {
-            for process in others {
-                collect(process.pid);
-            }
-            collect(pid);
-            if holds_namespaces(pid) {
-                Err("still there".into())
-            } else {
-                Ok(())
-            }
+            let there = holds_namespaces(pid);
+            collect_ended();
+            if there { Err("still there".into()) } else { Ok(()) }
         },
     )
-}
-
-/// Collects the process if it has ended and is our child; who is not our child is somebody else's to collect.
-fn collect(pid: Pid) {
-    let _ = waitpid(Some(pid), WaitOptions::NOHANG);
 }
 
 /// False for a zombie: it keeps its number but nothing more.

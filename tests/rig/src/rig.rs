@@ -16,7 +16,7 @@ pub use std::process::Output;
 
 use crate::{
     Addresses, Error, Node, Result, RigSpec,
-    control_plane::{ControlPlane, server_url},
+    control_plane::{ControlPlane, PARTS, server_url},
     error::Context,
     kubectl::Kubectl,
     layout::Layout,
@@ -24,6 +24,7 @@ use crate::{
     processes,
     sandbox::{self, Sandbox},
 };
+use rustix::process::Signal;
 use serde_json::Value;
 use state::State;
 use std::{
@@ -156,6 +157,30 @@ impl Rig {
                 name: name.into(),
                 known,
             })
+    }
+
+    /// The eight hexadecimal digits in the names of the rig's link and cgroups.
+    pub fn mark(&self) -> &str {
+        self.layout.id()
+    }
+
+    /// The program that pods of `docker.io/rig/workload:1` run, as a file.
+    pub fn workload_program(&self) -> &Path {
+        &self.state.binaries.workload
+    }
+
+    /// Process number, in the root namespace, of the hub's PID 1.
+    pub fn hub_init_pid(&self) -> Option<i32> {
+        self.hub().init().map(|pid| pid.as_raw_nonzero().get())
+    }
+
+    /// Kills etcd, API server, controller manager and scheduler; [`Rig::up`] starts them again.
+    ///
+    /// # Errors
+    /// When one does not end.
+    pub fn kill_control_plane(&self) -> Result<()> {
+        let hub = self.hub();
+        PARTS.iter().try_for_each(|part| hub.end_daemon(part, Signal::KILL))
     }
 
     /// Runs a command in the hub's namespaces (those of the control plane and of the underlay's bridge).

@@ -82,7 +82,9 @@ impl Sandbox {
                 .spawn()
                 .context(format!("start {} as init of {}", program.display(), self.name))?;
             let mut line = String::new();
-            if let Some(output) = init.stdout.take() {
+            let output = init.stdout.take();
+            processes::adopt(init);
+            if let Some(output) = output {
                 BufReader::new(output)
                     .read_line(&mut line)
                     .context(format!("hear from the init of {}", self.name))?;
@@ -103,13 +105,11 @@ impl Sandbox {
     /// Kills the init, and with it everything in the sandbox.
     pub fn stop(&self) -> Result<()> {
         let Some(init) = self.init() else { return Ok(()) };
-        let members = processes::in_pid_namespace_of(init);
         processes::signal(init, Signal::KILL)?;
-        // The kernel lets go of an init only after all members are collected, and some may be our own children.
-        processes::wait_until_ended(init, &format!("sandbox {}", self.name), &members)
+        processes::wait_until_ended(init, &format!("sandbox {}", self.name))
     }
 
-    /// Starts a command in all of the sandbox's namespaces.
+    /// Starts a command in all of the sandbox's namespaces. Until the caller has collected it, the sandbox cannot end.
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let init = self.running_init()?;
         let shown = show(&command);
@@ -177,7 +177,7 @@ impl Sandbox {
             .stdin(Stdio::null())
             .stdout(self.log(name)?)
             .stderr(self.log(name)?);
-        self.spawn(command).map(drop)
+        self.spawn(command).map(processes::adopt)
     }
 
     /// The lasting program of this name, if it runs.
@@ -192,7 +192,7 @@ impl Sandbox {
     pub fn end_daemon(&self, name: &str, signal: Signal) -> Result<()> {
         while let Some(process) = self.daemon(name) {
             processes::signal(process.pid, signal)?;
-            processes::wait_until_ended(process.pid, &format!("{name} on {}", self.name), &[])?;
+            processes::wait_until_ended(process.pid, &format!("{name} on {}", self.name))?;
         }
         Ok(())
     }
