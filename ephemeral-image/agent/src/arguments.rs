@@ -118,9 +118,9 @@ mod tests {
     fn serve_has_documented_defaults() {
         let expected = Serve {
             session: "a-1".to_owned(),
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_mins(5),
             idle: Duration::from_secs(30),
-            first_connect: Duration::from_secs(60),
+            first_connect: Duration::from_mins(1),
             socket: None,
         };
         assert_eq!(

@@ -138,6 +138,8 @@ impl Conversation {
 
     fn heed(&mut self, payload: &[u8]) -> Verdict {
         match serde_json::from_slice(payload) {
+            // Nothing follows the end, not even a refusal.
+            Ok(ToAgent::Task { .. }) if self.is_ended => {}
             Ok(ToAgent::Task { id, .. }) if self.is_finishing => {
                 self.tasks.refuse(id, "the session is finishing".to_owned());
             }

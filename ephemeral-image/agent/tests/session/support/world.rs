@@ -37,7 +37,7 @@ impl World {
             octet: number,
         };
         for node in ["client", "router", "server"] {
-            world.ip(&format!("netns add {}", world.ns(node)));
+            Self::ip(&format!("netns add {}", world.ns(node)));
             // Addresses are good at once, without the second that looking for duplicates takes.
             world.run(
                 node,
@@ -46,12 +46,12 @@ impl World {
         }
         for (node, side) in [("client", 0), ("server", 1)] {
             let (ns, router) = (world.ns(node), world.ns("router"));
-            world.ip(&format!(
+            Self::ip(&format!(
                 "-n {router} link add to-{node} type veth peer name eth0 netns {ns}"
             ));
-            for (v4, v6) in [(world.v4(side, 0), world.v6(side, 0))] {
-                let gateways = (world.v4(side, 1), world.v6(side, 1));
-                world.run(
+            let (v4, v6) = (world.v4(side, 0), world.v6(side, 0));
+            let gateways = (world.v4(side, 1), world.v6(side, 1));
+            world.run(
                     node,
                     &format!(
                         "ip addr add {v4}/24 dev eth0; ip addr add {v6}/64 dev eth0 nodad; ip link set eth0 up
@@ -60,7 +60,6 @@ impl World {
                         gateways.0, gateways.1, gateways.0, gateways.1
                     ),
                 );
-            }
         }
         world.run(
             "router",
@@ -110,7 +109,7 @@ impl World {
         Netns::open(&self.path(node)).unwrap()
     }
 
-    fn ip(&self, arguments: &str) {
+    fn ip(arguments: &str) {
         let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
         assert!(status.success(), "ip {arguments}");
     }
@@ -160,7 +159,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         for node in ["client", "router", "server"] {
-            self.ip(&format!("netns delete {}", self.ns(node)));
+            Self::ip(&format!("netns delete {}", self.ns(node)));
         }
     }
 }
