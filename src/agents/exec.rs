@@ -148,7 +148,7 @@ impl AsyncRead for ExecStream {
                 })
             }
             Poll::Pending => self.poll_status(cx),
-            ready => ready,
+            Poll::Ready(read) => Poll::Ready(read),
         }
     }
 }

@@ -234,25 +234,17 @@ impl Fleet {
             way,
         };
         for (index, member) in crew.members.into_iter().enumerate() {
-            match links.remove(&index) {
-                Some(link) => {
-                    for subject in &member.subjects {
-                        fleet
-                            .whereabouts
-                            .insert(subject.clone(), whereabouts(&fleet.way, inventory, subject));
-                    }
-                    fleet.agents.insert(AgentIndex(index), Agent { link, member });
+            if let Some(link) = links.remove(&index) {
+                for subject in &member.subjects {
+                    let whereabouts = whereabouts(&fleet.way, inventory, subject);
+                    fleet.whereabouts.insert(subject.clone(), whereabouts);
                 }
-                None => {
-                    let why = absent
-                        .get(&index)
-                        .cloned()
-                        .unwrap_or_else(|| "it has no agent".to_owned());
-                    let why = safe(&format!("{}: {why}", member.home));
-                    fleet
-                        .absent
-                        .extend(member.subjects.into_iter().map(|subject| (subject, why.clone())));
-                }
+                fleet.agents.insert(AgentIndex(index), Agent { link, member });
+            } else {
+                let why = absent.get(&index).map_or("it has no agent", String::as_str);
+                let why = safe(&format!("{}: {why}", member.home));
+                let absent = member.subjects.into_iter().map(|subject| (subject, why.clone()));
+                fleet.absent.extend(absent);
             }
         }
         fleet

@@ -243,7 +243,7 @@ mod tests {
                     .to_owned(),
                 Violator::ThePod,
             ),
-            (r#"runAsUser=0 (pod must not set runAsUser=0)"#.to_owned(), Violator::ThePod),
+            ("runAsUser=0 (pod must not set runAsUser=0)".to_owned(), Violator::ThePod),
             (
                 r#"runAsNonRoot != true (pod and container "netcheck-0123bcdf-raw" must not set securityContext.runAsNonRoot=false)"#
                     .to_owned(),

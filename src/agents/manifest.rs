@@ -226,7 +226,7 @@ mod tests {
             namespace: "netcheck".to_owned(),
             image: "agent:dev".to_owned(),
             pull_secrets: vec!["regcred".to_owned()],
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_mins(5),
         }
     }
 

@@ -36,7 +36,7 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long a namespace that is being removed may take to vanish.
-const NAMESPACE_WITHIN: Duration = Duration::from_secs(60);
+const NAMESPACE_WITHIN: Duration = Duration::from_mins(1);
 /// How long a new namespace may take to get its default service account, without which no pod is admitted.
 const SERVICE_ACCOUNT_WITHIN: Duration = Duration::from_secs(15);
 /// How often it is looked whether somebody is overdue.

@@ -18,7 +18,7 @@ pub const LAST_RUN_ANNOTATION: &str = "netcheck.dev/last-run";
 /// What every name of ours starts with.
 pub const PREFIX: &str = "netcheck-";
 /// A Lease outlives its run's deadline by this much, so that clocks may differ a little.
-pub const MARGIN: Duration = Duration::from_secs(60);
+pub const MARGIN: Duration = Duration::from_mins(1);
 
 const ID_LENGTH: usize = 8;
 /// Crockford's base 32: no letters that are mistaken for each other, and a random byte maps evenly.

@@ -19,7 +19,7 @@ pub const VERB: &str = "__sentinel";
 /// What the plugin says when nothing is left to do.
 const DONE: &str = "done";
 /// How long removing may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// A request that was under way when the plugin died may still create something: the sentinel looks again after this time.
 const SECOND_LOOK: Duration = Duration::from_secs(3);
 

@@ -158,12 +158,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(status: Value) -> Pod {
+    fn pod(status: &Value) -> Pod {
         serde_json::from_value(json!({ "status": status })).unwrap()
     }
 
-    fn container(state: Value) -> Pod {
-        pod(json!({ "containerStatuses": [{
+    fn container(state: &Value) -> Pod {
+        pod(&json!({ "containerStatuses": [{
             "name": "agent", "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "",
         }] }))
     }
@@ -193,7 +193,7 @@ mod tests {
                 Progress::Hopeless("container ended (Error, exit code 127)".to_owned()),
             ),
         ] {
-            assert_eq!(of_container(&container(state.clone()), "agent"), expected, "{state}");
+            assert_eq!(of_container(&container(&state), "agent"), expected, "{state}");
         }
     }
 
@@ -235,11 +235,11 @@ mod tests {
     #[test]
     fn a_pod_no_kubelet_has_seen_is_unseen_and_a_refused_one_hopeless() {
         assert_eq!(
-            of_container(&pod(json!({ "phase": "Pending" })), "agent"),
+            of_container(&pod(&json!({ "phase": "Pending" })), "agent"),
             Progress::Unseen
         );
         let refused =
-            pod(json!({ "phase": "Failed", "reason": "OutOfpods", "message": "Node didn't have enough resource" }));
+            pod(&json!({ "phase": "Failed", "reason": "OutOfpods", "message": "Node didn't have enough resource" }));
         assert_eq!(
             of_container(&refused, "agent"),
             Progress::Hopeless("the node refuses the pod (OutOfpods): Node didn't have enough resource".to_owned())
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_ephemeral_container_of_an_ended_pod_never_starts() {
-        let ended = pod(json!({ "phase": "Succeeded" }));
+        let ended = pod(&json!({ "phase": "Succeeded" }));
         assert_eq!(
             of_ephemeral_container(&ended, "x"),
             Progress::Hopeless("the pod has ended".to_owned())

@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 /// How long a request may take when the user said nothing about it. (kubectl waits for ever.)
 const LIMIT: Duration = Duration::from_secs(30);
 /// `--request-timeout 0` means "do not limit"; a plugin that removes what it creates must come to an end all the same.
-const NO_LIMIT: Duration = Duration::from_secs(60 * 60);
+const NO_LIMIT: Duration = Duration::from_hours(1);
 
 /// Why a request has no answer.
 #[derive(Debug)]

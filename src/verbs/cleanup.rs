@@ -343,11 +343,9 @@ fn lease_state(lease: &Lease, now: Timestamp) -> String {
 fn print(report: &CleanupReport, format: Format, printer: &Printer) -> Result<(), Failure> {
     let text = match document(format, report)? {
         Some(text) => text,
-        None if format == Format::Name => report
-            .items
-            .iter()
-            .map(|item| format!("{}/{}\n", item.kind.to_lowercase(), safe(&item.name)))
-            .collect(),
+        None if format == Format::Name => report.items.iter().fold(String::new(), |names, item| {
+            names + &item.kind.to_lowercase() + "/" + &safe(&item.name) + "\n"
+        }),
         None if report.items.is_empty() => {
             printer.note("nothing of netcheck is in the cluster");
             return Ok(());

@@ -267,16 +267,10 @@ fn render(format: Format, objects: &[Explained]) -> Result<String, Failure> {
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": plain.collect::<Vec<_>>() });
             Ok(document(format, &list)?.unwrap_or_default())
         }
-        Format::Name => Ok(plain
-            .map(|object| {
-                let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                format!(
-                    "{}/{}\n",
-                    word(&object["kind"]).to_lowercase(),
-                    word(&object["metadata"]["name"])
-                )
-            })
-            .collect()),
+        Format::Name => Ok(plain.fold(String::new(), |names, object| {
+            let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            names + &word(&object["kind"]).to_lowercase() + "/" + &word(&object["metadata"]["name"]) + "\n"
+        })),
         Format::Table | Format::Wide | Format::Yaml => {
             let mut text = String::new();
             for explained in objects {

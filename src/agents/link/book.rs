@@ -1,6 +1,7 @@
 //! Bookkeeping of a link, without I/O: which tasks run, what came of each, and whether the totals match in the end.
 
 use super::{LinkError, Until};
+use crate::output::safe;
 use netcheck_wire::{Event, FromAgent, Task, TaskId, ToAgent, Totals};
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
@@ -95,7 +96,7 @@ impl Book {
                 let arrived = running.arrived;
                 if let Some(reply) = running.reply {
                     let outcome = match error {
-                        Some(why) => Err(LinkError::Task(why)),
+                        Some(why) => Err(LinkError::Task(safe(&why))),
                         None if events != arrived => Err(LinkError::Incomplete {
                             announced: events,
                             arrived,

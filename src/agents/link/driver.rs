@@ -4,6 +4,7 @@ use super::{
     Command, Dial, DialError, LinkError, Timing,
     book::{Book, Received},
 };
+use crate::output::safe;
 use netcheck_wire::{
     AgentHello, Decoder, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, ToAgent,
     session::Accepted,
@@ -226,7 +227,7 @@ impl<D: Dial> Driver<D> {
         let hello: AgentHello = serde_json::from_slice(&frame.payload)
             .map_err(|error| LinkError::Protocol(format!("its hello is unreadable: {error}")))?;
         if hello.protocol != PROTOCOL {
-            let (version, theirs) = (hello.version, hello.protocol);
+            let (version, theirs) = (safe(&hello.version), hello.protocol);
             return Err(LinkError::Version {
                 version,
                 theirs,
@@ -234,8 +235,8 @@ impl<D: Dial> Driver<D> {
             }
             .into());
         }
-        self.session.accept(&frame).map_err(fatal)?;
-        for frame in self.session.resume(hello.received).map_err(fatal)? {
+        self.session.accept(&frame).map_err(|error| fatal(&error))?;
+        for frame in self.session.resume(hello.received).map_err(|error| fatal(&error))? {
             stream.queue(&frame)?;
         }
         if let Some(greeted) = self.greeted.take() {
@@ -263,7 +264,10 @@ impl<D: Dial> Driver<D> {
             while stream.pending().len() < AHEAD && self.session.has_room() {
                 let Some(message) = self.outbox.pop_front() else { break };
                 let payload = serde_json::to_vec(&message).map_err(|error| LinkError::Protocol(error.to_string()))?;
-                let frame = self.session.send(Kind::Message, payload).map_err(fatal)?;
+                let frame = self
+                    .session
+                    .send(Kind::Message, payload)
+                    .map_err(|error| fatal(&error))?;
                 stream.queue(&frame)?;
                 (spoke, unacknowledged) = (Instant::now(), 0);
             }
@@ -337,7 +341,7 @@ impl<D: Dial> Driver<D> {
             Ok(Accepted::Duplicate) => return Ok(()),
             // What is missing is still kept on the other side: a new stream brings it.
             Err(error @ SessionError::Gap { .. }) => return Err(Ending::Cut(Cut(error.to_string()))),
-            Err(error) => return Err(fatal(error)),
+            Err(error) => return Err(fatal(&error)),
         }
         match frame.kind {
             Kind::Heartbeat => {}
@@ -372,14 +376,19 @@ async fn read_into<S: AsyncRead>(stream: &mut Stream<S>) -> Result<(), Ending> {
     Ok(())
 }
 
-fn cut(error: impl ToString) -> Ending {
-    Ending::Cut(Cut(error.to_string()))
+fn cut<E: std::error::Error>(error: E) -> Ending {
+    Ending::Cut(Cut(why(&error)))
 }
 
-fn fatal(error: SessionError) -> Ending {
-    Ending::Fatal(LinkError::Lost(error.to_string()))
+/// What went wrong, fit to be shown: the other side may have had its hand in it.
+fn why(error: &impl std::error::Error) -> String {
+    safe(&error.to_string())
+}
+
+fn fatal(error: &SessionError) -> Ending {
+    Ending::Fatal(LinkError::Lost(why(error)))
 }
 
 fn refusal(frame: &Frame) -> Ending {
-    Ending::Fatal(LinkError::Refused(String::from_utf8_lossy(&frame.payload).into_owned()))
+    Ending::Fatal(LinkError::Refused(safe(&String::from_utf8_lossy(&frame.payload))))
 }
