@@ -15,9 +15,10 @@ use netcheck_wire::{
     probe::{Probe, ProbeResult, Query, Sightings},
 };
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
-    pin::pin,
+    pin::{Pin, pin},
     time::Duration,
 };
 
@@ -25,8 +26,10 @@ use std::{
 const PARALLEL: u32 = 512;
 /// Time between two rounds.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
-/// How long destinations may take to answer after the user interrupted.
-const AFTER_INTERRUPT: Duration = Duration::from_secs(2);
+/// How long probes under way, and then destinations, may take at most after the user interrupted.
+const AFTER_INTERRUPT: Duration = Duration::from_secs(3);
+/// What it takes an agent to report after its last probe.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The agents of a run, as far as measuring needs them.
 pub trait Agents {
@@ -62,11 +65,7 @@ pub async fn measure<A: Agents>(
         () = &mut stop => false,
         () = watch(agents, rows, facts, &mut found) => true,
     };
-    let through = through
-        && tokio::select! {
-            () = &mut stop => false,
-            () = send(agents, rows, timeout, &mut found, progress) => true,
-        };
+    let through = through && send(agents, rows, timeout, &mut found, stop, progress).await;
     if !found.results.is_empty() {
         // Even after an interrupt, what was sent is worth a short look: it is what tells the classes apart.
         let patience = if through { Duration::MAX } else { AFTER_INTERRUPT };
@@ -145,13 +144,16 @@ async fn watch<A: Agents>(agents: &A, rows: &[Row], facts: &Facts, found: &mut F
     }
 }
 
+/// Sends all probes. On `stop` no further round begins, and what is under way gets the time to end. `false` if it was stopped.
 async fn send<A: Agents>(
     agents: &A,
     rows: &[Row],
     timeout: Duration,
     found: &mut Found<Key<A>>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
     progress: impl Fn(u64, u64),
-) {
+) -> bool {
+    let stopped = Cell::new(false);
     let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     let rounds = rounds(rows, |subject| agents.place(subject).ok_or_else(|| subject.clone()));
     let mut total = 0;
@@ -178,27 +180,40 @@ async fn send<A: Agents>(
             }
         }
         let start = BETWEEN_ROUNDS * u32::try_from(round).unwrap_or(u32::MAX);
+        let stopped = &stopped;
         under_way.extend(probes.into_iter().map(|(agent, probes)| async move {
             tokio::time::sleep(start).await;
             let ids: Vec<u32> = probes.iter().map(|probe| probe.id).collect();
+            if stopped.get() {
+                return (ids, Err("interrupted".into()));
+            }
+            let task = Task::Probe {
+                probes,
+                timeout_ms,
+                parallel: PARALLEL,
+            };
+            let outcome = agents.run(agent, task).await;
             (
                 ids,
-                agents
-                    .run(
-                        agent,
-                        Task::Probe {
-                            probes,
-                            timeout_ms,
-                            parallel: PARALLEL,
-                        },
-                    )
-                    .await,
+                outcome.map_err(|why| format!("the stream of its agent is incomplete: {why}")),
             )
         }));
     }
     progress(0, total);
     let mut done = 0;
-    while let Some((ids, outcome)) = under_way.next().await {
+    let mut grace = pin!(tokio::time::sleep(Duration::MAX));
+    loop {
+        let next = tokio::select! {
+            () = &mut stop, if !stopped.get() => {
+                stopped.set(true);
+                let patience = timeout.min(AFTER_INTERRUPT) + FAREWELL;
+                grace.as_mut().reset(tokio::time::Instant::now() + patience);
+                continue;
+            }
+            () = &mut grace, if stopped.get() => break,
+            next = under_way.next() => next,
+        };
+        let Some((ids, outcome)) = next else { break };
         done += ids.len() as u64;
         progress(done, total);
         match outcome {
@@ -216,12 +231,11 @@ async fn send<A: Agents>(
                 });
             }
             Err(why) => ids.into_iter().for_each(|id| {
-                found
-                    .results
-                    .insert(id, Err(format!("the stream of its agent is incomplete: {why}")));
+                found.results.insert(id, Err(why.clone()));
             }),
         }
     }
+    !stopped.get()
 }
 
 async fn look<A: Agents>(agents: &A, rows: &[Row], found: &mut Found<Key<A>>) {

@@ -13,7 +13,7 @@ use netcheck_wire::probe::{PlaceFacts, ProbeKind, Record};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
 };
 
@@ -123,6 +123,7 @@ pub fn estimate(selection: &Selection, inventory: &Inventory, wish: &Wish) -> us
     };
     Planner {
         inventory,
+        pods: by_uid(inventory),
         facts: None,
         wish: &unlimited,
         named: None,
@@ -135,6 +136,7 @@ pub fn estimate(selection: &Selection, inventory: &Inventory, wish: &Wish) -> us
 pub fn plan(selection: &Selection, inventory: &Inventory, facts: &Facts, wish: &Wish, named: Option<&Named>) -> Plan {
     Planner {
         inventory,
+        pods: by_uid(inventory),
         facts: Some(facts),
         wish,
         named,
@@ -144,6 +146,7 @@ pub fn plan(selection: &Selection, inventory: &Inventory, facts: &Facts, wish: &
 
 struct Planner<'a> {
     inventory: &'a Inventory,
+    pods: HashMap<&'a str, &'a Pod>,
     facts: Option<&'a Facts>,
     wish: &'a Wish,
     named: Option<&'a Named>,
@@ -583,7 +586,7 @@ impl<'a> Planner<'a> {
     }
 
     fn pod(&self, uid: &str) -> Option<&'a Pod> {
-        self.inventory.pods.iter().find(|pod| pod.uid == uid)
+        self.pods.get(uid).copied()
     }
 
     fn service(&self, namespace: &str, name: &str) -> Option<&'a Service> {
@@ -599,6 +602,10 @@ impl<'a> Planner<'a> {
             Subject::Node(name) => format!("node {name}"),
         }
     }
+}
+
+fn by_uid(inventory: &Inventory) -> HashMap<&str, &Pod> {
+    inventory.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect()
 }
 
 /// `pod NAMESPACE/NAME`.

@@ -7,7 +7,7 @@
 use crate::cluster::inventory::{Inventory, Node, Pod, Service, Subject, Workload};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What to choose from, and how much.
 #[derive(Debug, Clone, Default)]
@@ -121,12 +121,13 @@ pub fn select(inventory: &Inventory, choice: &Choice) -> Selection {
 }
 
 impl Selection {
-    /// All that needs an agent: sources, destinations, backends of Services, and the nodes themselves, which name the owners of addresses.
+    /// All that needs an agent: sources, destinations, backends of Services, and the nodes they are on, which reject in their own name.
     pub fn subjects(&self, inventory: &Inventory) -> BTreeSet<Subject> {
-        let mut subjects: BTreeSet<Subject> = self.nodes.iter().cloned().map(Subject::Node).collect();
+        let mut subjects: BTreeSet<Subject> = BTreeSet::new();
         let nodes: BTreeSet<&str> = self.nodes.iter().map(String::as_str).collect();
+        let pods: HashMap<&str, &Pod> = inventory.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect();
         let reachable = |uid: &str| {
-            let pod = inventory.pods.iter().find(|pod| pod.uid == uid);
+            let pod = pods.get(uid);
             pod.is_some_and(|pod| pod.running && pod.node.as_deref().is_some_and(|node| nodes.contains(node)))
         };
         let mut services = BTreeSet::new();
@@ -152,6 +153,13 @@ impl Selection {
                 .filter(|pod| reachable(&pod.uid))
                 .map(|pod| Subject::Pod(pod.uid.clone())),
         );
+        let homes: Vec<Subject> = (subjects.iter())
+            .filter_map(|subject| match subject {
+                Subject::Pod(uid) => pods.get(uid.as_str())?.node.clone().map(Subject::Node),
+                Subject::Node(_) => None,
+            })
+            .collect();
+        subjects.extend(homes);
         subjects
     }
 }

@@ -282,3 +282,17 @@ async fn an_interrupt_returns_what_is_known() {
         Some("interrupted")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_lets_probes_under_way_end_and_starts_no_others() {
+    let script = Script::new();
+    let rows = [row("a", "b", 80), row("a", "b", 80), row("a", "b", 80)];
+    let stop = tokio::time::sleep(Duration::from_millis(500));
+    let measured = measure(&script, &rows, &facts(), Duration::from_secs(3), stop, |_, _| {}).await;
+    assert!(measured.interrupted);
+    assert!(measured.observed[0].source.is_ok(), "the first round was through");
+    for late in &measured.observed[1..] {
+        assert_eq!(late.source.as_ref().err().map(String::as_str), Some("interrupted"));
+    }
+    assert_eq!(script.tasks(), [(2, "watch"), (1, "probe"), (2, "look")]);
+}

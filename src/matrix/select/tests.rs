@@ -353,6 +353,28 @@ fn backends_outside_the_namespace_get_an_agent_too() {
     );
 }
 
+#[test]
+fn only_nodes_that_are_involved_get_an_agent() {
+    let named = Choice {
+        sources: Some(Named {
+            pods: ["uid-web-1".to_owned()].into(),
+            ..Named::default()
+        }),
+        destinations: Some(Named {
+            pods: ["uid-api-2".to_owned()].into(),
+            ..Named::default()
+        }),
+        ..choice()
+    };
+    let inventory = shop();
+    let subjects = select(&inventory, &named).subjects(&inventory);
+    let nodes: Vec<_> = subjects
+        .iter()
+        .filter(|subject| matches!(subject, Subject::Node(_)))
+        .collect();
+    assert_eq!(nodes, [&Subject::Node("n1".into()), &Subject::Node("n2".into())]);
+}
+
 proptest! {
     #[test]
     fn any_cluster_gives_distinct_pairs_without_selves(
