@@ -2,6 +2,8 @@
 //! one being the (possibly empty) word under the cursor, and reads one candidate per line, `value<TAB>description`, then `:` and a
 //! directive of Cobra's. (`k8s.io/kubectl/pkg/cmd/plugin_completion.go`, kubectl 1.26 or newer)
 
+mod live;
+
 use std::{ffi::OsString, path::Path};
 
 use clap::CommandFactory as _;
@@ -47,6 +49,8 @@ pub fn answer(words: &[OsString]) -> String {
     lines.push_str(if lines.is_empty() { FILES } else { NO_FILES });
     lines
 }
+
+pub(super) use live::{namespaces, targets};
 
 /// Contexts of the kubeconfig, for `--context`. No file or a broken one: no candidates.
 pub(super) fn contexts() -> Vec<CompletionCandidate> {

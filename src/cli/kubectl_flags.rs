@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use serde::{Deserialize, Serialize};
 
 use super::complete;
@@ -46,7 +46,7 @@ pub struct KubectlFlags {
 #[command(next_help_heading = HEADING)]
 pub struct ConnectFlags {
     /// Namespace (default: the context's)
-    #[arg(short = 'n', long, value_name = "NAME")]
+    #[arg(short = 'n', long, value_name = "NAME", add = ArgValueCompleter::new(complete::namespaces))]
     pub namespace: Option<String>,
     /// Context of the kubeconfig file
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts))]

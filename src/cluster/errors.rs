@@ -63,6 +63,10 @@ fn answered(doing: &str, status: &Status) -> Failure {
         400 if message.contains("unable to parse") || message.contains("selector") => {
             Failure::usage(format!("cannot {doing}: {message}"))
         }
+        400 if message.contains("HTTP request to an HTTPS server") => Failure::usage(format!(
+            "cannot {doing}: the API server's address begins with http://, but it speaks https"
+        ))
+        .hint("correct the server in the kubeconfig, or --server"),
         409 => Failure::unknown(format!("cannot {doing}: it changed meanwhile: {message}")).hint("try again"),
         429 => Failure::unknown(format!("cannot {doing}: the API server is overloaded: {message}"))
             .hint("try again in a minute"),

@@ -37,7 +37,7 @@ pub(super) const PAGES: &[Page] = &[
         look: &[
             (
                 "A firewall inside the pod's own namespace that drops (sidecars install them)",
-                "kubectl netcheck explain matrix-rejected; then, on the node: nsenter -t PID -n nft list ruleset",
+                "nsenter -t PID -n nft list ruleset",
             ),
             (
                 "A full accept queue: Recv-Q at the size of Send-Q",
@@ -235,6 +235,10 @@ pub(super) const PAGES: &[Page] = &[
         look: &[
             ("The state of the pods", "kubectl get pods -n NAMESPACE -o wide"),
             ("The state of the nodes", "kubectl get nodes"),
+            (
+                "What keeps agents from starting",
+                "kubectl netcheck explain agent-not-started (or agent-image-pull, agent-forbidden)",
+            ),
         ],
         fix: &[
             "Mend what the row names, and run again",

@@ -115,6 +115,6 @@ pub(super) fn spinner() -> ProgressStyle {
 }
 
 fn counted() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len} {elapsed}")
+    ProgressStyle::with_template("{spinner} {msg} {bar:30} {pos}/{len} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -104,8 +104,11 @@ async fn objects(cluster: &Cluster, wanted: Wanted, selector: Option<&str>) -> R
         _ => Api::all_with(cluster.client.clone(), &wanted.resource),
     };
     let objects = if let Some(name) = &wanted.name {
-        let object = api.get(name).await;
-        vec![object.map_err(|error| errors::failure(&format!("look up {}", wanted.label), error))?]
+        match api.get(name).await {
+            Ok(object) => vec![object],
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Err(missing(&wanted, name)),
+            Err(error) => return Err(errors::failure(&format!("look up {}", wanted.label), error)),
+        }
     } else {
         let params = ListParams {
             label_selector: selector.map(str::to_owned),
@@ -131,6 +134,20 @@ async fn objects(cluster: &Cluster, wanted: Wanted, selector: Option<&str>) -> R
         )));
     }
     objects.into_iter().map(|object| target(&wanted, object)).collect()
+}
+
+fn missing(wanted: &Wanted, name: &str) -> Failure {
+    let kind = wanted.resource.kind.to_lowercase();
+    match &wanted.namespace {
+        Some(namespace) => {
+            let namespace = safe(namespace);
+            Failure::usage(format!("there is no {kind} {name:?} in namespace {namespace}")).hint(format!(
+                "kubectl get {} -n {namespace} lists them; -n chooses another namespace",
+                wanted.resource.plural
+            ))
+        }
+        None => Failure::usage(format!("there is no {kind} {name:?}")),
+    }
 }
 
 fn target(wanted: &Wanted, object: DynamicObject) -> Result<Target, Failure> {
@@ -199,12 +216,12 @@ async fn discover(cluster: &Cluster, named: &Named) -> Result<ApiResource, Failu
         .map_err(|error| errors::failure("ask which resource types there are", error))?;
     find(&groups.items, &named.type_word, named.group.as_deref()).ok_or_else(|| {
         let failure = Failure::usage(format!(
-            "the API server has no resource type {:?}",
+            "there is no resource type {:?} that stands for pods",
             safe(&named.type_word)
         ));
         match closest(&named.type_word.to_lowercase(), Kind::names()) {
             Some(near) => failure.hint(format!("did you mean {near}?")),
-            None => failure.hint("kubectl api-resources lists them"),
+            None => failure.hint("name a pod, a workload, a Service or a node"),
         }
     })
 }
