@@ -27,6 +27,9 @@ pub const TOKEN_USER: &str = "rig-token-user";
 /// That user's token; it opens nothing but a cluster of this machine's.
 pub const TOKEN: &str = "rig-static-token";
 
+/// The API server and what it needs.
+pub const API_PARTS: [&str; 2] = ["etcd", "kube-apiserver"];
+
 /// The parts, in the order they start.
 pub const PARTS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
@@ -108,9 +111,19 @@ impl ControlPlane<'_> {
         fs::write(&path, format!("{document:#}\n")).context(format!("write {}", path.display()))
     }
 
-    /// Starts the parts that do not run.
-    pub fn start(&self, authority: &Authority) -> Result<()> {
-        for part in PARTS {
+    /// Starts the API server and its database, if they do not run.
+    pub fn start_api(&self, authority: &Authority) -> Result<()> {
+        self.start(authority, &API_PARTS)
+    }
+
+    /// Starts all parts that do not run. Better after the API server is ready: the controller manager looks for it only every
+    /// few seconds.
+    pub fn start_all(&self, authority: &Authority) -> Result<()> {
+        self.start(authority, &PARTS)
+    }
+
+    fn start(&self, authority: &Authority, parts: &[&str]) -> Result<()> {
+        for part in parts.iter().copied() {
             if self.hub.daemon(part).is_some() {
                 continue;
             }

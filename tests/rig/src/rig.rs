@@ -159,9 +159,12 @@ impl Rig {
             })
     }
 
-    /// The eight hexadecimal digits in the names of the rig's link and cgroups.
-    pub fn mark(&self) -> &str {
-        self.layout.id()
+    /// The eight hexadecimal digits in the names of link and cgroups of the rig in `directory`, running or not.
+    ///
+    /// # Errors
+    /// When the directory's path cannot be made absolute.
+    pub fn mark(directory: &Path) -> Result<String> {
+        Ok(layout(directory)?.id().to_owned())
     }
 
     /// The program that pods of `docker.io/rig/workload:1` run, as a file.

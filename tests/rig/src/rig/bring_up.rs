@@ -146,12 +146,14 @@ impl Rig {
     pub(super) fn come_up(&self, archives: &Archives, progress: &dyn Progress) -> Result<()> {
         let authority = Authority::open(&self.layout.pki())?;
         let hub = self.hub();
-        self.control_plane(&hub).start(&authority)?;
-        progress.step("control plane started; starting nodes and loading their images");
+        let control_plane = self.control_plane(&hub);
+        control_plane.start_api(&authority)?;
+        progress.step("API server started; starting nodes and loading their images");
         let nodes = self.nodes();
         thread::scope(|scope| {
             let starting = scope.spawn(|| start_nodes(&nodes, archives, progress));
             self.wait_for_api(progress)?;
+            control_plane.start_all(&authority)?;
             self.apply(&bootstrap_roles())?;
             starting
                 .join()
@@ -176,7 +178,7 @@ impl Rig {
     pub(super) fn wait_for_api(&self, progress: &dyn Progress) -> Result<()> {
         let hub = self.hub();
         wait_until("the API server to be ready", PATIENCE, || {
-            for part in control_plane::PARTS {
+            for part in control_plane::API_PARTS {
                 if hub.daemon(part).is_none() {
                     return Err(format!("{part} has ended; see {}", hub.log_path(part).display()));
                 }

@@ -3,7 +3,11 @@
 use crate::{Outcome, directory, ensure, machine::Machine, shared, traffic::all_pairs};
 use netcheck_rig::{Error, Families, ProxyMode, Rig, RigSpec, Stderr, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 fn small(name: &str) -> RigSpec {
     RigSpec {
@@ -84,15 +88,15 @@ pub fn down_leaves_nothing() -> Outcome {
     let spec = small("ends");
     Rig::down_in(&directory("ends"), &Stderr::start())?;
     // What the shared rig and the machine have now must be there afterwards, and nothing else.
-    let before = Machine::now(None)?;
+    let own = Rig::mark(&directory("ends"))?;
+    let before = Machine::now(&own)?;
     for killed in [0, 1, 2] {
         let rig = Rig::up_in(&directory("ends"), &spec, &Stderr::start())?;
         rig.start_plain_pods("pairs", "pair", 2)?;
-        let own = rig.mark().to_owned();
-        let during = Machine::now(Some(&own))?.changes_since(&before);
+        let during = Machine::now(&own)?;
         for what in ["link", "cgroup"] {
             ensure!(
-                during.iter().any(|change| change.starts_with(&format!("+ {what}"))),
+                during.new_since(&before).iter().any(|seen| seen.starts_with(what)),
                 "this test is blind: a running rig shows no {what}"
             );
         }
@@ -101,17 +105,55 @@ pub fn down_leaves_nothing() -> Outcome {
         }
         rig.down()?;
         let left = wait_until("the machine to be as before", Duration::from_secs(10), || {
-            let now = Machine::now(Some(&own)).map_err(|error| error.to_string())?;
-            let changes = now.changes_since(&before);
-            if changes.is_empty() {
-                Ok(())
-            } else {
-                Err(changes.join("\n"))
-            }
+            let now = Machine::now(&own).map_err(|error| error.to_string())?;
+            let left = now.new_since(&before);
+            if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
         });
         ensure!(left.is_ok(), "after {killed} inits were killed: {left:?}");
         let processes = processes_of("ends");
         ensure!(processes.is_empty(), "still running: {processes:#?}");
+    }
+    Ok(())
+}
+
+pub fn up_killed_half_way() -> Outcome {
+    Rig::down_in(&directory("ends"), &Stderr::start())?;
+    let own = Rig::mark(&directory("ends"))?;
+    let before = Machine::now(&own)?;
+    // From namespaces hardly made to pods about to start.
+    for delay in [50, 300, 1000, 6000].map(Duration::from_millis) {
+        let mut up = Command::new(env!("CARGO_BIN_EXE_netcheck-rig"))
+            .args(["--name", "ends", "--dir"])
+            .arg(directory("ends"))
+            .args(["up", "--nodes", "2"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        wait_until("the first process of the rig", Duration::from_mins(1), || {
+            let started = processes_of("ends").iter().any(|line| line.contains("sandbox-init"));
+            if started { Ok(()) } else { Err("none yet".into()) }
+        })?;
+        // Not a wait for anything: the moment at which the kill strikes.
+        std::thread::sleep(delay);
+        up.kill()?;
+        up.wait()?;
+        Rig::down_in(&directory("ends"), &Stderr::start())?;
+        let now = Machine::now(&own)?;
+        let left = now.new_since(&before);
+        ensure!(left.is_empty(), "killed after {delay:?}: {left:#?}");
+        let processes = processes_of("ends");
+        ensure!(
+            processes.is_empty(),
+            "killed after {delay:?}, still running: {processes:#?}"
+        );
+        let files: Vec<_> = fs::read_dir(directory("ends"))?
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        ensure!(
+            files.iter().all(|name| name == "logs" || name == "lock"),
+            "files are left: {files:?}"
+        );
     }
     Ok(())
 }

@@ -14,9 +14,9 @@ pub struct Machine(BTreeSet<String>);
 
 impl Machine {
     /// Looks at the machine; `own` is the part of names (link, cgroup) that are the test's rig's.
-    pub fn now(own: Option<&str>) -> io::Result<Self> {
+    pub fn now(own: &str) -> io::Result<Self> {
         let mut seen = BTreeSet::new();
-        let foreign = |name: &str| name.contains("rig-") && own.is_none_or(|own| !name.contains(own));
+        let foreign = |name: &str| name.contains("rig-") && !name.contains(own);
         for entry in fs::read_dir("/sys/class/net")? {
             seen.insert(format!("link {}", entry?.file_name().to_string_lossy()));
         }
@@ -70,11 +70,10 @@ impl Machine {
         Ok(Self(seen))
     }
 
-    /// What is different now, as lines with `+` and `-`.
-    pub fn changes_since(&self, before: &Self) -> Vec<String> {
-        let added = self.0.difference(&before.0).map(|item| format!("+ {item}"));
-        let removed = before.0.difference(&self.0).map(|item| format!("- {item}"));
-        added.chain(removed).collect()
+    /// What is there now and was not, a setting's new value included. What has gone since is not a rig's doing: other tests of
+    /// the machine end meanwhile, and a rig removes only what carries its own mark.
+    pub fn new_since(&self, before: &Self) -> Vec<&str> {
+        self.0.difference(&before.0).map(String::as_str).collect()
     }
 }
 

@@ -88,6 +88,7 @@ fn main() -> ExitCode {
             ends::killed_rig_is_cleared_by_up,
         ),
         ("down_leaves_nothing", ends::down_leaves_nothing),
+        ("down_clears_an_up_that_was_killed_half_way", ends::up_killed_half_way),
     ];
     let missing = netcheck_rig::check_machine(&RigSpec::default())
         .err()
