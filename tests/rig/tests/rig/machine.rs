@@ -72,7 +72,7 @@ impl Machine {
 
     /// What is there now and was not, a setting's new value included. What has gone since is not a rig's doing: other tests of
     /// the machine end meanwhile, and a rig removes only what carries its own mark.
-    pub fn new_since(&self, before: &Self) -> Vec<&str> {
+    pub fn new_since<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
         self.0.difference(&before.0).map(String::as_str).collect()
     }
 }
