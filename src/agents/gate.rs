@@ -86,9 +86,20 @@ async fn may(cluster: &Cluster, namespace: &str, group: &str, resource: &str, ve
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
+/// What admission says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing against it.
+    Admitted,
+    /// No, in its own words.
+    Refused(String),
+    /// The namespace has just been removed, or is being removed.
+    NamespaceGone,
+}
+
 /// Asks admission about a node agent without creating it: about the Job, and about the pod itself, because Pod Security and policies on
-/// pods only warn about a Job. `Ok(Some(refusal))` is admission's own text.
-pub async fn refusal(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<Option<String>, Failure> {
+/// pods only warn about a Job.
+pub async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<Verdict, Failure> {
     let limit = request::limit(cluster.request_timeout);
     let dry_run = PostParams {
         dry_run: true,
@@ -104,12 +115,15 @@ pub async fn refusal(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<
     for (answer, what) in [(job.map(drop), "Job"), (pod.map(drop), "pod")] {
         match answer {
             Ok(()) => {}
-            Err(problem) if problem.is_admission() => return Ok(Some(message(&problem))),
+            Err(problem) if problem.is_namespace_ending() || problem.is_not_found() => {
+                return Ok(Verdict::NamespaceGone);
+            }
             // A webhook that has not said it is free of side effects cannot be asked; then only the attempt tells.
             Err(problem)
                 if problem
                     .status()
                     .is_some_and(|s| s.code == 400 && s.message.contains("dry run")) => {}
+            Err(problem) if problem.is_admission() => return Ok(Verdict::Refused(message(&problem))),
             Err(problem) => {
                 let doing = format!(
                     "ask admission about the agent's {what} in namespace {:?}",
@@ -119,7 +133,7 @@ pub async fn refusal(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<
             }
         }
     }
-    Ok(None)
+    Ok(Verdict::Admitted)
 }
 
 /// The server's own words.

@@ -3,7 +3,7 @@
 use super::{
     crew::{Home, Member},
     exec::ExecDial,
-    gate,
+    gate::{self, Verdict},
     link::{Link, LinkError, Timing},
     manifest::{self, AgentSpec, CONTAINER},
     observe::{self, Seen, Which},
@@ -171,12 +171,19 @@ async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<(), NoNodeAge
 async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<(), NoNodeAgents> {
     let until = Instant::now() + SERVICE_ACCOUNT_WITHIN;
     loop {
-        match gate::refusal(cluster, spec, node).await? {
-            None => return Ok(()),
-            Some(refusal) if refusal.contains("error looking up service account") && Instant::now() < until => {
+        match gate::ask_admission(cluster, spec, node).await? {
+            Verdict::Admitted => return Ok(()),
+            Verdict::NamespaceGone if Instant::now() < until => ensure_namespace(cluster, &spec.namespace).await?,
+            Verdict::NamespaceGone => {
+                let gone = format!("namespace {:?} is removed again and again", spec.namespace);
+                return Err(Failure::unknown(gone).into());
+            }
+            Verdict::Refused(refusal)
+                if refusal.contains("error looking up service account") && Instant::now() < until =>
+            {
                 sleep(Duration::from_millis(100)).await;
             }
-            Some(refusal) => return Err(NoNodeAgents::refused(&refusal)),
+            Verdict::Refused(refusal) => return Err(NoNodeAgents::refused(&refusal)),
         }
     }
 }
@@ -225,7 +232,7 @@ async fn hold_namespace(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNod
                     }
                 }
             }
-            Err(problem) if is_ending(&problem) || problem.is_not_found() => {}
+            Err(problem) if problem.is_namespace_ending() || problem.is_not_found() => {}
             Err(problem) => return Err(creation_failure(problem, "create the run's Lease")),
         }
         if Instant::now() >= until {
@@ -234,13 +241,6 @@ async fn hold_namespace(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNod
         sleep(Duration::from_millis(250)).await;
         ensure_namespace(cluster, &spec.namespace).await?;
     }
-}
-
-/// The server refuses new objects in a namespace that is being removed.
-fn is_ending(problem: &Problem) -> bool {
-    problem
-        .status()
-        .is_some_and(|status| status.message.contains("being terminated"))
 }
 
 fn creation_failure(problem: Problem, doing: &str) -> NoNodeAgents {

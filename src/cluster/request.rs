@@ -43,15 +43,22 @@ impl Problem {
         self.status().is_some_and(|status| status.code == 409)
     }
 
-    /// Not the authorizer but an admission plugin, policy or webhook refuses. RBAC's own words name the user first (`User "x" cannot
-    /// create resource …`, apiserver/pkg/endpoints/handlers/responsewriters/errors.go); admission's do not.
+    /// Not the authorizer but an admission plugin, policy or webhook refuses; webhooks choose the code themselves. The authorizer's
+    /// words name the user first: `User "x" cannot create resource …` (apiserver/pkg/endpoints/handlers/responsewriters/errors.go).
     pub fn is_admission(&self) -> bool {
-        self.status().is_some_and(|status| match status.code {
-            403 => !status.message.contains(" cannot ") || status.message.contains("violates PodSecurity"),
-            422 => status.message.contains("denied request") || status.message.contains("ValidatingAdmissionPolicy"),
-            400 => status.message.contains("admission webhook"),
-            _ => false,
-        })
+        let Some(status) = self.status() else { return false };
+        let says = |words: &str| status.message.contains(words);
+        let by_the_authorizer = says("User \"") && says("\" cannot ");
+        says("denied the request")
+            || says("denied request")
+            || says("violates PodSecurity")
+            || (status.code == 403 && !by_the_authorizer && !self.is_namespace_ending())
+    }
+
+    /// The namespace is being removed and takes nothing new.
+    pub fn is_namespace_ending(&self) -> bool {
+        self.status()
+            .is_some_and(|status| status.message.contains("because it is being terminated"))
     }
 
     /// The one clear line for the user.
@@ -59,8 +66,7 @@ impl Problem {
         match self {
             Self::Api(error) => errors::failure(doing, error),
             Self::Late(limit) => Failure::unknown(format!(
-                "cannot {doing}: the API server did not answer within {} s",
-                limit.as_secs()
+                "cannot {doing}: the API server did not answer within {limit:?}"
             ))
             .hint("--request-timeout gives it longer"),
         }
@@ -93,4 +99,74 @@ pub async fn call<T>(
     attempt(limit, request)
         .await
         .map_err(|problem| problem.into_failure(doing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(code: u16, message: &str) -> Problem {
+        let status = Status {
+            code,
+            message: message.to_owned(),
+            ..Status::default()
+        };
+        Problem::Api(kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn admission_is_told_from_authorization() {
+        for (code, message, expected) in [
+            (
+                403,
+                r#"jobs.batch is forbidden: User "ada" cannot create resource "jobs" in API group "batch" in the namespace "n""#,
+                false,
+            ),
+            (
+                403,
+                r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostPID=true)"#,
+                true,
+            ),
+            (
+                403,
+                r#"admission webhook "p.example" denied the request: pods cannot use hostPID"#,
+                true,
+            ),
+            (400, r#"admission webhook "p.example" denied the request: no"#, true),
+            (
+                422,
+                "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
+                true,
+            ),
+            (403, r#"pods "x" is forbidden: exceeded quota: q"#, true),
+            (
+                403,
+                r#"jobs.batch "x" is forbidden: unable to create new content in namespace n because it is being terminated"#,
+                false,
+            ),
+            (404, r#"namespaces "n" not found"#, false),
+            (422, "Pod \"x\" is invalid: spec.containers", false),
+        ] {
+            assert_eq!(problem(code, message).is_admission(), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_request_timeout_of_zero_is_long_but_not_for_ever() {
+        assert_eq!(limit(Some(Duration::ZERO)), NO_LIMIT);
+        assert_eq!(limit(Some(Duration::from_secs(3))), Duration::from_secs(3));
+        assert_eq!(limit(None), LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_says_how_long_it_waited() {
+        let failure = call(
+            Duration::from_millis(300),
+            "list pods",
+            std::future::pending::<kube::Result<()>>(),
+        )
+        .await;
+        let message = failure.unwrap_err().message;
+        assert_eq!(message, "cannot list pods: the API server did not answer within 300ms");
+    }
 }
