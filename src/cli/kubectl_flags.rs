@@ -132,8 +132,16 @@ pub struct OutputFlags {
     /// Only results and errors
     #[arg(short = 'q', long)]
     pub quiet: bool,
-    /// Say what is done: -v steps, -v=6 requests, -v=8 everything
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_value_t, default_missing_value = "1", hide_default_value = true)]
+    /// Say what is done: -v steps, -v 6 requests, -v 8 everything
+    #[arg(
+        short = 'v',
+        long = "v",
+        value_name = "LEVEL",
+        num_args = 0..=1,
+        default_value_t,
+        default_missing_value = "1",
+        hide_default_value = true
+    )]
     pub verbosity: u8,
 }
 

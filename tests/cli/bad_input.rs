@@ -37,6 +37,27 @@ fn a_kubeconfig_that_is_none() {
 }
 
 #[test]
+fn kubeconfig_files_are_merged_and_missing_ones_skipped() {
+    let api = FakeApi::start(|_| version());
+    let plugin = Plugin::new();
+    let folder = plugin.home.path().display().to_string();
+    let write = |name: &str, text: String| std::fs::write(format!("{folder}/{name}"), text).unwrap();
+    write(
+        "clusters",
+        format!("clusters: [{{name: lab, cluster: {{server: '{}'}}}}]", api.url()),
+    );
+    write(
+        "contexts",
+        "current-context: lab\ncontexts: [{name: lab, context: {cluster: lab}}]".into(),
+    );
+    let plugin = plugin.env(
+        "KUBECONFIG",
+        &format!("{folder}/clusters:{folder}/missing:{folder}/contexts"),
+    );
+    assert!(plugin.run(&["version"]).stdout.contains("v1.34.0"));
+}
+
+#[test]
 fn unknown_context_cluster_and_user() {
     let plugin = Plugin::with_server("http://127.0.0.1:1", "{}");
     plugin

@@ -100,6 +100,14 @@ fn logs_go_to_stderr_and_only_when_asked_for() {
     let plugin = Plugin::with_server("http://127.0.0.1:1", "{token: topsecret}");
     let quiet = plugin.run(&["version"]);
     assert!(!quiet.stderr.contains("DEBUG"), "{}", quiet.stderr);
+    for spelling in [&["-v"][..], &["-v", "1"], &["-v=1"], &["--v=1"]] {
+        let outcome = plugin.run(&[&["version"], spelling].concat());
+        assert!(
+            outcome.stderr.contains("cluster chosen"),
+            "{spelling:?}: {}",
+            outcome.stderr
+        );
+    }
     let loud = plugin.run(&["version", "-v=8"]);
     assert!(loud.stderr.contains("cluster chosen"), "{}", loud.stderr);
     assert!(
