@@ -1,6 +1,6 @@
 //! What the kernel lets this process do.
 
-use std::{fs, io};
+use std::{fs, io, sync::LazyLock};
 
 /// Number of `CAP_NET_ADMIN` in capabilities(7).
 pub const NET_ADMIN: u32 = 12;
@@ -11,9 +11,10 @@ pub fn effective() -> io::Result<u64> {
     parse(&status).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no CapEff in /proc/self/status"))
 }
 
-/// Whether a capability is in effect.
+/// Whether a capability is in effect. Read once: the agent never changes its own.
 pub fn has(number: u32) -> bool {
-    effective().is_ok_and(|set| set >> number & 1 == 1)
+    static SET: LazyLock<u64> = LazyLock::new(|| effective().unwrap_or(0));
+    *SET >> number & 1 == 1
 }
 
 fn parse(status: &str) -> Option<u64> {

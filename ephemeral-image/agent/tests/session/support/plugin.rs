@@ -14,7 +14,8 @@ use std::{
     },
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -421,24 +422,26 @@ impl Plugin {
         let deadline = Instant::now() + PATIENCE;
         while !agent.has_ended() {
             assert!(Instant::now() < deadline, "the agent did not end");
-            match &mut self.line {
-                Some(line) => {
-                    let soon = Timespec {
-                        tv_sec: 0,
-                        tv_nsec: 5_000_000,
-                    };
-                    let ready = poll(
-                        &mut [PollFd::from_borrowed_fd(line.reader(), PollFlags::IN)],
-                        Some(&soon),
-                    )
-                    .unwrap()
-                        > 0;
-                    if ready && !matches!(line.read(&mut [0; 4096]), Ok(length) if length > 0) {
-                        self.hang_up();
-                    }
+            if let Some(line) = &mut self.line {
+                let soon = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 5_000_000,
+                };
+                let mut fds = [PollFd::from_borrowed_fd(line.reader(), PollFlags::IN)];
+                let ready = poll(&mut fds, Some(&soon)).unwrap() > 0;
+                if ready && !matches!(line.read(&mut [0; 4096]), Ok(length) if length > 0) {
+                    self.hang_up();
                 }
+                continue;
+            }
+            // A closed stream is how its end begins: it is given the time to end before it is called again.
+            let soon = Instant::now() + Duration::from_millis(300);
+            while !agent.has_ended() && Instant::now() < soon {
+                thread::sleep(Duration::from_millis(2));
+            }
+            if !agent.has_ended() {
                 // Refused means that it is gone by now.
-                None => drop(self.try_connect()),
+                drop(self.try_connect());
             }
         }
         self.hang_up();
