@@ -101,8 +101,7 @@ mod tests {
 
     fn parse(line: &[&str]) -> MatrixArgs {
         Line::try_parse_from(std::iter::once(&"matrix").chain(line))
-            .map(|line| line.args)
-            .unwrap_or_else(|error| panic!("{error}"))
+            .map_or_else(|error| panic!("{error}"), |line| line.args)
     }
 
     #[test]

@@ -13,6 +13,10 @@ pub fn next_step(
 ) -> Option<String> {
     let finding = verdict.class.finding()?;
     let explain = || format!("kubectl netcheck explain {finding}");
+    // A command is copied into a shell: names that no API server would accept must not get into one.
+    if ![source, destination].into_iter().all(is_plain) {
+        return Some(explain());
+    }
     if verdict.cause.is_some() {
         return describe(destination);
     }
@@ -37,6 +41,17 @@ pub fn next_step(
         Class::NoAnswer | Class::Rejected | Class::NeverArrived => policies(destination).unwrap_or_else(explain),
         Class::NameNotResolved => endpoints(destination),
         _ => explain(),
+    })
+}
+
+/// DNS names, as Kubernetes wants names of pods, nodes and Services to be (RFC 1123).
+fn is_plain(party: &Party) -> bool {
+    let words = [Some(&party.name), party.namespace.as_ref(), party.node.as_ref()];
+    words.into_iter().flatten().all(|word| {
+        !word.starts_with('-')
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
     })
 }
 
@@ -80,4 +95,22 @@ fn not_running(source: &Party, destination: &Party, reason: &str) -> Option<Stri
         party.kind == "Pod" && reason.starts_with(&format!("pod {namespace}/{} is not running", party.name))
     })?;
     describe(meant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_stay_out_of_commands() {
+        let named = |name: &str| Party {
+            kind: "Pod".into(),
+            name: name.into(),
+            ..Party::default()
+        };
+        assert!(is_plain(&named("web-5f6d-x1")) && is_plain(&named("ip-10-0-0-1.ec2.internal")));
+        for name in ["x; rm -rf ~", "$(id)", "-oProxyCommand", "a b", "x\u{1b}[31m"] {
+            assert!(!is_plain(&named(name)), "{name:?}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::{
     judge::Verdict,
     naming::{Names, exact},
     plan,
-    report::{Conclusion, Observation, PacketSeen, Row, Summary},
+    report::{Conclusion, Observation, PacketSeen, Party, Row, Summary},
 };
 use crate::output::safe;
 use netcheck_wire::probe::{Direction, Outcome, Packet, Sighting};
@@ -22,8 +22,8 @@ pub fn row(
     verdict: Verdict,
     source_ips: &[IpAddr],
 ) -> Row {
-    let source = names.source(&planned.pair.from);
-    let destination = names.destination(&planned.pair.to);
+    let source = clean_party(names.source(&planned.pair.from));
+    let destination = clean_party(names.destination(&planned.pair.to));
     let told = observed.source.as_ref().ok();
     // All that agents and the API say is somebody else's text: cleaned here, once, for every kind of output.
     let clean = |text: Option<String>| text.map(|text| safe(&text));
@@ -39,7 +39,7 @@ pub fn row(
         protocol: planned.protocol,
         family: planned.family,
         port: planned.target.map(|target| target.port()).filter(|port| *port != 0),
-        port_name: planned.port_name.clone(),
+        port_name: clean(planned.port_name.clone()),
         target: planned.target,
         expected: None,
         reason: safe(&verdict.reason),
@@ -52,6 +52,17 @@ pub fn row(
             .map(|told| told.elapsed.as_micros() as u64),
         source_saw: told.map(|told| source_saw(&names.in_words(&planned.pair.from), told)),
         destinations_saw: observed.ends.iter().filter(|_| told.is_some()).map(end_saw).collect(),
+    }
+}
+
+fn clean_party(party: Party) -> Party {
+    let clean = |text: Option<String>| text.map(|text| safe(&text));
+    Party {
+        kind: party.kind,
+        namespace: clean(party.namespace),
+        name: safe(&party.name),
+        workload: clean(party.workload),
+        node: clean(party.node),
     }
 }
 

@@ -131,11 +131,11 @@ async fn watch<A: Agents>(agents: &A, rows: &[Row], facts: &Facts, found: &mut F
                         found.watched.insert((agent, placed.place), placed.outcome);
                     }
                 }
-                unheard.into_iter().for_each(|place| {
+                for place in unheard {
                     found
                         .watched
                         .insert((agent, place), Err("its agent did not say whether it watches".into()));
-                });
+                }
             }
             Err(why) => places.into_iter().for_each(|place| {
                 found.watched.insert((agent, place), Err(why.clone()));
@@ -226,9 +226,9 @@ async fn send<A: Agents>(
                         found.results.insert(result.id, Ok(result));
                     }
                 }
-                unheard.into_iter().for_each(|id| {
+                for id in unheard {
                     found.results.insert(id, Err("its agent reported no outcome".into()));
-                });
+                }
             }
             Err(why) => ids.into_iter().for_each(|id| {
                 found.results.insert(id, Err(why.clone()));
@@ -283,9 +283,8 @@ async fn look<A: Agents>(agents: &A, rows: &[Row], found: &mut Found<Key<A>>) {
 fn observed<A: Agents>(agents: &A, index: usize, row: &Row, facts: &Facts, found: &Found<Key<A>>) -> Observed {
     let probe = index as u32;
     let source = match (&row.probe, found.results.get(&probe)) {
-        (Err(why), _) => Err(why.clone()),
+        (Err(why), _) | (Ok(_), Some(Err(why))) => Err(why.clone()),
         (Ok(_), None) => Err("interrupted".into()),
-        (Ok(_), Some(Err(why))) => Err(why.clone()),
         (Ok(_), Some(Ok(result))) => Ok(source_side(row, result, facts)),
     };
     let ends = row.ends.iter().map(|end| End {
@@ -338,8 +337,7 @@ fn watch_of<A: Agents>(agents: &A, probe: u32, end: &EndPoint, facts: &Facts, fo
         return Watch::Blind("no agent was started for it".into());
     };
     match (found.watched.get(&key), found.seen.get(&(probe, key))) {
-        (Some(Err(why)), _) | (_, Some(Err(why))) => Watch::Blind(why.clone()),
-        (_, Some(Ok(Sightings { seen: Err(why), .. }))) => Watch::Blind(why.clone()),
+        (Some(Err(why)), _) | (_, Some(Err(why) | Ok(Sightings { seen: Err(why), .. }))) => Watch::Blind(why.clone()),
         (
             _,
             Some(Ok(Sightings {

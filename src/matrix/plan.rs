@@ -166,10 +166,11 @@ impl<'a> Planner<'a> {
         let mut other_dns = BTreeSet::new();
         for pair in &selection.pairs {
             match &pair.to {
-                Goal::Pod(uid) => match self.pod(uid) {
-                    Some(pod) => self.to_pod(pair, pod, &mut plan.rows, &mut portless),
-                    None => continue,
-                },
+                Goal::Pod(uid) => {
+                    if let Some(pod) = self.pod(uid) {
+                        self.to_pod(pair, pod, &mut plan.rows, &mut portless);
+                    }
+                }
                 Goal::Node(name) => self.to_node(pair, name, &mut plan.rows),
                 Goal::Service(namespace, name) => {
                     if let Some(service) = self.service(namespace, name) {

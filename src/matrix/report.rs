@@ -62,10 +62,12 @@ pub struct Spec {
     pub full: bool,
     /// How long one probe waits for its answer, in milliseconds.
     pub timeout_ms: u64,
-    /// Probes at most.
-    pub max_probes: u64,
-    /// Nodes at most.
-    pub max_nodes: u64,
+    /// Probes at most; absent if there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_probes: Option<u64>,
+    /// Nodes at most; absent if there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_nodes: Option<u64>,
 }
 
 /// What was found.

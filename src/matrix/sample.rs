@@ -187,8 +187,8 @@ pub fn report(rows: Vec<Row>) -> MatrixReport {
             protocols: vec![Protocol::Tcp, Protocol::Dns],
             families: vec![Family::Ipv4, Family::Ipv6],
             timeout_ms: 3000,
-            max_probes: 2000,
-            max_nodes: 20,
+            max_probes: Some(2000),
+            max_nodes: Some(20),
             ..Spec::default()
         },
         status: Status {

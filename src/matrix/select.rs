@@ -540,7 +540,7 @@ fn best_pair<'a>(
     relation: Relation,
     crossed: &BTreeSet<(&str, &str)>,
 ) -> Option<(&'a Pod, &'a Pod)> {
-    let mut best: Option<((usize, bool), (&Pod, &Pod))> = None;
+    let mut best: Option<(_, (&Pod, &Pod))> = None;
     for (from_node, sources) in from {
         for (to_node, destinations) in to {
             if (from_node == to_node) != (relation == Relation::SameNode) {

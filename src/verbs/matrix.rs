@@ -24,10 +24,10 @@ use crate::{
         style::Style,
         text,
     },
-    output::{Printer, Table, document, safe},
+    output::{Printer, document, safe},
 };
+use intent::Intent;
 use netcheck_wire::{Event, Task};
-use serde::Serialize;
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -35,6 +35,7 @@ use std::{
 };
 use targets::Targets;
 
+mod intent;
 mod targets;
 
 /// Probes without `--max-probes` and `--yes`.
@@ -42,7 +43,7 @@ const MAX_PROBES: usize = 2000;
 /// Nodes without `--max-nodes` and `--yes`.
 const MAX_NODES: usize = 20;
 /// What a run may take besides its probes: agents' start (image pulls), looking, removal.
-const OVERHEAD: Duration = Duration::from_secs(300);
+const OVERHEAD: Duration = Duration::from_mins(5);
 
 /// Runs the verb.
 pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
@@ -235,7 +236,7 @@ impl Request {
         let names = Names::new(&self.inventory);
         let intent = Intent {
             api_version: API_VERSION,
-            kind: "MatrixPlan",
+            kind: intent::KIND,
             objects,
             without_agent: absent
                 .iter()
@@ -244,8 +245,8 @@ impl Request {
             pairs: self.selection.pairs.len(),
             pairs_in_scope: self.selection.pairs_in_scope,
             probes_at_least: plan::estimate(&self.selection, &self.inventory, &self.wish),
-            probes_at_most: self.wish.max_probes,
-            nodes: self.nodes(),
+            probes_at_most: limit(self.wish.max_probes),
+            nodes: self.nodes().iter().map(|name| safe(name)).collect(),
         };
         if let Some(text) = document(shared.flags.output.format, &intent)? {
             shared.printer.data(&text)?;
@@ -412,7 +413,7 @@ impl Request {
             pairs_in_scope: self.selection.pairs_in_scope as u64,
             probes_sent: sent as u64,
             probes_over_limit: over_limit as u64,
-            nodes: self.nodes(),
+            nodes: self.nodes().iter().map(|name| safe(name)).collect(),
             nodes_in_scope: self.selection.nodes_in_scope as u64,
             sampling: if self.full {
                 "every ordered pair".into()
@@ -431,20 +432,20 @@ impl Request {
             kind: KIND.into(),
             metadata: Metadata {
                 creation_timestamp,
-                context: self.cluster.context.clone(),
+                context: self.cluster.context.as_deref().map(safe),
                 version: env!("CARGO_PKG_VERSION").into(),
             },
             spec: Spec {
                 namespaces: self.namespaces.clone(),
                 selector: self.selector.clone(),
-                sources: args.targets.clone(),
-                destinations: args.to.clone(),
+                sources: args.targets.iter().map(|word| safe(word)).collect(),
+                destinations: args.to.iter().map(|word| safe(word)).collect(),
                 protocols: self.wish.protocols.iter().copied().collect(),
                 families: self.wish.families.iter().copied().collect(),
                 full: self.full,
                 timeout_ms: args.timeout.as_millis() as u64,
-                max_probes: self.wish.max_probes as u64,
-                max_nodes: self.max_nodes as u64,
+                max_probes: limit(self.wish.max_probes).map(|limit| limit as u64),
+                max_nodes: limit(self.max_nodes).map(|limit| limit as u64),
             },
             status: Status {
                 conclusion: assemble::conclusion(&rows, interrupted),
@@ -462,51 +463,9 @@ impl Request {
     }
 }
 
-/// `--dry-run`'s answer.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Intent {
-    api_version: &'static str,
-    kind: &'static str,
-    objects: Vec<agents::Planned>,
-    without_agent: Vec<String>,
-    pairs: usize,
-    pairs_in_scope: usize,
-    probes_at_least: usize,
-    probes_at_most: usize,
-    nodes: Vec<String>,
-}
-
-impl Intent {
-    fn text(&self) -> String {
-        let mut table = Table::new(["KIND", "COUNT", "WHERE", "PRIVILEGES", "LIFETIME"]);
-        for object in &self.objects {
-            table.push([
-                &object.kind,
-                &object.count.to_string(),
-                &object.place,
-                &object.privileges,
-                &object.lifetime,
-            ]);
-        }
-        let mut text = table.render();
-        for line in &self.without_agent {
-            text.push_str(&format!("no agent: {line}\n"));
-        }
-        let at_most = if self.probes_at_most == usize::MAX {
-            "no limit".into()
-        } else {
-            format!("at most {}", self.probes_at_most)
-        };
-        text.push_str(&format!(
-            "pairs: {} of {}, on nodes: {}\nprobes: at least {} by declared ports, {at_most}; what listens is known once agents run\nnothing was created\n",
-            self.pairs,
-            self.pairs_in_scope,
-            self.nodes.join(" "),
-            self.probes_at_least,
-        ));
-        text
-    }
+/// A limit as it is shown: `None` if there is none.
+fn limit(limit: usize) -> Option<usize> {
+    (limit != usize::MAX).then_some(limit)
 }
 
 /// The fleet, as measuring sees it.

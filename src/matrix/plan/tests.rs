@@ -92,8 +92,8 @@ fn cluster() -> Inventory {
     }
 }
 
-fn facts(listeners: &[(&str, u16)]) -> Result<PlaceFacts, String> {
-    Ok(PlaceFacts {
+fn facts(listeners: &[(&str, u16)]) -> PlaceFacts {
+    PlaceFacts {
         listeners: listeners
             .iter()
             .map(|(ip, port)| Listener {
@@ -103,11 +103,11 @@ fn facts(listeners: &[(&str, u16)]) -> Result<PlaceFacts, String> {
             })
             .collect(),
         ..PlaceFacts::default()
-    })
+    }
 }
 
 fn known() -> Facts {
-    Facts::from([
+    let found = [
         (
             Subject::Pod("api".into()),
             facts(&[("0.0.0.0", 8080), ("0.0.0.0", 9000), ("127.0.0.1", 6060)]),
@@ -116,7 +116,8 @@ fn known() -> Facts {
         (Subject::Pod("web".into()), facts(&[])),
         (Subject::Node("n1".into()), facts(&[("0.0.0.0", 22), ("::", 10250)])),
         (Subject::Node("n2".into()), facts(&[("0.0.0.0", 22), ("::", 10250)])),
-    ])
+    ];
+    found.into_iter().map(|(subject, facts)| (subject, Ok(facts))).collect()
 }
 
 fn wish() -> Wish {

@@ -109,7 +109,7 @@ impl Targets {
                 ..Named::default()
             }
         } else {
-            self.named(inventory, &self.sources)?
+            named(inventory, &self.sources)?
         };
         if let Some(labelled) = labelled {
             let labelled = pods(inventory, labelled);
@@ -140,20 +140,20 @@ impl Targets {
         if self.destinations.is_empty() {
             Ok(None)
         } else {
-            self.named(inventory, &self.destinations).map(Some)
+            named(inventory, &self.destinations).map(Some)
         }
-    }
-
-    fn named(&self, inventory: &Inventory, targets: &[Target]) -> Result<Named, Failure> {
-        let Chosen { pods, nodes, services } = resolve::select(inventory, targets)?;
-        Ok(Named { pods, nodes, services })
     }
 }
 
-fn pods(inventory: &Inventory, names: &PodNames) -> BTreeSet<String> {
+fn named(inventory: &Inventory, targets: &[Target]) -> Result<Named, Failure> {
+    let Chosen { pods, nodes, services } = resolve::select(inventory, targets)?;
+    Ok(Named { pods, nodes, services })
+}
+
+fn pods(inventory: &Inventory, wanted: &PodNames) -> BTreeSet<String> {
     let named = inventory
         .pods
         .iter()
-        .filter(|pod| names.contains(&(pod.namespace.clone(), pod.name.clone())));
+        .filter(|pod| wanted.contains(&(pod.namespace.clone(), pod.name.clone())));
     named.map(|pod| pod.uid.clone()).collect()
 }
