@@ -141,11 +141,12 @@ impl Lab {
         self.kubectl("config view -o jsonpath={.clusters[0].name}")
     }
 
-    /// Everything of netcheck's that the cluster holds: Jobs, pods, Leases, namespaces, by label.
+    /// Everything of netcheck's that the cluster holds: Jobs, pods, Leases, namespaces, by label; not a namespace that an administrator
+    /// set up to stay.
     pub fn remains(&self) -> Result<Vec<String>> {
         let label = "app.kubernetes.io/managed-by=kubectl-netcheck";
         let objects = self.kubectl(&format!("get jobs,pods,leases -A -l {label} -o name"))?;
-        let namespaces = self.kubectl(&format!("get namespaces -l {label} -o name"))?;
+        let namespaces = self.kubectl(&format!("get namespaces -l {label},netcheck.dev/keep!=true -o name"))?;
         Ok(objects.lines().chain(namespaces.lines()).map(str::to_owned).collect())
     }
 

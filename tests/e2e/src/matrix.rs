@@ -22,8 +22,10 @@ pub struct Matrix {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
-    /// Stable id.
+    /// Unique in the run.
     pub id: String,
+    /// The same from run to run; rows of one workload's pods share it.
+    pub case: String,
     /// From where.
     pub source: Party,
     /// To where.
@@ -59,7 +61,7 @@ impl Row {
 /// One end of a row.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Party {
-    /// `pod`, `node`, `service`, `dns`.
+    /// `Pod`, `Node`, `Service`, `DNS`.
     pub kind: String,
     /// Its namespace, if it has one.
     #[serde(default)]

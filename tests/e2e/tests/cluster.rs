@@ -8,6 +8,8 @@ mod death;
 mod faults;
 #[path = "cases/healthy.rs"]
 mod healthy;
+#[path = "cases/images.rs"]
+mod images;
 #[path = "cases/input.rs"]
 mod input;
 #[path = "cases/ways.rs"]
@@ -46,7 +48,15 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let root = rustix::process::geteuid().is_root();
     let shared = Arc::new(Shared::default());
-    let cases = [healthy::CASES, faults::CASES, ways::CASES, death::CASES, input::CASES].concat();
+    let cases = [
+        healthy::CASES,
+        faults::CASES,
+        ways::CASES,
+        images::CASES,
+        death::CASES,
+        input::CASES,
+    ]
+    .concat();
     let trials = cases
         .into_iter()
         .map(|(name, case): Case| {

@@ -104,7 +104,7 @@ impl Addresses {
         self.pick("10.96.0.10", "fd00:10:96::a")
     }
 
-    fn pick<T>(self, v4: T, v6: T) -> Vec<T> {
+    pub(crate) fn pick<T>(self, v4: T, v6: T) -> Vec<T> {
         match self.families {
             Families::V4 => vec![v4],
             Families::V6 => vec![v6],

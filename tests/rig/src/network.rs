@@ -36,13 +36,27 @@ pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout
     ];
     hub_side.extend(address_lines(addresses, Endpoint::Hub, BRIDGE));
     hub.on_network(|| {
-        // Answers "unreachable" for what is outside of the rig, instead of swallowing it.
+        // Answers "unreachable" for what is outside of the rig, instead of swallowing it. Pods are outside too for whoever asks the
+        // hub to forward: a node that lost a route to them must not find a detour. Only the API server itself may go there.
         forward_packets()?;
-        ip(&hub_side)
+        ip(&hub_side)?;
+        ip(&addresses
+            .pick("0.0.0.0/0", "::/0")
+            .into_iter()
+            .map(own_traffic_only)
+            .collect::<Vec<_>>())
     })?;
     let mut root_side = address_lines(addresses, Endpoint::Root, &root_link);
     root_side.push(format!("link set {root_link} up"));
     ip(&root_side)
+}
+
+/// A rule by which packets made here, and no forwarded ones, see [`Table::OwnTraffic`].
+fn own_traffic_only(everywhere: &str) -> String {
+    format!(
+        "rule add from {everywhere} iif lo lookup {}",
+        Table::OwnTraffic.number()
+    )
 }
 
 /// Joins a node to the underlay.
@@ -70,25 +84,44 @@ pub fn attach_node(hub: &Sandbox, node: &Node, init: Pid, addresses: Addresses) 
     })
 }
 
+/// Who may use routes to pods.
+#[derive(Debug, Clone, Copy)]
+pub enum Table {
+    /// Everybody: packets made here and forwarded ones.
+    Main,
+    /// Packets made here.
+    OwnTraffic,
+}
+
+impl Table {
+    /// Its number; 254 is the main table (rtnetlink(7)).
+    fn number(self) -> u8 {
+        match self {
+            Self::Main => 254,
+            Self::OwnTraffic => 100,
+        }
+    }
+}
+
 /// Leads pod networks to their nodes' addresses.
-pub fn set_routes(sandbox: &Sandbox, routes: &[(String, IpAddr)]) -> Result<()> {
+pub fn set_routes(sandbox: &Sandbox, table: Table, routes: &[(String, IpAddr)]) -> Result<()> {
     let lines: Vec<_> = routes
         .iter()
-        .map(|(network, via)| format!("route replace {network} via {via}"))
+        .map(|(network, via)| format!("route replace {network} via {via} table {}", table.number()))
         .collect();
     sandbox.on_network(|| ip(&lines))
 }
 
 /// Forgets pod networks of a node that left.
-pub fn remove_routes(sandbox: &Sandbox, networks: &[String]) -> Result<()> {
+pub fn remove_routes(sandbox: &Sandbox, table: Table, networks: &[String]) -> Result<()> {
     sandbox.on_network(|| {
-        networks
-            .iter()
-            .try_for_each(|network| match ip(&[format!("route delete {network}")]) {
+        networks.iter().try_for_each(|network| {
+            match ip(&[format!("route delete {network} table {}", table.number())]) {
                 // ESRCH: there is no such route, which is what was asked for.
                 Err(Error::Command { message, .. }) if message.contains("No such process") => Ok(()),
                 other => other,
-            })
+            }
+        })
     })
 }
 

@@ -54,7 +54,7 @@ fn measure_matrix(lab: &Lab) -> Result<()> {
     let pairs: Vec<&Row> = report
         .rows
         .iter()
-        .filter(|row| row.source.kind == "pod" && row.destination.kind == "pod")
+        .filter(|row| row.source.kind == "Pod" && row.destination.kind == "Pod")
         .collect();
     ensure!(
         pairs.len() == usize::from(PODS) * usize::from(PODS - 1),

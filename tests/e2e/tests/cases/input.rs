@@ -40,7 +40,7 @@ fn unknown(lab: &Lab) -> Result<()> {
 }
 
 fn selector(lab: &Lab) -> Result<()> {
-    refused(lab, &["-n", "shop", "-l", "app in (web"], 2, &["app in (web"])
+    refused(lab, &["-n", "shop", "-l", "app in (web"], 2, &["requirement"])
 }
 
 fn expired_token(lab: &Lab) -> Result<()> {

@@ -11,7 +11,8 @@ use crate::{
     error::Context,
     images::{self, Archives},
     layout::{Layout, default_directory},
-    mounts, network,
+    mounts,
+    network::{self, Table},
     pki::Authority,
     wait_until,
 };
@@ -151,7 +152,7 @@ impl Rig {
         progress.step("API server started; starting nodes and loading their images");
         let nodes = self.nodes();
         thread::scope(|scope| {
-            let starting = scope.spawn(|| start_nodes(&nodes, archives, progress));
+            let starting = scope.spawn(|| self.start_nodes(&nodes, archives, progress));
             self.wait_for_api(progress)?;
             control_plane.start_all(&authority)?;
             self.apply(&bootstrap_roles())?;
@@ -188,6 +189,21 @@ impl Rig {
                 .map_err(|error| error.to_string())
         })?;
         progress.step("the API server is ready");
+        Ok(())
+    }
+
+    /// Starts containerd with its images, then kubelet and kube-proxy, on each node.
+    pub(super) fn start_nodes(&self, nodes: &[Node], archives: &Archives, progress: &dyn Progress) -> Result<()> {
+        let mut images = archives.all().map(Path::to_owned).to_vec();
+        images.extend(self.loaded_images());
+        in_parallel(nodes, |node| {
+            node.start_part(Part::Containerd)?;
+            node.wait_for_containerd()?;
+            node.load_images_once(&images)?;
+            node.start_part(Part::Kubelet)?;
+            node.start_part(Part::KubeProxy)
+        })?;
+        progress.step("every node has its images, kubelet and kube-proxy");
         Ok(())
     }
 
@@ -245,11 +261,11 @@ impl Rig {
                 .collect()
         };
         for (node, networks) in nodes.iter().zip(&networks) {
-            network::set_routes(&node.sandbox, &routes_without(&node.name))?;
+            network::set_routes(&node.sandbox, Table::Main, &routes_without(&node.name))?;
             node.configure_cni(networks)?;
             self.say_network_is_available(node)?;
         }
-        network::set_routes(&self.hub(), &routes_without(HUB))?;
+        network::set_routes(&self.hub(), Table::OwnTraffic, &routes_without(HUB))?;
         progress.step("pods of all nodes have their network");
         Ok(())
     }
@@ -324,19 +340,6 @@ impl Rig {
         progress.step("cluster DNS is available");
         Ok(())
     }
-}
-
-/// Starts containerd with its images, then kubelet and kube-proxy, on each node.
-pub(super) fn start_nodes(nodes: &[Node], archives: &Archives, progress: &dyn Progress) -> Result<()> {
-    in_parallel(nodes, |node| {
-        node.start_part(Part::Containerd)?;
-        node.wait_for_containerd()?;
-        node.load_standard_images(archives)?;
-        node.start_part(Part::Kubelet)?;
-        node.start_part(Part::KubeProxy)
-    })?;
-    progress.step("every node has its images, kubelet and kube-proxy");
-    Ok(())
 }
 
 /// `spec.podCIDRs` of a Node object.

@@ -1,11 +1,11 @@
 //! Nodes that come and go while the rig runs.
 
-use super::{
-    Rig,
-    bring_up::{pod_networks, start_nodes},
-    state::lock,
+use super::{Rig, bring_up::pod_networks, state::lock};
+use crate::{
+    Node, Progress, Result, images,
+    network::{self, Table},
+    pki::Authority,
 };
-use crate::{Node, Progress, Result, images, network, pki::Authority};
 
 impl Rig {
     /// Adds a node and waits until it is ready.
@@ -25,7 +25,7 @@ impl Rig {
         self.build_node(&node)?;
         self.state.built = true;
         self.state.write(&self.layout)?;
-        start_nodes(
+        self.start_nodes(
             std::slice::from_ref(&node),
             &images::build(&self.state.binaries)?,
             progress,
@@ -47,9 +47,9 @@ impl Rig {
         node.remove()?;
         self.state.nodes.retain(|number| *number != node.number);
         self.state.write(&self.layout)?;
-        let sandboxes = self.nodes().into_iter().map(|node| node.sandbox).chain([self.hub()]);
-        sandboxes
-            .into_iter()
-            .try_for_each(|sandbox| network::remove_routes(&sandbox, &networks))
+        network::remove_routes(&self.hub(), Table::OwnTraffic, &networks)?;
+        self.nodes()
+            .iter()
+            .try_for_each(|left| network::remove_routes(&left.sandbox, Table::Main, &networks))
     }
 }
