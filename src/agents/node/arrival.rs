@@ -1,0 +1,235 @@
+//! Waiting for node agents: one watch for all, each one's fate as soon as it is known.
+
+use super::Launched;
+use crate::{
+    agents::{
+        exec::ExecDial,
+        link::{Link, LinkError, Timing},
+        manifest::{AgentSpec, CONTAINER},
+        observe::{self, Seen, Which},
+        waiting::{self, Progress, TAKEN_UP_WITHIN},
+    },
+    cluster::{
+        Cluster,
+        request::{self, attempt},
+    },
+    output::{Phase, safe},
+};
+use futures::{StreamExt, stream::FuturesUnordered};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{Api, api::ListParams};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep_until};
+
+/// How often it is looked whether somebody is overdue.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is known of one agent that does not answer yet.
+struct Awaited {
+    progress: Progress,
+    /// Since when it is in this state.
+    since: Instant,
+    /// A pod exists.
+    has_pod: bool,
+}
+
+/// Opens a link to each agent that comes to run, and says of the others why they do not.
+pub async fn await_agents(
+    cluster: &Cluster,
+    spec: &AgentSpec,
+    waiting: BTreeSet<usize>,
+    phase: &Phase,
+    total: usize,
+) -> Launched {
+    let limit = request::limit(cluster.request_timeout);
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+    let mut seen = observe::pods(pods.clone(), Which::Labelled(spec.run.selector()), limit);
+    let mut waiting: BTreeMap<usize, Awaited> = waiting
+        .into_iter()
+        .map(|index| {
+            (
+                index,
+                Awaited {
+                    progress: Progress::Unseen,
+                    since: Instant::now(),
+                    has_pod: false,
+                },
+            )
+        })
+        .collect();
+    let mut opening = FuturesUnordered::new();
+    let mut launched = Launched {
+        links: BTreeMap::new(),
+        absent: BTreeMap::new(),
+    };
+    let begun = Instant::now();
+    let mut trouble = None;
+    let mut look_again = begun + LOOK_EVERY;
+    while !waiting.is_empty() || !opening.is_empty() {
+        tokio::select! {
+            Some((index, outcome)) = opening.next(), if !opening.is_empty() => {
+                let outcome: Result<Link, LinkError> = outcome;
+                match outcome {
+                    Ok(link) => {
+                        launched.links.insert(index, link);
+                        phase.set(launched.links.len(), total);
+                    }
+                    Err(error) => {
+                        launched.absent.insert(index, format!("its agent does not answer: {error}"));
+                    }
+                }
+            }
+            Some(change) = seen.recv() => match change {
+                Seen::Trouble(why) => trouble = Some(why),
+                Seen::Gone(pod) => {
+                    if let Some(index) = index_of(spec, &pod).filter(|index| waiting.remove(index).is_some()) {
+                        launched.absent.insert(index, "its agent's pod was deleted before it ran".to_owned());
+                    }
+                }
+                Seen::Is(pod) => {
+                    let Some(index) = index_of(spec, &pod) else { continue };
+                    let Some(awaited) = waiting.get_mut(&index) else { continue };
+                    awaited.note(waiting::of_container(&pod, CONTAINER));
+                    match &awaited.progress {
+                        Progress::Running => {
+                            waiting.remove(&index);
+                            opening.push(open(&pods, spec, index, &pod, limit));
+                        }
+                        Progress::Hopeless(why) => {
+                            launched.absent.insert(index, format!("its agent did not start: {why}"));
+                            waiting.remove(&index);
+                        }
+                        Progress::Unseen | Progress::Coming(_) => {}
+                    }
+                }
+            },
+            () = sleep_until(look_again), if !waiting.is_empty() => {
+                look_again = Instant::now() + LOOK_EVERY;
+                let waited = begun.elapsed();
+                let without_pod = waiting.values().any(|awaited| !awaited.has_pod) && waited >= TAKEN_UP_WITHIN;
+                let refusals = if without_pod { refusals(cluster, spec).await } else { BTreeMap::new() };
+                waiting.retain(|index, awaited| match awaited.overdue(waited, refusals.get(index), trouble.as_deref()) {
+                    Some(why) => {
+                        launched.absent.insert(*index, why);
+                        false
+                    }
+                    None => true,
+                });
+            }
+        }
+    }
+    launched
+}
+
+impl Awaited {
+    fn note(&mut self, progress: Progress) {
+        self.has_pod = true;
+        if self.progress != progress {
+            self.progress = progress;
+            self.since = Instant::now();
+        }
+    }
+
+    /// Why it makes no sense to wait any longer.
+    fn overdue(&self, waited: Duration, refusal: Option<&String>, trouble: Option<&str>) -> Option<String> {
+        if !self.has_pod {
+            return match (refusal, trouble) {
+                (Some(refusal), _) => Some(format!("the cluster did not create its agent's pod: {refusal}")),
+                _ if waited < TAKEN_UP_WITHIN * 2 => None,
+                (None, Some(trouble)) => Some(format!("it is not known whether its agent started: {trouble}")),
+                (None, None) => {
+                    Some("the cluster did not create its agent's pod (is kube-controller-manager at work?)".to_owned())
+                }
+            };
+        }
+        let why = self.progress.overdue(waited, self.since.elapsed())?;
+        Some(format!("its agent did not start: {why}"))
+    }
+}
+
+/// What the Job controller says of pods it could not create, by index.
+async fn refusals(cluster: &Cluster, spec: &AgentSpec) -> BTreeMap<usize, String> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+    let params = ListParams::default().fields("involvedObject.kind=Job,reason=FailedCreate");
+    // Whoever may not read events gets the general reason.
+    let Ok(list) = attempt(request::limit(cluster.request_timeout), events.list(&params)).await else {
+        return BTreeMap::new();
+    };
+    list.items
+        .into_iter()
+        .filter_map(|event| {
+            let index = index_of_job(spec, event.involved_object.name.as_deref()?)?;
+            Some((index, safe(event.message.as_deref()?)))
+        })
+        .collect()
+}
+
+fn index_of(spec: &AgentSpec, pod: &Pod) -> Option<usize> {
+    let owners = pod.metadata.owner_references.as_ref()?;
+    owners
+        .iter()
+        .find(|owner| owner.kind == "Job")
+        .and_then(|owner| index_of_job(spec, &owner.name))
+}
+
+fn index_of_job(spec: &AgentSpec, name: &str) -> Option<usize> {
+    let index = name.rsplit_once('-')?.1.parse().ok()?;
+    (spec.run.job_name(index) == name).then_some(index)
+}
+
+fn open(
+    pods: &Api<Pod>,
+    spec: &AgentSpec,
+    index: usize,
+    pod: &Pod,
+    limit: Duration,
+) -> impl Future<Output = (usize, Result<Link, LinkError>)> + use<> {
+    let dial = ExecDial {
+        pods: pods.clone(),
+        pod: pod.metadata.name.clone().unwrap_or_default(),
+        container: CONTAINER.to_owned(),
+        session: spec.run.session(index),
+        limit,
+    };
+    let session = spec.run.session(index);
+    async move { (index, Link::open(dial, session, Timing::default()).await) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::run::RunId;
+
+    #[tokio::test]
+    async fn a_pod_that_was_never_created_is_missed_with_the_controllers_reason() {
+        let awaited = Awaited {
+            progress: Progress::Unseen,
+            since: Instant::now(),
+            has_pod: false,
+        };
+        let refusal = "exceeded quota".to_owned();
+        assert_eq!(awaited.overdue(TAKEN_UP_WITHIN, None, None), None);
+        let why = |refusal, trouble| awaited.overdue(TAKEN_UP_WITHIN * 2, refusal, trouble).unwrap();
+        assert!(why(Some(&refusal), None).contains("exceeded quota"));
+        assert!(why(None, Some("forbidden")).contains("forbidden"));
+        assert!(why(None, None).contains("kube-controller-manager"));
+    }
+
+    #[test]
+    fn a_job_of_another_run_is_not_ours() {
+        let spec = AgentSpec {
+            run: RunId::parse("0123bcdf").unwrap(),
+            namespace: String::new(),
+            image: String::new(),
+            pull_secrets: Vec::new(),
+            deadline: Duration::ZERO,
+        };
+        assert_eq!(index_of_job(&spec, "netcheck-0123bcdf-12"), Some(12));
+        assert_eq!(index_of_job(&spec, "netcheck-0123bcdg-12"), None);
+        assert_eq!(index_of_job(&spec, "netcheck-0123bcdf-012"), None);
+        assert_eq!(index_of_job(&spec, "backup"), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! The node agents' namespace: there before the run, asked what it admits, held against others who would remove it.
+
+use super::{NoNodeAgents, creation_failure};
+use crate::{
+    agents::{
+        gate::{self, Verdict},
+        manifest::{self, AgentSpec},
+    },
+    cluster::{
+        Cluster,
+        request::{self, attempt},
+    },
+    exit::Failure,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a namespace that is being removed may take to vanish.
+const NAMESPACE_WITHIN: Duration = Duration::from_mins(1);
+/// How long a new namespace may take to get its default service account, without which no pod is admitted.
+const SERVICE_ACCOUNT_WITHIN: Duration = Duration::from_secs(15);
+
+/// Creates the namespace if it does not exist, once an earlier one of its name has vanished.
+pub async fn ensure(cluster: &Cluster, name: &str) -> Result<(), NoNodeAgents> {
+    let limit = request::limit(cluster.request_timeout);
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let until = Instant::now() + NAMESPACE_WITHIN;
+    loop {
+        match attempt(limit, api.get(name)).await {
+            Ok(namespace) if namespace.metadata.deletion_timestamp.is_none() => return Ok(()),
+            // It is on its way out; a new one can be made when it is gone.
+            Ok(_) => {}
+            // Whoever may not read it finds out by using it.
+            Err(problem) if problem.is_forbidden() => return Ok(()),
+            Err(problem) if problem.is_not_found() => {
+                let namespace = manifest::namespace(name, false)?;
+                match attempt(limit, api.create(&PostParams::default(), &namespace)).await {
+                    Ok(_) => return Ok(()),
+                    Err(problem) if problem.is_conflict() => {}
+                    Err(problem) if problem.is_forbidden() => {
+                        return Err(NoNodeAgents::not_granted(format!(
+                            "namespace {name:?} does not exist and may not be created: {}",
+                            gate::message(&problem)
+                        )));
+                    }
+                    Err(problem) => return Err(problem.into_failure(&format!("create namespace {name:?}")).into()),
+                }
+            }
+            Err(problem) => return Err(problem.into_failure(&format!("look up namespace {name:?}")).into()),
+        }
+        if Instant::now() >= until {
+            return Err(NoNodeAgents::Failed(
+                Failure::unknown(format!(
+                    "namespace {name:?} is being removed and has not vanished within {} s",
+                    NAMESPACE_WITHIN.as_secs()
+                ))
+                .hint(format!(
+                    "kubectl get namespace {name} -o yaml says what holds it; --agent-namespace names another"
+                )),
+            ));
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Asks what admission says of the agents; waits for what a namespace gets only a moment after its creation.
+pub async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<(), NoNodeAgents> {
+    let until = Instant::now() + SERVICE_ACCOUNT_WITHIN;
+    loop {
+        match gate::ask_admission(cluster, spec, node).await? {
+            Verdict::Admitted => return Ok(()),
+            Verdict::NamespaceGone if Instant::now() < until => ensure(cluster, &spec.namespace).await?,
+            Verdict::NamespaceGone => {
+                let gone = format!("namespace {:?} is removed again and again", spec.namespace);
+                return Err(Failure::unknown(gone).into());
+            }
+            Verdict::Refused(refusal)
+                if refusal.contains("error looking up service account") && Instant::now() < until =>
+            {
+                sleep(Duration::from_millis(100)).await;
+            }
+            Verdict::Refused(refusal) => return Err(NoNodeAgents::refused(&refusal)),
+        }
+    }
+}
+
+/// Creates the Lease, then writes to the namespace so that a run that is about to remove it notices.
+pub async fn hold(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNodeAgents> {
+    let limit = request::limit(cluster.request_timeout);
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+    let lease = manifest::lease(spec, &holder(), Timestamp::now())?;
+    let until = Instant::now() + NAMESPACE_WITHIN;
+    loop {
+        match attempt(limit, leases.create(&PostParams::default(), &lease)).await {
+            Ok(_) => {
+                let touch = Patch::Merge(manifest::namespace_touch(&spec.run));
+                match attempt(
+                    limit,
+                    namespaces.patch(&spec.namespace, &PatchParams::default(), &touch),
+                )
+                .await
+                {
+                    Ok(namespace) if namespace.metadata.deletion_timestamp.is_none() => return Ok(()),
+                    // Removed in between: make it anew.
+                    Ok(_) => {}
+                    Err(problem) if problem.is_not_found() || problem.is_conflict() => {}
+                    // Whoever may not write to it has not created it, and nobody like this user removes it.
+                    Err(problem) if problem.is_forbidden() => return Ok(()),
+                    Err(problem) => {
+                        return Err(problem
+                            .into_failure(&format!("mark namespace {:?} as used", spec.namespace))
+                            .into());
+                    }
+                }
+            }
+            Err(problem) if problem.is_namespace_ending() || problem.is_not_found() => {}
+            Err(problem) => return Err(creation_failure(problem, "create the run's Lease")),
+        }
+        if Instant::now() >= until {
+            return Err(Failure::unknown(format!("namespace {:?} is removed again and again", spec.namespace)).into());
+        }
+        sleep(Duration::from_millis(250)).await;
+        ensure(cluster, &spec.namespace).await?;
+    }
+}
+
+/// Who runs this, for people who find the Lease.
+fn holder() -> String {
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("USERNAME"))
+        .unwrap_or_else(|_| "unknown".to_owned());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{host}")
+}
