@@ -1,7 +1,7 @@
 //! kubectl's own flags. All are supported; the few that are in daily use are shown in a verb's help, the others by
 //! `kubectl netcheck options`.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
@@ -52,7 +52,7 @@ pub struct ConnectFlags {
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts))]
     pub context: Option<String>,
     /// Kubeconfig file
-    #[arg(long, value_name = "FILE")]
+    #[arg(value_parser = file, long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Cluster of the kubeconfig file
     #[arg(long, value_name = "NAME", hide = true)]
@@ -80,13 +80,13 @@ pub struct ConnectFlags {
     #[arg(long, value_name = "KEY=VALUE", hide = true)]
     pub as_user_extra: Vec<String>,
     /// File with the certificates that vouch for the API server
-    #[arg(long, value_name = "FILE", hide = true)]
+    #[arg(value_parser = file, long, value_name = "FILE", hide = true)]
     pub certificate_authority: Option<PathBuf>,
     /// File with the client's certificate
-    #[arg(long, value_name = "FILE", hide = true)]
+    #[arg(value_parser = file, long, value_name = "FILE", hide = true)]
     pub client_certificate: Option<PathBuf>,
     /// File with the client's key
-    #[arg(long, value_name = "FILE", hide = true)]
+    #[arg(value_parser = file, long, value_name = "FILE", hide = true)]
     pub client_key: Option<PathBuf>,
     /// Name that the API server's certificate must carry
     #[arg(long, value_name = "NAME", hide = true)]
@@ -107,8 +107,51 @@ pub struct ConnectFlags {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub disable_compression: Option<bool>,
     /// Accepted for kubectl's sake; netcheck keeps no cache
-    #[arg(long, value_name = "DIR", hide = true)]
+    #[arg(value_parser = file, long, value_name = "DIR", hide = true)]
     pub cache_dir: Option<PathBuf>,
+}
+
+impl ConnectFlags {
+    /// Empty values count as not given, as in kubectl: scripts write `--context "$CONTEXT"`.
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
+        let texts = [
+            &mut self.namespace,
+            &mut self.context,
+            &mut self.cluster,
+            &mut self.user,
+            &mut self.server,
+            &mut self.token,
+            &mut self.as_user,
+            &mut self.as_uid,
+            &mut self.tls_server_name,
+            &mut self.username,
+            &mut self.password,
+        ];
+        for text in texts {
+            text.take_if(|text| text.is_empty());
+        }
+        for list in [&mut self.as_group, &mut self.as_user_extra] {
+            list.retain(|value| !value.is_empty());
+        }
+        let files = [
+            &mut self.kubeconfig,
+            &mut self.certificate_authority,
+            &mut self.client_certificate,
+            &mut self.client_key,
+            &mut self.cache_dir,
+        ];
+        for file in files {
+            file.take_if(|file| file.as_os_str().is_empty());
+        }
+        self
+    }
+}
+
+/// Unlike clap's own parser, takes an empty name as well.
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a fallible parser")]
+fn file(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
 }
 
 /// How results are printed.

@@ -46,7 +46,7 @@ impl Cluster {
     /// # Errors
     /// If there is no usable configuration.
     pub async fn connect(flags: &KubectlFlags) -> Result<Self, Failure> {
-        let flags = &flags.connect;
+        let flags = &flags.connect.clone().without_empty();
         let file = kubeconfig::read(flags)?;
         let says_nothing = flags.context.is_none() && flags.server.is_none() && flags.cluster.is_none();
         let file_is_empty = file

@@ -57,6 +57,28 @@ fn flags_say_who() {
     assert_eq!(api.seen().len(), seen.len() + 1, "a contradiction is not sent");
 }
 
+/// `--context "$CONTEXT"` in a script where the variable is empty.
+#[test]
+fn empty_flags_are_as_good_as_none() {
+    let api = FakeApi::start(|_| version());
+    let plugin = Plugin::with_server(&api.url(), "{token: yesterday}");
+    let empty = [
+        "--context",
+        "--namespace",
+        "--kubeconfig",
+        "--token",
+        "--as",
+        "--as-group",
+        "--client-certificate",
+    ];
+    let arguments: Vec<&str> = ["version"]
+        .into_iter()
+        .chain(empty.iter().flat_map(|flag| [*flag, ""]))
+        .collect();
+    assert!(plugin.run(&arguments).stdout.contains("v1.34.0"));
+    assert_eq!(api.seen()[0].header("authorization"), Some("Bearer yesterday"));
+}
+
 /// A credential plugin of the kind cloud providers ship.
 fn with_exec_plugin(api: &FakeApi, script: &str) -> Plugin {
     let plugin = Plugin::with_server(
