@@ -21,10 +21,10 @@ pub const CONTAINER: &str = "agent";
 pub const AGENT: &str = "/netcheck-agent";
 /// An agent that lost its plugin ends itself after this time.
 pub const IDLE: Duration = Duration::from_secs(30);
-/// Capabilities of a node agent that only looks: raw sockets to watch, entering namespaces, and reaching them through other users'
-/// `/proc` (`SYS_ADMIN` alone cannot open `/proc/PID/ns/net` of a process that has capabilities of its own). It changes nothing in
-/// the kernel, so it has no `NET_ADMIN`.
-pub const NODE_CAPABILITIES: [&str; 3] = ["NET_RAW", "SYS_ADMIN", "SYS_PTRACE"];
+/// Capabilities of a node agent: raw sockets to watch, entering namespaces, and reaching them through other users' `/proc` (`SYS_ADMIN`
+/// alone cannot open `/proc/PID/ns/net` of a process that has capabilities of its own). `NET_ADMIN` is for one thing: reading the sequence
+/// number of its own sockets (`TCP_REPAIR`), which recognises a probe even where NAT in the source's namespace rewrites its ports.
+pub const NODE_CAPABILITIES: [&str; 4] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"];
 
 /// What all node agents of a run have in common.
 #[derive(Debug, Clone)]
