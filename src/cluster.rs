@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod errors;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod inventory;
 pub mod list;
 pub mod request;

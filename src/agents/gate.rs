@@ -142,3 +142,85 @@ pub fn message(problem: &Problem) -> String {
         .status()
         .map_or_else(|| "no answer".to_owned(), |status| status.message.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agents::run::RunId,
+        cluster::fake::{self, Asked},
+    };
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    /// Nothing but Leases may be touched, says RBAC.
+    fn rules(incomplete: bool) -> Value {
+        json!({ "metadata": {}, "spec": {}, "status": {
+            "incomplete": incomplete, "nonResourceRules": [],
+            "resourceRules": [{ "verbs": ["*"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"] }],
+        } })
+    }
+
+    #[tokio::test]
+    async fn one_request_tells_what_is_missing() {
+        let (cluster, asked) = fake::cluster(|_| (201, rules(false)));
+        let missing = not_allowed(&cluster, "netcheck").await.unwrap().unwrap();
+        assert!(
+            missing.starts_with("create,list,deletecollection jobs.batch; "),
+            "{missing}"
+        );
+        assert!(!missing.contains("leases"), "{missing}");
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn authorizers_that_cannot_enumerate_are_asked_verb_by_verb() {
+        let answer = |asked: &Asked| {
+            if asked.line.contains("selfsubjectrulesreviews") {
+                return (201, rules(true));
+            }
+            let attributes = &asked.body["spec"]["resourceAttributes"];
+            let allowed = attributes["resource"] != "jobs" || attributes["verb"] != "create";
+            (
+                201,
+                json!({ "metadata": {}, "spec": {}, "status": { "allowed": allowed } }),
+            )
+        };
+        let (cluster, _) = fake::cluster(answer);
+        let missing = not_allowed(&cluster, "netcheck").await.unwrap();
+        assert_eq!(missing.as_deref(), Some("create jobs.batch"));
+    }
+
+    #[tokio::test]
+    async fn admission_is_asked_about_the_pod_itself_and_only_as_a_dry_run() {
+        let answer = |asked: &Asked| match asked.line.contains("/pods") {
+            true => fake::status(
+                403,
+                "Forbidden",
+                r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostPID=true)"#,
+            ),
+            false => (201, asked.body.clone()),
+        };
+        let (cluster, asked) = fake::cluster(answer);
+        let spec = AgentSpec {
+            run: RunId::parse("0123abcd").unwrap(),
+            namespace: "netcheck".to_owned(),
+            image: "agent".to_owned(),
+            pull_secrets: Vec::new(),
+            deadline: Duration::from_secs(30),
+        };
+        let verdict = ask_admission(&cluster, &spec, "n1").await.unwrap();
+        assert!(
+            matches!(&verdict, Verdict::Refused(words) if words.contains("hostPID=true")),
+            "{verdict:?}"
+        );
+        assert!(
+            asked
+                .lock()
+                .unwrap()
+                .iter()
+                .all(|asked| asked.line.contains("dryRun=All")),
+            "{asked:?}"
+        );
+    }
+}

@@ -187,12 +187,109 @@ fn is_gone(problem: &Problem) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agents::manifest;
+    use crate::{agents::manifest, cluster::fake};
+    use serde_json::{Value, json};
 
     #[test]
     fn only_a_namespace_that_runs_created_is_removed() {
         assert!(is_removable(&manifest::namespace("netcheck", false).unwrap()));
         assert!(!is_removable(&manifest::namespace("netcheck", true).unwrap()));
         assert!(!is_removable(&Namespace::default()));
+    }
+
+    fn lease(run: &str, seconds: i32) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {
+                "name": format!("netcheck-run-{run}"),
+                "labels": { RUN_LABEL: run },
+                "creationTimestamp": Timestamp::now().to_string(),
+            },
+            "spec": { "leaseDurationSeconds": seconds },
+        })
+    }
+
+    /// A cluster with our namespace in version 5 and these Leases, which answers a delete with `answer`.
+    fn cluster_with(
+        leases: Value,
+        answer: (u16, Value),
+    ) -> (Cluster, std::sync::Arc<std::sync::Mutex<Vec<fake::Asked>>>) {
+        fake::cluster(move |asked| match asked.line.split_once(' ').unwrap().0 {
+            "DELETE" => answer.clone(),
+            _ if asked.line.contains("/leases") => fake::list(leases.clone()),
+            _ => {
+                let mut namespace = serde_json::to_value(manifest::namespace("netcheck", false).unwrap()).unwrap();
+                namespace["metadata"]["uid"] = json!("u-1");
+                namespace["metadata"]["resourceVersion"] = json!("5");
+                (200, namespace)
+            }
+        })
+    }
+
+    #[tokio::test]
+    async fn the_last_run_removes_just_the_version_of_the_namespace_it_has_seen() {
+        let own = RunId::parse("0123abcd").unwrap();
+        let leases = json!([lease("0123abcd", 600), lease("0123abce", -1)]);
+        let (cluster, asked) = cluster_with(leases, fake::status(200, "", ""));
+        let removed = remove_namespace_after_last(&cluster, "netcheck", Some(&own)).await;
+        assert_eq!(removed, Ok(true), "neither the own Lease nor an expired one counts");
+        let asked = asked.lock().unwrap();
+        let delete = asked.last().unwrap();
+        assert!(
+            delete.line.starts_with("DELETE /api/v1/namespaces/netcheck"),
+            "{}",
+            delete.line
+        );
+        assert_eq!(
+            delete.body["preconditions"],
+            json!({ "uid": "u-1", "resourceVersion": "5" })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_run_that_came_in_between_keeps_the_namespace() {
+        let (cluster, _) = cluster_with(json!([]), fake::status(409, "Conflict", "the object has been modified"));
+        assert_eq!(remove_namespace_after_last(&cluster, "netcheck", None).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_at_work_keeps_the_namespace() {
+        let (cluster, asked) = cluster_with(json!([lease("0123abce", 600)]), fake::status(200, "", ""));
+        assert_eq!(remove_namespace_after_last(&cluster, "netcheck", None).await, Ok(false));
+        assert!(
+            asked
+                .lock()
+                .unwrap()
+                .iter()
+                .all(|asked| !asked.line.starts_with("DELETE"))
+        );
+    }
+
+    #[tokio::test]
+    async fn removing_goes_on_after_an_error_and_names_each() {
+        let (cluster, asked) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.contains("/jobs") => fake::status(500, "InternalError", "etcd is away"),
+            line if line.contains("/pods") => fake::list(json!([])),
+            _ => fake::status(
+                403,
+                "Forbidden",
+                r#"leases "x" is forbidden: User "ada" cannot delete resource "leases""#,
+            ),
+        });
+        let failures = remove_objects(&cluster, "netcheck", &RunId::parse("0123abcd").unwrap()).await;
+        let messages: Vec<_> = failures.iter().map(|failure| failure.message.as_str()).collect();
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert!(messages[0].contains("Jobs of run 0123abcd"), "{messages:?}");
+        assert!(
+            messages[1].contains("Lease netcheck/netcheck-run-0123abcd"),
+            "{messages:?}"
+        );
+        assert!(
+            asked
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|asked| asked.line.starts_with("GET") && asked.line.contains("/pods"))
+        );
     }
 }

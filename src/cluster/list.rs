@@ -249,3 +249,83 @@ fn allowed<T>(answer: Result<T, Problem>, doing: &str) -> Result<Option<T>, Fail
         Err(problem) => Err(problem.into_failure(doing)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cluster::fake, exit::Exit};
+    use serde_json::{Value, json};
+
+    fn pod(name: &str) -> Value {
+        json!({
+            "metadata": { "namespace": "shop", "name": name, "uid": name },
+            "spec": { "nodeName": "n1", "containers": [] },
+            "status": { "phase": "Running" },
+        })
+    }
+
+    fn forbidden() -> (u16, Value) {
+        fake::status(
+            403,
+            "Forbidden",
+            r#"nodes is forbidden: User "ada" cannot list resource "nodes""#,
+        )
+    }
+
+    fn shop() -> Scope {
+        Scope {
+            namespaces: Namespaces::These(vec!["shop".to_owned()]),
+            selector: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_read_is_a_gap_and_not_the_end() {
+        let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.contains("/namespaces/shop/pods") => fake::list(json!([pod("web")])),
+            _ => forbidden(),
+        });
+        let inventory = inventory(&cluster, &shop()).await.unwrap();
+        assert_eq!(inventory.pods.len(), 1);
+        assert_eq!(inventory.nodes[0].name, "n1", "pods tell of their nodes");
+        assert_eq!(inventory.gaps.len(), 2, "{:?}", inventory.gaps);
+    }
+
+    #[tokio::test]
+    async fn pods_that_may_not_be_read_are_the_end() {
+        let (cluster, _) = fake::cluster(|_| forbidden());
+        let failure = inventory(&cluster, &shop()).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_does_not_exist_is_a_mistake_of_the_user() {
+        let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.ends_with("/namespaces/shop") || line.contains("/namespaces/shop?") => {
+                fake::status(404, "NotFound", r#"namespaces "shop" not found"#)
+            }
+            _ => fake::list(json!([])),
+        });
+        let failure = inventory(&cluster, &shop()).await.unwrap_err();
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::Usage, r#"namespace "shop" does not exist"#)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_list_comes_in_pages_and_starts_again_when_the_server_forgot_it() {
+        let (cluster, asked) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.contains("continue=") => fake::status(410, "Expired", "too old"),
+            line if line.contains("limit=") => (
+                200,
+                json!({ "metadata": { "continue": "next" }, "items": [pod("one")] }),
+            ),
+            _ => fake::list(json!([pod("one"), pod("two")])),
+        });
+        let api: Api<ApiPod> = Api::namespaced(cluster.client.clone(), "shop");
+        let pods = list(&cluster, &api, None).await.unwrap();
+        assert_eq!(pods.len(), 2);
+        assert_eq!(asked.lock().unwrap().len(), 3);
+    }
+}
