@@ -55,6 +55,13 @@ impl Failure {
         }
     }
 
+    /// Puts a verb's name where a hint that knows only of an object says `VERB`.
+    #[must_use]
+    pub fn of_verb(mut self, verb: &str) -> Self {
+        self.hint = self.hint.map(|hint| hint.replace("VERB", verb));
+        self
+    }
+
     /// Adds what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

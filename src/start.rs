@@ -52,18 +52,18 @@ fn run(verb: Verb) -> ExitCode {
     match verb {
         Verb::Matrix(verb) => {
             let With { args, flags } = *verb;
-            online(flags, |shared| verbs::matrix::run(args, shared))
+            online("matrix", flags, |shared| verbs::matrix::run(args, shared))
         }
         Verb::Cleanup(verb) => {
             let With { args, flags } = *verb;
-            online(flags, |shared| verbs::cleanup::run(args, shared))
+            online("cleanup", flags, |shared| verbs::cleanup::run(args, shared))
         }
         Verb::Rbac(Offline { args, output }) => {
             let flags = KubectlFlags {
                 output: output.clone(),
                 ..KubectlFlags::default()
             };
-            online(flags, async |shared: Shared| {
+            online("rbac", flags, async |shared: Shared| {
                 verbs::rbac::run(&args, &output, &shared.printer).await
             })
         }
@@ -83,7 +83,9 @@ fn run(verb: Verb) -> ExitCode {
         Verb::Options => offline(&OutputFlags::default(), verbs::options::run),
         Verb::Version(verb) => {
             let Connected { args, connect, output } = *verb;
-            online(flags_of(connect, output), |shared| verbs::version::run(args, shared))
+            online("version", flags_of(connect, output), |shared| {
+                verbs::version::run(args, shared)
+            })
         }
         Verb::Complete { words } => finish(&Printer::silent(), complete(&words)),
     }
@@ -120,7 +122,7 @@ fn offline(output: &OutputFlags, verb: impl FnOnce(&Printer) -> Result<Exit, Fai
     finish(&printer, result)
 }
 
-fn online<V>(flags: KubectlFlags, verb: impl FnOnce(Shared) -> V) -> ExitCode
+fn online<V>(name: &str, flags: KubectlFlags, verb: impl FnOnce(Shared) -> V) -> ExitCode
 where
     V: Future<Output = Result<Exit, Failure>>,
 {
@@ -147,7 +149,7 @@ where
         .await
     });
     runtime.shutdown_timeout(WIND_DOWN);
-    finish(&printer, result)
+    finish(&printer, result.map_err(|failure| failure.of_verb(name)))
 }
 
 fn printer_for(output: &OutputFlags) -> Printer {
