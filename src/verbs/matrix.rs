@@ -19,7 +19,7 @@ use crate::{
         measure::{Agents, Measured, measure},
         naming::Names,
         plan::{self, Facts, Family, Plan, Wish},
-        report::{API_VERSION, Conclusion, Coverage, KIND, MatrixReport, Metadata, Row, Spec, Status, Timing},
+        report::{API_VERSION, Conclusion, MatrixReport, Row},
         select::{Choice, Named, Selection, select},
         style::Style,
         text,
@@ -28,6 +28,7 @@ use crate::{
 };
 use intent::Intent;
 use netcheck_wire::{Event, Task};
+use outcome::limit;
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -36,6 +37,7 @@ use std::{
 use targets::Targets;
 
 mod intent;
+mod outcome;
 mod targets;
 
 /// Probes without `--max-probes` and `--yes`.
@@ -261,7 +263,7 @@ impl Request {
         let phase = printer.phase("looking into network namespaces");
         let facts: Facts = tokio::select! {
             facts = fleet.locate() => facts,
-            () = shared.interrupt.requested() => Facts::new(),
+            () = shared.interrupt.requested() => self.unknown("interrupted"),
         };
         let entered = facts.values().filter(|facts| facts.is_ok()).count();
         phase.finish(format!("{entered} of {} entered, {}", facts.len(), fleet.way()));
@@ -299,6 +301,15 @@ impl Request {
             agents,
             probes: probing.elapsed(),
         }
+    }
+
+    /// Facts that say of everything why nothing is known.
+    fn unknown(&self, why: &str) -> Facts {
+        self.selection
+            .subjects(&self.inventory)
+            .into_iter()
+            .map(|subject| (subject, Err(why.to_owned())))
+            .collect()
     }
 
     /// Ephemeral containers live in pods: nodes can be dialled then, but not spoken from, unless the user asked for it by name.
@@ -374,98 +385,6 @@ impl Request {
         }
         ips
     }
-
-    fn report(
-        &self,
-        args: &MatrixArgs,
-        tested: Tested,
-        way: &Way,
-        creation_timestamp: String,
-        started: Instant,
-    ) -> MatrixReport {
-        let Tested {
-            rows,
-            notes,
-            over_limit,
-            interrupted,
-            agents,
-            probes,
-        } = tested;
-        let sent = rows.iter().filter(|row| row.elapsed_us.is_some()).count();
-        let pairs: BTreeSet<_> = rows
-            .iter()
-            .filter(|row| row.elapsed_us.is_some())
-            .map(|row| (&row.source, &row.destination))
-            .collect();
-        let names = Names::new(&self.inventory);
-        let asleep = self.selection.asleep.iter().map(|uid| {
-            let pod = self.inventory.pods.iter().find(|pod| &pod.uid == uid);
-            let why = pod
-                .and_then(|pod| pod.reason.clone())
-                .unwrap_or_else(|| "not running".into());
-            format!(
-                "{} is left out, other pods of its workload run: {why}",
-                names.in_words(&Subject::Pod(uid.clone()))
-            )
-        });
-        let coverage = Coverage {
-            pairs_tested: pairs.len() as u64,
-            pairs_in_scope: self.selection.pairs_in_scope as u64,
-            probes_sent: sent as u64,
-            probes_over_limit: over_limit as u64,
-            nodes: self.nodes().iter().map(|name| safe(name)).collect(),
-            nodes_in_scope: self.selection.nodes_in_scope as u64,
-            sampling: if self.full {
-                "every ordered pair".into()
-            } else {
-                "one pod of each workload, on the same node and across nodes; --full takes every ordered pair".into()
-            },
-            out_of_scope: self.selection.out_of_scope.iter().map(|line| safe(line)).collect(),
-            notes: asleep
-                .chain(self.inventory.gaps.iter().cloned())
-                .chain(notes)
-                .map(|line| safe(&line))
-                .collect(),
-        };
-        MatrixReport {
-            api_version: API_VERSION.into(),
-            kind: KIND.into(),
-            metadata: Metadata {
-                creation_timestamp,
-                context: self.cluster.context.as_deref().map(safe),
-                version: env!("CARGO_PKG_VERSION").into(),
-            },
-            spec: Spec {
-                namespaces: self.namespaces.clone(),
-                selector: self.selector.clone(),
-                sources: args.targets.iter().map(|word| safe(word)).collect(),
-                destinations: args.to.iter().map(|word| safe(word)).collect(),
-                protocols: self.wish.protocols.iter().copied().collect(),
-                families: self.wish.families.iter().copied().collect(),
-                full: self.full,
-                timeout_ms: args.timeout.as_millis() as u64,
-                max_probes: limit(self.wish.max_probes).map(|limit| limit as u64),
-                max_nodes: limit(self.max_nodes).map(|limit| limit as u64),
-            },
-            status: Status {
-                conclusion: assemble::conclusion(&rows, interrupted),
-                way: safe(&way.to_string()),
-                coverage,
-                summary: assemble::summary(&rows, args.allow_inconclusive.as_deref().map(safe)),
-                timing: Timing {
-                    agents_ms: agents.as_millis() as u64,
-                    probe_phase_ms: probes.as_millis() as u64,
-                    total_ms: started.elapsed().as_millis() as u64,
-                },
-                rows,
-            },
-        }
-    }
-}
-
-/// A limit as it is shown: `None` if there is none.
-fn limit(limit: usize) -> Option<usize> {
-    (limit != usize::MAX).then_some(limit)
 }
 
 /// The fleet, as measuring sees it.

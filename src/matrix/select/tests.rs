@@ -1,7 +1,7 @@
 //! Small clusters, and the pairs that must come out of them.
 
 use super::*;
-use crate::cluster::inventory::{Endpoint, Port};
+use crate::cluster::inventory::{Endpoint, Node, Port, Service, Workload};
 use proptest::prelude::*;
 
 /// A running pod `web-1` of Deployment `web`: the workload is what stands before the last dash.
@@ -267,7 +267,7 @@ fn what_cannot_run_an_agent_is_out_of_scope_and_said_so() {
     );
     assert_eq!(
         selection.out_of_scope,
-        ["node win runs windows", "node fargate is virtual", "1 completed pods"]
+        ["node win runs windows", "node fargate is virtual", "1 completed pod"]
     );
 }
 

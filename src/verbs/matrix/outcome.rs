@@ -1,0 +1,109 @@
+//! The report of a run: what was asked, how much was covered, what was found.
+
+use super::{Request, Tested};
+use crate::{
+    agents::Way,
+    cli::MatrixArgs,
+    cluster::inventory::Subject,
+    matrix::{
+        assemble,
+        naming::Names,
+        report::{API_VERSION, Coverage, KIND, MatrixReport, Metadata, Spec, Status, Timing},
+    },
+    output::safe,
+};
+use std::{collections::BTreeSet, time::Instant};
+
+impl Request {
+    pub(super) fn report(
+        &self,
+        args: &MatrixArgs,
+        tested: Tested,
+        way: &Way,
+        creation_timestamp: String,
+        started: Instant,
+    ) -> MatrixReport {
+        let Tested {
+            rows,
+            notes,
+            over_limit,
+            interrupted,
+            agents,
+            probes,
+        } = tested;
+        let sent = rows.iter().filter(|row| row.elapsed_us.is_some()).count();
+        let pairs: BTreeSet<_> = rows
+            .iter()
+            .filter(|row| row.elapsed_us.is_some())
+            .map(|row| (&row.source, &row.destination))
+            .collect();
+        let names = Names::new(&self.inventory);
+        let asleep = self.selection.asleep.iter().map(|uid| {
+            let pod = self.inventory.pods.iter().find(|pod| &pod.uid == uid);
+            let why = pod
+                .and_then(|pod| pod.reason.clone())
+                .unwrap_or_else(|| "not running".into());
+            format!(
+                "{} is left out, other pods of its workload run: {why}",
+                names.in_words(&Subject::Pod(uid.clone()))
+            )
+        });
+        let coverage = Coverage {
+            pairs_tested: pairs.len() as u64,
+            pairs_in_scope: self.selection.pairs_in_scope as u64,
+            probes_sent: sent as u64,
+            probes_over_limit: over_limit as u64,
+            nodes: self.nodes().iter().map(|name| safe(name)).collect(),
+            nodes_in_scope: self.selection.nodes_in_scope as u64,
+            sampling: if self.full {
+                "every ordered pair".into()
+            } else {
+                "one pod of each workload, on the same node and across nodes; --full takes every ordered pair".into()
+            },
+            out_of_scope: self.selection.out_of_scope.iter().map(|line| safe(line)).collect(),
+            notes: asleep
+                .chain(self.inventory.gaps.iter().cloned())
+                .chain(notes)
+                .map(|line| safe(&line))
+                .collect(),
+        };
+        MatrixReport {
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
+            metadata: Metadata {
+                creation_timestamp,
+                context: self.cluster.context.as_deref().map(safe),
+                version: env!("CARGO_PKG_VERSION").into(),
+            },
+            spec: Spec {
+                namespaces: self.namespaces.clone(),
+                selector: self.selector.clone(),
+                sources: args.targets.iter().map(|word| safe(word)).collect(),
+                destinations: args.to.iter().map(|word| safe(word)).collect(),
+                protocols: self.wish.protocols.iter().copied().collect(),
+                families: self.wish.families.iter().copied().collect(),
+                full: self.full,
+                timeout_ms: args.timeout.as_millis() as u64,
+                max_probes: limit(self.wish.max_probes).map(|limit| limit as u64),
+                max_nodes: limit(self.max_nodes).map(|limit| limit as u64),
+            },
+            status: Status {
+                conclusion: assemble::conclusion(&rows, interrupted),
+                way: safe(&way.to_string()),
+                coverage,
+                summary: assemble::summary(&rows, args.allow_inconclusive.as_deref().map(safe)),
+                timing: Timing {
+                    agents_ms: agents.as_millis() as u64,
+                    probe_phase_ms: probes.as_millis() as u64,
+                    total_ms: started.elapsed().as_millis() as u64,
+                },
+                rows,
+            },
+        }
+    }
+}
+
+/// A limit as it is shown: `None` if there is none.
+pub(super) fn limit(limit: usize) -> Option<usize> {
+    (limit != usize::MAX).then_some(limit)
+}
