@@ -153,6 +153,9 @@ mod tests {
     use serde_json::{Value, json};
     use std::time::Duration;
 
+    const REFUSAL: &str =
+        r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostPID=true)"#;
+
     /// Nothing but Leases may be touched, says RBAC.
     fn rules(incomplete: bool) -> Value {
         json!({ "metadata": {}, "spec": {}, "status": {
@@ -193,13 +196,11 @@ mod tests {
 
     #[tokio::test]
     async fn admission_is_asked_about_the_pod_itself_and_only_as_a_dry_run() {
-        let answer = |asked: &Asked| match asked.line.contains("/pods") {
-            true => fake::status(
-                403,
-                "Forbidden",
-                r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostPID=true)"#,
-            ),
-            false => (201, asked.body.clone()),
+        let answer = |asked: &Asked| {
+            if asked.line.contains("/pods") {
+                return fake::status(403, "Forbidden", REFUSAL);
+            }
+            (201, asked.body.clone())
         };
         let (cluster, asked) = fake::cluster(answer);
         let spec = AgentSpec {

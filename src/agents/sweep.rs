@@ -216,7 +216,7 @@ mod tests {
     ) -> (Cluster, std::sync::Arc<std::sync::Mutex<Vec<fake::Asked>>>) {
         fake::cluster(move |asked| match asked.line.split_once(' ').unwrap().0 {
             "DELETE" => answer.clone(),
-            _ if asked.line.contains("/leases") => fake::list(leases.clone()),
+            _ if asked.line.contains("/leases") => fake::list(&leases),
             _ => {
                 let mut namespace = serde_json::to_value(manifest::namespace("netcheck", false).unwrap()).unwrap();
                 namespace["metadata"]["uid"] = json!("u-1");
@@ -269,7 +269,7 @@ mod tests {
     async fn removing_goes_on_after_an_error_and_names_each() {
         let (cluster, asked) = fake::cluster(|asked| match asked.line.as_str() {
             line if line.contains("/jobs") => fake::status(500, "InternalError", "etcd is away"),
-            line if line.contains("/pods") => fake::list(json!([])),
+            line if line.contains("/pods") => fake::list(&json!([])),
             _ => fake::status(
                 403,
                 "Forbidden",

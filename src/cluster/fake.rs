@@ -58,7 +58,7 @@ pub fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
 }
 
 /// A list without a continuation.
-pub fn list(items: Value) -> (u16, Value) {
+pub fn list(items: &Value) -> (u16, Value) {
     (
         200,
         json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items }),

@@ -282,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn what_may_not_be_read_is_a_gap_and_not_the_end() {
         let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
-            line if line.contains("/namespaces/shop/pods") => fake::list(json!([pod("web")])),
+            line if line.contains("/namespaces/shop/pods") => fake::list(&json!([pod("web")])),
             _ => forbidden(),
         });
         let inventory = inventory(&cluster, &shop()).await.unwrap();
@@ -304,7 +304,7 @@ mod tests {
             line if line.ends_with("/namespaces/shop") || line.contains("/namespaces/shop?") => {
                 fake::status(404, "NotFound", r#"namespaces "shop" not found"#)
             }
-            _ => fake::list(json!([])),
+            _ => fake::list(&json!([])),
         });
         let failure = inventory(&cluster, &shop()).await.unwrap_err();
         assert_eq!(
@@ -321,7 +321,7 @@ mod tests {
                 200,
                 json!({ "metadata": { "continue": "next" }, "items": [pod("one")] }),
             ),
-            _ => fake::list(json!([pod("one"), pod("two")])),
+            _ => fake::list(&json!([pod("one"), pod("two")])),
         });
         let api: Api<ApiPod> = Api::namespaced(cluster.client.clone(), "shop");
         let pods = list(&cluster, &api, None).await.unwrap();
