@@ -35,46 +35,27 @@ impl<'a> Fault<'a> {
 
     /// A command on a node, and the one that undoes it.
     pub fn on_node(lab: &'a Lab, node: &'a str, harm: &str, mend: String) -> Result<Self> {
-        let run = move |line: &str| -> Result<()> {
-            lab.rig
-                .node(node)?
-                .run(line.split_whitespace())
-                .map(drop)
-                .with_context(|| format!("`{line}` on {node}"))
-        };
+        let run = move |line: &str| run_on_node(lab, node, line);
         Self::inject(format!("`{harm}` on {node}"), || run(harm), move || run(&mend))
     }
 
     /// An nftables table of its own in a pod's namespace, made of these commands (without the leading `add`).
     pub fn nft_in_pod(lab: &'a Lab, namespace: &'a str, pod: &'a str, commands: &[&str]) -> Result<Self> {
-        let run = move |line: &str| -> Result<()> {
+        Self::nft(pod, commands, move |line| {
             let output = lab.rig.pod_exec(namespace, pod, line.split_whitespace())?;
             ensure!(output.status.success(), "`{line}` in {pod}: {}", said(&output));
             Ok(())
-        };
-        Self::inject(
-            format!("nft in {pod}: {commands:?}"),
-            || {
-                run("nft add table inet fault")?;
-                commands
-                    .iter()
-                    .try_for_each(|command| run(&format!("nft add {command}")))
-            },
-            move || run("nft delete table inet fault"),
-        )
+        })
     }
 
     /// The same on a node.
     pub fn nft_on_node(lab: &'a Lab, node: &'a str, commands: &[&str]) -> Result<Self> {
-        let run = move |line: &str| -> Result<()> {
-            lab.rig
-                .node(node)?
-                .run(line.split_whitespace())
-                .map(drop)
-                .with_context(|| format!("`{line}` on {node}"))
-        };
+        Self::nft(node, commands, move |line| run_on_node(lab, node, line))
+    }
+
+    fn nft(place: &str, commands: &[&str], run: impl Fn(&str) -> Result<()> + Copy + 'a) -> Result<Self> {
         Self::inject(
-            format!("nft on {node}: {commands:?}"),
+            format!("nft in {place}: {commands:?}"),
             || {
                 run("nft add table inet fault")?;
                 commands
@@ -84,6 +65,11 @@ impl<'a> Fault<'a> {
             move || run("nft delete table inet fault"),
         )
     }
+}
+
+fn run_on_node(lab: &Lab, node: &str, line: &str) -> Result<()> {
+    let output = lab.rig.node(node)?.run(line.split_whitespace());
+    output.map(drop).with_context(|| format!("`{line}` on {node}"))
 }
 
 impl Drop for Fault<'_> {

@@ -8,7 +8,7 @@ use netcheck_e2e::{
     matrix::Matrix,
 };
 use std::{
-    process::Stdio,
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -112,11 +112,10 @@ fn killed(lab: &Lab) -> Result<()> {
     lab.wait_until_clean(GONE)
 }
 
-fn interrupted(lab: &Lab) -> Result<()> {
-    let namespace = lab.namespace("privileged")?;
-    namespace.pod_per_node(&["n1", "n2"])?;
+/// Starts a matrix and waits until it has created a Job.
+fn started(lab: &Lab, namespace: &str) -> Result<Child> {
     let child = lab
-        .plugin(["matrix", "-n", &namespace.name, "--full"])
+        .plugin(["matrix", "-n", namespace, "--full"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -129,6 +128,13 @@ fn interrupted(lab: &Lab) -> Result<()> {
             Err(left.join(", "))
         }
     })?;
+    Ok(child)
+}
+
+fn interrupted(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    let child = started(lab, &namespace.name)?;
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
     let output = child.wait_with_output()?;
@@ -139,19 +145,7 @@ fn interrupted(lab: &Lab) -> Result<()> {
 fn cleanup(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     namespace.pod_per_node(&["n1", "n2"])?;
-    let mut child = lab
-        .plugin(["matrix", "-n", &namespace.name, "--full"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    netcheck_rig::wait_until("the run has created something", Duration::from_secs(20), || {
-        let left = lab.remains().map_err(|error| error.to_string())?;
-        if left.iter().any(|name| name.starts_with("job")) {
-            Ok(())
-        } else {
-            Err(left.join(", "))
-        }
-    })?;
+    let mut child = started(lab, &namespace.name)?;
     child.kill()?;
     child.wait()?;
     let output = lab.netcheck(["cleanup", "--all"]).output()?;
