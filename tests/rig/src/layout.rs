@@ -81,6 +81,11 @@ impl Layout {
         self.directory.join("rig.json")
     }
 
+    /// Archives that were loaded into all nodes, a path a line, for nodes that come later.
+    pub fn loaded_images(&self) -> PathBuf {
+        self.directory.join("loaded-images")
+    }
+
     pub fn lock(&self) -> PathBuf {
         self.directory.join("lock")
     }

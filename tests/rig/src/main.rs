@@ -80,7 +80,18 @@ enum Verb {
     /// Stop, start or kill a part of a node
     #[command(subcommand)]
     Part(PartVerb),
-    /// Print a kubeconfig for a new user who may do nothing yet
+    /// Start plain pods that serve TCP port 8080, spread over the nodes, and wait until they are ready
+    Pods {
+        /// How many
+        count: usize,
+        /// Their namespace
+        #[arg(short, long, default_value = "pods")]
+        namespace: String,
+        /// What their names begin with
+        #[arg(long, default_value = "pod")]
+        prefix: String,
+    },
+    /// Print the path of a kubeconfig for a new user who may do nothing yet
     User {
         /// Name of the user
         user: String,
@@ -256,6 +267,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 PartVerb::Kill(_) => node.kill_part(part)?,
             }
         }
+        Verb::Pods {
+            count,
+            namespace,
+            prefix,
+        } => attach()?.start_plain_pods(&namespace, &prefix, count)?,
         Verb::User { user, group } => {
             let path = attach()?.kubeconfig_for_user(&user, group.as_deref())?;
             writeln!(stdout(), "{}", path.display()).context("print the kubeconfig's path")?;

@@ -40,23 +40,15 @@ pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout
         // hub to forward: a node that lost a route to them must not find a detour. Only the API server itself may go there.
         forward_packets()?;
         ip(&hub_side)?;
-        ip(&addresses
-            .pick("0.0.0.0/0", "::/0")
+        let rule = [format!("rule add iif lo lookup {}", Table::OwnTraffic.number())];
+        addresses
+            .pick("-4", "-6")
             .into_iter()
-            .map(own_traffic_only)
-            .collect::<Vec<_>>())
+            .try_for_each(|family| ip_of(family, &rule))
     })?;
     let mut root_side = address_lines(addresses, Endpoint::Root, &root_link);
     root_side.push(format!("link set {root_link} up"));
     ip(&root_side)
-}
-
-/// A rule by which packets made here, and no forwarded ones, see [`Table::OwnTraffic`].
-fn own_traffic_only(everywhere: &str) -> String {
-    format!(
-        "rule add from {everywhere} iif lo lookup {}",
-        Table::OwnTraffic.number()
-    )
 }
 
 /// Joins a node to the underlay.
@@ -89,7 +81,7 @@ pub fn attach_node(hub: &Sandbox, node: &Node, init: Pid, addresses: Addresses) 
 pub enum Table {
     /// Everybody: packets made here and forwarded ones.
     Main,
-    /// Packets made here.
+    /// Packets made here, by a rule of the hub.
     OwnTraffic,
 }
 
@@ -177,22 +169,32 @@ fn forward_packets() -> Result<()> {
     Ok(())
 }
 
-/// Runs lines of `ip` in the network namespace of the calling thread.
+/// Runs lines of `ip` in the network namespace of the calling thread. The family follows from each line's addresses.
 fn ip(lines: &[String]) -> Result<()> {
+    run_ip(&["-batch", "-"], lines)
+}
+
+/// The same for lines that name no address; `family` is `-4` or `-6`.
+fn ip_of(family: &str, lines: &[String]) -> Result<()> {
+    run_ip(&[family, "-batch", "-"], lines)
+}
+
+fn run_ip(options: &[&str], lines: &[String]) -> Result<()> {
+    let shown = format!("ip {}", options.join(" "));
     let mut child = Command::new("ip")
-        .args(["-batch", "-"])
+        .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("start `ip -batch -`")?;
+        .context(format!("start `{shown}`"))?;
     if let Some(mut input) = child.stdin.take() {
         input
             .write_all(lines.join("\n").as_bytes())
-            .context("write to `ip -batch -`")?;
+            .context(format!("write to `{shown}`"))?;
     }
     let output = child
         .wait_with_output()
-        .context("collect the output of `ip -batch -`")?;
-    checked(&format!("ip -batch - <<< {lines:?}"), &output).map(drop)
+        .context(format!("collect the output of `{shown}`"))?;
+    checked(&format!("{shown} <<< {lines:?}"), &output).map(drop)
 }

@@ -6,7 +6,6 @@ use crate::{
     cgroups,
     control_plane::{flags, server_url},
     error::Context,
-    images,
     kubeconfig::{self, Credentials},
     layout::Layout,
     mounts::{self, NodeFiles},
@@ -294,12 +293,12 @@ impl Node {
         })
     }
 
-    /// Loads the images every node needs, each once.
-    pub(crate) fn load_standard_images(&self, archives: &images::Archives) -> Result<()> {
-        // An archive's path changes with its content; this list goes when the node goes.
+    /// Loads the archives that this node has not got yet.
+    pub(crate) fn load_images_once(&self, archives: &[PathBuf]) -> Result<()> {
+        // The archive of an image of ours is named after its content; this list goes when the node goes.
         let list = self.home().join("images");
         let mut loaded = fs::read_to_string(&list).unwrap_or_default();
-        for archive in archives.all() {
+        for archive in archives {
             let path = archive.display().to_string();
             if loaded.lines().all(|line| line != path) {
                 self.load_image(archive)?;

@@ -242,13 +242,29 @@ impl Rig {
         node.sandbox.spawn_on_network_of(process, command)
     }
 
-    /// Loads an image archive (OCI layout or `docker save`) into every node.
+    /// Loads an image archive (OCI layout or `docker save`) into every node there is, and into every node added later.
     ///
     /// # Errors
     /// When a node's containerd refuses it.
     pub fn image_load(&self, archive: &Path) -> Result<()> {
         let archive = fs::canonicalize(archive).context(format!("find {}", archive.display()))?;
-        in_parallel(&self.nodes(), |node| node.load_image(&archive))
+        in_parallel(&self.nodes(), |node| node.load_image(&archive))?;
+        let mut loaded = self.loaded_images();
+        if !loaded.contains(&archive) {
+            loaded.push(archive);
+        }
+        let lines: Vec<_> = loaded.iter().map(|path| path.to_string_lossy()).collect();
+        let list = self.layout.loaded_images();
+        fs::write(&list, lines.join("\n")).context(format!("write {}", list.display()))
+    }
+
+    /// Archives that were loaded before and are still there.
+    fn loaded_images(&self) -> Vec<PathBuf> {
+        let list = fs::read_to_string(self.layout.loaded_images()).unwrap_or_default();
+        list.lines()
+            .map(PathBuf::from)
+            .filter(|archive| archive.is_file())
+            .collect()
     }
 
     /// Lets every node pull from a registry that speaks plain HTTP, as `198.18.1.254:5000`.

@@ -76,7 +76,12 @@ pub(super) fn clear(layout: &Layout) -> Result<()> {
             note(fs::remove_dir_all(&folder).context(format!("remove {}", folder.display())));
         }
     }
-    for file in [layout.kubeconfig(), layout.environment(), layout.spec()] {
+    for file in [
+        layout.kubeconfig(),
+        layout.environment(),
+        layout.loaded_images(),
+        layout.spec(),
+    ] {
         if file.exists() {
             note(fs::remove_file(&file).context(format!("remove {}", file.display())));
         }

@@ -1,6 +1,11 @@
 //! A rig that changes while it runs.
 
-use crate::{Outcome, directory, ensure, shared, traffic::all_pairs};
+use crate::{
+    Outcome, directory, ensure,
+    images::{self, LOADED},
+    shared,
+    traffic::all_pairs,
+};
 use libtest_mimic::Failed;
 use netcheck_rig::{Error, Families, Part, Rig, RigSpec, Stderr, wait_until};
 use std::{fs, time::Duration};
@@ -79,8 +84,10 @@ pub fn up_starts_what_was_killed() -> Outcome {
 
 pub fn nodes_come_and_go() -> Outcome {
     let mut rig = shared()?;
+    images::load(&rig)?;
     let node = rig.add_node(&Stderr::start())?;
     let name = node.name().to_owned();
+    let its_images = node.run(["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"])?;
     // One pod for each node, the new one included.
     let joined = rig
         .start_plain_pods("newcomers", "newcomer", rig.nodes().len())
@@ -89,6 +96,10 @@ pub fn nodes_come_and_go() -> Outcome {
     let networks = rig.kubectl(["get", "node", &name, "-o", "jsonpath={.spec.podCIDRs[*]}"])?;
     rig.remove_node(&name)?;
     joined?;
+    ensure!(
+        its_images.contains(LOADED),
+        "{name} has not the image that was loaded before it came:\n{its_images}"
+    );
     ensure!(rig.node(&name).is_err(), "the rig still counts {name}");
     ensure!(node.init_pid().is_none(), "{name} still runs");
     let objects = rig.kubectl(["get", "nodes", "-o", "name"])?;

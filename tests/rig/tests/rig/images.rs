@@ -2,7 +2,7 @@
 
 use crate::{Outcome, ensure, shared};
 use netcheck_oci::{ImageSpec, Layer, Reference, push};
-use netcheck_rig::{Endpoint, wait_until};
+use netcheck_rig::{Endpoint, Rig, wait_until};
 use serde_json::json;
 use std::{
     fs,
@@ -29,17 +29,23 @@ fn image(name: &str, workload: &[u8]) -> ImageSpec {
     image
 }
 
+/// The image that is loaded by file.
+pub const LOADED: &str = "example.test/rig/loaded:1";
+
 pub fn loaded_by_file() -> Outcome {
-    let rig = shared()?;
-    let folder = tempfile::tempdir()?;
-    let archive = folder.path().join("image.tar");
-    let name = "example.test/rig/loaded:1";
-    image(name, b"nothing to run").write_archive(&archive)?;
+    load(&*shared()?)
+}
+
+/// Loads the image and looks for it on every node.
+pub fn load(rig: &Rig) -> Outcome {
+    // Kept beside the rig: nodes that come later get it, too.
+    let archive = rig.directory().join("loaded.tar");
+    image(LOADED, b"nothing to run").write_archive(&archive)?;
     rig.image_load(&archive)?;
     for node in rig.nodes() {
         let images = node.run(["ctr", "--namespace", "k8s.io", "images", "list", "--quiet"])?;
         ensure!(
-            images.lines().any(|line| line == name),
+            images.lines().any(|line| line == LOADED),
             "{} has only:\n{images}",
             node.name()
         );

@@ -69,6 +69,7 @@ fn main() -> ExitCode {
     let cases: &[(&str, Test)] = &[
         ("comes_up_whole", traffic::comes_up_whole),
         ("pods_reach_each_other_in_both_families", traffic::pods_reach_each_other),
+        ("a_lost_route_is_felt", traffic::lost_route_is_felt),
         ("services_answer_by_name_and_by_address", traffic::services_answer),
         ("a_plain_user_may_do_what_rbac_gives", identity::plain_user),
         ("a_static_token_is_a_user", identity::static_token),
