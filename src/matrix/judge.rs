@@ -58,7 +58,7 @@ impl Verdict {
 }
 
 /// Errors of the source's own kernel that say something about the source, nothing about the way.
-const OWN_TROUBLE: [&str; 10] = [
+const OWN_TROUBLE: [&str; 9] = [
     "EMFILE",
     "ENFILE",
     "ENOBUFS",
@@ -68,7 +68,6 @@ const OWN_TROUBLE: [&str; 10] = [
     "EADDRINUSE",
     "EAFNOSUPPORT",
     "EINTR",
-    "EINVAL",
 ];
 
 /// A neighbour that does not answer makes the kernel give up after three solicitations, one second apart. An unreachable error that comes
@@ -430,6 +429,11 @@ impl<'a> Sight<'a> {
             "EPERM" | "EACCES" => {
                 let by = format!("a firewall rule or prohibiting route inside {source}");
                 Verdict::new(Class::Rejected, format!("{by} forbids sending it ({errno})")).by(by)
+            }
+            // What the kernel's routing says for a blackhole route (fib_props in net/ipv4/fib_semantics.c).
+            "EINVAL" => {
+                let by = format!("a blackhole route inside {source}");
+                Verdict::new(Class::Rejected, format!("{by} discards it ({errno})")).by(by)
             }
             "EHOSTUNREACH" | "EHOSTDOWN" if self.source.elapsed >= NEIGHBOUR_GIVES_UP => Verdict::new(
                 Class::NeverArrived,

@@ -468,6 +468,12 @@ fn what_the_kernel_or_a_router_says() {
             "firewall rule",
         ),
         (
+            "a blackhole route",
+            unmarked("EINVAL"),
+            Class::Rejected,
+            "a blackhole route inside pod shop/web",
+        ),
+        (
             "a prohibit route",
             unmarked("EACCES"),
             Class::Rejected,
