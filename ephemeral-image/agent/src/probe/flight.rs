@@ -147,8 +147,8 @@ impl Flight {
         let mark = match &self.kind {
             Kind::Tcp(handshake) => {
                 let learnt = handshake
-                    .bound_port
-                    .and_then(|port| shared.watches.expected_isn(netns, port));
+                    .to_learn
+                    .and_then(|endpoints| shared.watches.expected_isn(netns, endpoints));
                 handshake.isn.or(learnt).map(|isn| Mark::Tcp { isn })
             }
             Kind::Dns(question) => Some(question.mark()),

@@ -25,6 +25,7 @@ use std::{
 };
 
 pub use icmp::cannot_ping_here;
+pub use tcp::Endpoints;
 
 /// Most probes under way at once, whatever the plugin asks: each takes a descriptor.
 const MAX_PARALLEL: usize = 1024;

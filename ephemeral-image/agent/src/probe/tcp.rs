@@ -28,8 +28,17 @@ const TCP_SEND_QUEUE: libc::c_int = 2;
 pub struct Handshake {
     /// Its initial sequence number, if the kernel told it.
     pub isn: Option<u32>,
-    /// The local port, if the watch is to learn the number from it.
-    pub bound_port: Option<u16>,
+    /// The socket's addresses, if the number is to be learnt from what the watch saw of them.
+    pub to_learn: Option<Endpoints>,
+}
+
+/// Both ends of a connection as its socket knows them, before any NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Ours.
+    pub local: SocketAddr,
+    /// The target.
+    pub to: SocketAddr,
 }
 
 /// Begins a handshake. `expect` is told the local port, before a packet leaves, if the number has to be learnt from the watch.
@@ -42,7 +51,7 @@ pub fn open(to: SocketAddr, expect: impl FnOnce(u16)) -> Result<(Socket, Handsha
         Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP)).map_err(|error| cannot("open", error))?;
     let mut handshake = Handshake {
         isn: None,
-        bound_port: None,
+        to_learn: None,
     };
     let may_repair = capabilities::has(capabilities::NET_ADMIN);
     if !may_repair {
@@ -51,9 +60,9 @@ pub fn open(to: SocketAddr, expect: impl FnOnce(u16)) -> Result<(Socket, Handsha
             .bind(&SocketAddr::new(unspecified(to), 0).into())
             .map_err(|error| cannot("bind", error))?;
         let local = socket.local_addr().map_err(|error| cannot("bind", error))?;
-        handshake.bound_port = local.as_socket().map(|local| local.port());
-        if let Some(port) = handshake.bound_port {
-            expect(port);
+        if let Some(local) = local.as_socket() {
+            expect(local.port());
+            handshake.to_learn = Some(Endpoints { local, to });
         }
     }
     let sent = match socket.connect(&to.into()) {
@@ -62,6 +71,10 @@ pub fn open(to: SocketAddr, expect: impl FnOnce(u16)) -> Result<(Socket, Handsha
     };
     if may_repair && sent.is_ok() {
         handshake.isn = initial_sequence_number(&socket).ok();
+    }
+    // Only connect() has chosen the address.
+    if let (Some(endpoints), Ok(local)) = (&mut handshake.to_learn, socket.local_addr()) {
+        endpoints.local = local.as_socket().unwrap_or(endpoints.local);
     }
     Ok((socket, handshake, sent))
 }

@@ -8,6 +8,7 @@ mod packet;
 mod socket;
 mod table;
 
+use crate::probe::Endpoints;
 use netcheck_node_state::{Netns, interface_names, within};
 use netcheck_wire::probe::{Direction, Mark, Sighting};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -153,10 +154,10 @@ impl Watches {
         self.lock().table.expect(netns.inode(), port);
     }
 
-    /// The sequence number of the announced SYN, if it was seen; ends the announcement.
-    pub fn expected_isn(&self, netns: &Netns, port: u16) -> Option<u32> {
+    /// The sequence number of the announced SYN, if it was seen and is beyond doubt; ends the announcement.
+    pub fn expected_isn(&self, netns: &Netns, endpoints: Endpoints) -> Option<u32> {
         self.empty(netns.inode());
-        self.lock().table.expected(netns.inode(), port)
+        self.lock().table.expected(netns.inode(), endpoints)
     }
 
     /// Reads the names anew if a packet came by an interface that is younger than them.

@@ -1,6 +1,7 @@
 //! What was seen, by namespace and mark, bounded: nothing leaves it but by a mark that the asker already knows.
 
 use super::packet::Recognised;
+use crate::probe::Endpoints;
 use netcheck_wire::probe::{Direction, Mark, Packet};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -11,6 +12,17 @@ use std::{
 pub const MAX_MARKS: usize = 65_536;
 /// Packets kept of one mark. A probe has a few for each interface it crosses.
 pub const MAX_PER_MARK: usize = 64;
+
+/// SYNs kept of one announced port.
+const MAX_SYNS: usize = 16;
+
+/// A SYN that left from an announced port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Syn {
+    isn: u32,
+    source: SocketAddr,
+    destination: SocketAddr,
+}
 
 /// Inode of a network namespace.
 pub type NetnsInode = u64;
@@ -41,8 +53,8 @@ pub struct Table {
     order: VecDeque<(NetnsInode, Mark)>,
     /// Packets of a namespace that are not in the table any more, or never were.
     missed: HashMap<NetnsInode, u64>,
-    /// Local ports from which a SYN is expected, and the sequence number of the first that came.
-    expected: HashMap<(NetnsInode, u16), Option<u32>>,
+    /// Local ports from which a SYN is expected, and what came from them: a node also forwards what others send from the same port.
+    expected: HashMap<(NetnsInode, u16), Vec<Syn>>,
     watched: HashSet<NetnsInode>,
 }
 
@@ -92,7 +104,14 @@ impl Table {
         if let (Mark::Tcp { isn }, Packet::Syn, Direction::Out) = (&mark, &packet, direction)
             && let Some(expected) = self.expected.get_mut(&(netns, source.port()))
         {
-            expected.get_or_insert(*isn);
+            let syn = Syn {
+                isn: *isn,
+                source,
+                destination,
+            };
+            if expected.len() < MAX_SYNS && !expected.contains(&syn) {
+                expected.push(syn);
+            }
         }
         let key = (netns, mark);
         let seen = Seen {
@@ -140,12 +159,19 @@ impl Table {
 
     /// Announces a SYN from a local port, for a socket whose sequence number the kernel does not tell us.
     pub fn expect(&mut self, netns: NetnsInode, port: u16) {
-        self.expected.insert((netns, port), None);
+        self.expected.insert((netns, port), Vec::new());
     }
 
-    /// The sequence number of the announced SYN, if it was seen; ends the announcement.
-    pub fn expected(&mut self, netns: NetnsInode, port: u16) -> Option<u32> {
-        self.expected.remove(&(netns, port)).flatten()
+    /// The sequence number of the announced SYN, if it was seen and is beyond doubt; ends the announcement.
+    pub fn expected(&mut self, netns: NetnsInode, Endpoints { local, to }: Endpoints) -> Option<u32> {
+        let syns = self.expected.remove(&(netns, local.port()))?;
+        let ours: Vec<&Syn> = syns.iter().filter(|syn| syn.source == local).collect();
+        // Whose destination was rewritten is ours only if nothing else could be.
+        let exact = ours.iter().find(|syn| syn.destination == to);
+        let same = |number: u32| ours.iter().all(|syn| syn.isn == number);
+        exact
+            .or_else(|| ours.first().filter(|first| same(first.isn)))
+            .map(|syn| syn.isn)
     }
 }
 
@@ -200,15 +226,64 @@ mod tests {
         );
     }
 
+    /// A SYN that leaves namespace 1 from port 40000.
+    fn leaves(table: &mut Table, isn: u32, source: &str, destination: &str) {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        let recognised = Recognised {
+            mark: Mark::Tcp { isn },
+            packet: Packet::Syn,
+            source,
+            destination,
+        };
+        table.record(1, 1, Direction::Out, 1, recognised);
+    }
+
+    const OURS: &str = "192.0.2.1:40000";
+
+    fn learnt(table: &mut Table) -> Option<u32> {
+        table.expected(
+            1,
+            Endpoints {
+                local: OURS.parse().unwrap(),
+                to: "192.0.2.2:80".parse().unwrap(),
+            },
+        )
+    }
+
     #[test]
-    fn the_number_of_an_announced_syn_is_learnt_from_the_first_that_leaves() {
+    fn the_number_of_an_announced_syn_is_learnt_from_what_leaves() {
         let mut table = Table::default();
         table.expect(1, 40000);
         table.record(1, 1, Direction::In, 1, syn(5, 40000));
-        table.record(1, 1, Direction::Out, 1, syn(6, 40000));
-        table.record(1, 1, Direction::Out, 1, syn(7, 40000));
         table.record(2, 1, Direction::Out, 1, syn(8, 40000));
-        assert_eq!(table.expected(1, 40000), Some(6));
-        assert_eq!(table.expected(1, 40000), None);
+        leaves(&mut table, 6, OURS, "192.0.2.2:80");
+        leaves(&mut table, 6, OURS, "192.0.2.2:80");
+        assert_eq!(learnt(&mut table), Some(6));
+        assert_eq!(learnt(&mut table), None);
+    }
+
+    #[test]
+    fn what_a_node_forwards_from_the_same_port_is_not_taken_for_ours() {
+        let mut table = Table::default();
+        table.expect(1, 40000);
+        leaves(&mut table, 7, "10.244.0.9:40000", "192.0.2.2:80");
+        assert_eq!(learnt(&mut table), None);
+        // Masqueraded to our address and port, but for another target: ours is the one that names it.
+        table.expect(1, 40000);
+        leaves(&mut table, 7, OURS, "198.51.100.7:443");
+        leaves(&mut table, 8, OURS, "192.0.2.2:80");
+        assert_eq!(learnt(&mut table), Some(8));
+    }
+
+    #[test]
+    fn a_rewritten_destination_is_ours_only_if_nothing_else_could_be() {
+        let mut table = Table::default();
+        table.expect(1, 40000);
+        leaves(&mut table, 7, OURS, "127.0.0.1:15001");
+        assert_eq!(learnt(&mut table), Some(7));
+        table.expect(1, 40000);
+        leaves(&mut table, 7, OURS, "127.0.0.1:15001");
+        leaves(&mut table, 8, OURS, "198.51.100.7:443");
+        assert_eq!(learnt(&mut table), None);
     }
 }

@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         needs_root("a_rejection_by_the_router", a_rejection_by_the_router),
         needs_root("a_missing_route", a_missing_route),
         needs_root("a_redirect_in_the_source", a_redirect_in_the_source),
+        needs_root("nat_in_the_source_hides_no_probe", nat_in_the_source_hides_no_probe),
         needs_root(
             "a_server_that_talks_first_is_not_reset",
             a_server_that_talks_first_is_not_reset,
@@ -30,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         needs_root("dns_questions", dns_questions),
         needs_root("icmp_echoes", icmp_echoes),
         needs_root("many_probes_at_once", many_probes_at_once),
+        needs_root("a_node_agents_capabilities_suffice", a_node_agents_capabilities_suffice),
         needs_root("what_is_left_without_capabilities", what_is_left_without_capabilities),
         needs_root(
             "net_raw_alone_learns_the_mark_from_the_watch",
@@ -56,7 +58,11 @@ const FAMILIES: [bool; 2] = [false, true];
 
 impl Lab {
     fn new() -> Self {
-        let (world, agent) = (World::new(), Agent::start());
+        Self::with(Agent::start())
+    }
+
+    fn with(agent: Agent) -> Self {
+        let world = World::new();
         let mut plugin = Plugin::joining(&agent);
         let located = plugin.task(Task::Locate { places: world.places() });
         let facts = located
@@ -95,7 +101,7 @@ impl Lab {
             .task(Task::Probe {
                 probes,
                 timeout_ms: self.timeout_ms,
-                parallel: 64,
+                parallel: 512,
             })
             .into_iter()
             .map(|event| match event {
@@ -318,6 +324,36 @@ fn a_redirect_in_the_source() {
     lab.finish();
 }
 
+fn nat_in_the_source_hides_no_probe() {
+    // As a node's own connection to a Service: destination, source and source port are all rewritten before the packet leaves.
+    let mut lab = Lab::new();
+    let _server = Tcp::new(&lab.world, 8080, b"");
+    let server = lab.world.server(false);
+    lab.world.run(
+        "client",
+        &format!(
+            "nft 'add table ip t
+                  add chain ip t o {{ type nat hook output priority -100; }}
+                  add chain ip t p {{ type nat hook postrouting priority 100; }}
+                  add rule ip t o ip daddr 203.0.113.1 tcp dport 80 dnat to {server}:8080
+                  add rule ip t p tcp dport 8080 masquerade random,fully-random'"
+        ),
+    );
+    let result = lab
+        .probe(vec![ProbeKind::Tcp {
+            to: "203.0.113.1:80".parse().unwrap(),
+        }])
+        .remove(0);
+    assert_eq!(result.outcome, Outcome::Connected);
+    assert_eq!(story(&result.source_saw), [(Out, Packet::Syn), (In, Packet::SynAck)]);
+    assert_eq!(result.source_saw[0].destination, SocketAddr::new(server, 8080));
+    assert_eq!(
+        story(&lab.server_saw(&result)),
+        [(In, Packet::Syn), (Out, Packet::SynAck)]
+    );
+    lab.finish();
+}
+
 fn a_server_that_talks_first_is_not_reset() {
     let mut lab = Lab::new();
     let server = Tcp::new(&lab.world, 2525, b"220 ready\r\n");
@@ -471,6 +507,39 @@ fn many_probes_at_once() {
     assert_eq!(marks.len(), 600);
     // One after the other the 200 timeouts alone would take 160 s.
     assert!(elapsed.as_secs() < 15, "{elapsed:?}");
+    lab.finish();
+}
+
+fn a_node_agents_capabilities_suffice() {
+    // What a node agent's pod adds after dropping all: to watch, to enter namespaces, to find them.
+    let confine = [
+        "setpriv",
+        "--inh-caps=-all",
+        "--bounding-set=-all,+net_raw,+sys_admin,+sys_ptrace",
+    ];
+    let mut lab = Lab::with(Agent::start_by(&confine, &["--deadline", "60"]));
+    let _server = Tcp::new(&lab.world, 8080, b"hello");
+    for facts in &lab.facts {
+        assert_eq!(
+            (facts.cannot_watch.as_deref(), facts.cannot_ping.as_deref()),
+            (None, None)
+        );
+    }
+    let kinds = (0..400)
+        .map(|number| ProbeKind::Tcp {
+            to: SocketAddr::new(lab.world.server(number % 2 == 0), 8080),
+        })
+        .collect();
+    let results = lab.probe(kinds);
+    assert_eq!(results.len(), 400);
+    for result in &results {
+        assert_eq!(result.outcome, Outcome::Connected);
+        assert_eq!(story(&result.source_saw), [(Out, Packet::Syn), (In, Packet::SynAck)]);
+        assert_eq!(
+            story(&lab.server_saw(result)),
+            [(In, Packet::Syn), (Out, Packet::SynAck)]
+        );
+    }
     lab.finish();
 }
 
