@@ -37,6 +37,7 @@ pub fn ipv6_alone() -> Outcome {
         nodes: 2,
         ..small("six")
     };
+    Rig::down_in(&directory("six"), &Stderr::start())?;
     let rig = Rig::up_in(&directory("six"), &spec, &Stderr::start())?;
     rig.start_plain_pods("pairs", "pair", 2)?;
     all_pairs(&rig, "pairs", 1)?;
@@ -73,6 +74,7 @@ fn kill(rig: &Rig, how_many: usize) -> Outcome {
 
 pub fn killed_rig_is_cleared_by_up() -> Outcome {
     let spec = small("ends");
+    Rig::down_in(&directory("ends"), &Stderr::start())?;
     let rig = Rig::up_in(&directory("ends"), &spec, &Stderr::start())?;
     rig.start_plain_pods("pairs", "pair", 1)?;
     // The hub alone: the node goes on, without underlay and control plane.
