@@ -24,18 +24,25 @@ pub fn next_step(
         .transport
         .filter(|class| *class != Class::Reached)
         .unwrap_or(verdict.class);
+    // The node that took the packet in and did not pass it on, if one was seen to.
+    let blamed = verdict
+        .by
+        .as_deref()
+        .and_then(|by| by.strip_prefix("node "))
+        .filter(|node| is_plain_word(node));
     let elsewhere = row.pair.relation == Some(Relation::OtherNode);
     Some(match class {
         Class::NotTested => not_running(source, destination, &verdict.reason).unwrap_or_else(explain),
         Class::NeverArrived if elsewhere && !verdict.reason.contains("never left") => match row.target {
-            Some(target) => route(source, target.ip()).unwrap_or_else(explain),
+            Some(target) => route(blamed.or(source.node.as_deref()), target.ip()).unwrap_or_else(explain),
             None => explain(),
         },
         Class::ReplyLost if elsewhere && !verdict.reason.contains("dropped inside") => {
             let back = row
                 .target
                 .and_then(|target| source_ips.iter().find(|ip| ip.is_ipv4() == target.is_ipv4()));
-            back.and_then(|ip| route(destination, *ip)).unwrap_or_else(explain)
+            back.and_then(|ip| route(blamed.or(destination.node.as_deref()), *ip))
+                .unwrap_or_else(explain)
         }
         Class::Refused => describe(destination).unwrap_or_else(explain),
         Class::NoAnswer | Class::Rejected | Class::NeverArrived => policies(destination).unwrap_or_else(explain),
@@ -44,15 +51,17 @@ pub fn next_step(
     })
 }
 
-/// DNS names, as Kubernetes wants names of pods, nodes and Services to be (RFC 1123).
 fn is_plain(party: &Party) -> bool {
     let words = [Some(&party.name), party.namespace.as_ref(), party.node.as_ref()];
-    words.into_iter().flatten().all(|word| {
-        !word.starts_with('-')
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
-    })
+    words.into_iter().flatten().all(|word| is_plain_word(word))
+}
+
+/// A DNS name, as Kubernetes wants names of pods, nodes and Services to be (RFC 1123).
+fn is_plain_word(word: &str) -> bool {
+    !word.starts_with('-')
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
 }
 
 fn endpoints(party: &Party) -> String {
@@ -63,8 +72,8 @@ fn endpoints(party: &Party) -> String {
     )
 }
 
-fn route(from: &Party, to: IpAddr) -> Option<String> {
-    let node = from.node.as_deref()?;
+fn route(node: Option<&str>, to: IpAddr) -> Option<String> {
+    let node = node?;
     Some(format!(
         "kubectl debug node/{node} -it --image=busybox -- ip route get {to}"
     ))

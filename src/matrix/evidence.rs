@@ -78,6 +78,8 @@ pub struct Observed {
     pub source: Result<SourceSide, String>,
     /// Every place where the probe may have arrived.
     pub ends: Vec<End>,
+    /// Nodes it should have passed, in the request's direction; asked only if the probe did not succeed.
+    pub transit: Vec<End>,
 }
 
 /// What the source knows.

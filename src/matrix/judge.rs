@@ -84,6 +84,7 @@ pub fn judge(case: &Case<'_>, observed: &Observed) -> Verdict {
         case,
         source,
         ends: &observed.ends,
+        transit: &observed.transit,
     };
     let verdict = match &source.outcome {
         Outcome::NotSent { why } => Verdict::not_tested(why),
@@ -128,6 +129,7 @@ struct Sight<'a> {
     case: &'a Case<'a>,
     source: &'a SourceSide,
     ends: &'a [End],
+    transit: &'a [End],
 }
 
 impl<'a> Sight<'a> {
@@ -493,15 +495,67 @@ impl<'a> Sight<'a> {
             };
         }
         match self.doubt() {
-            None => Verdict::new(
-                Class::NeverArrived,
-                format!("it left {source}, and {}", self.nobody_saw()),
+            None => self.last_seen(
+                Verdict::new(
+                    Class::NeverArrived,
+                    format!("it left {source}, and {}", self.nobody_saw()),
+                ),
+                is_request,
+                self.transit.iter().rev(),
             ),
-            Some(doubt) => Verdict::new(
-                Class::Unanswered,
-                format!("no answer, and where it was lost is not known: {doubt}"),
+            Some(doubt) => self.last_seen(
+                Verdict::new(
+                    Class::Unanswered,
+                    format!("no answer, and where it was lost is not known: {doubt}"),
+                ),
+                is_request,
+                self.transit.iter().rev(),
             ),
         }
+    }
+
+    /// Adds where on the way a packet was seen last. `nodes` are those it should have passed, the last one first.
+    fn last_seen(
+        &self,
+        mut verdict: Verdict,
+        what: impl Fn(&Packet) -> bool + Copy,
+        nodes: impl Iterator<Item = &'a End>,
+    ) -> Verdict {
+        let mut nodes = nodes
+            .filter(|node| matches!(node.watch, Watch::Looked { .. }))
+            .peekable();
+        let Some(nearest) = nodes.peek().copied() else {
+            return verdict;
+        };
+        match nodes.find(|node| node.seen().iter().any(|sighting| what(&sighting.packet))) {
+            None if self.transit.iter().all(|node| node.doubt().is_none()) => {
+                verdict.reason = format!("{}; {} never saw it either", verdict.reason, nearest.who);
+            }
+            None => {}
+            Some(node) => match (
+                find(node.seen(), Direction::Out, what),
+                find(node.seen(), Direction::In, what),
+            ) {
+                (Some(left), _) => {
+                    verdict.reason = format!(
+                        "{}; last seen leaving {} by {}",
+                        verdict.reason, node.who, left.interface
+                    );
+                }
+                (None, Some(came)) if node.doubt().is_none() => {
+                    verdict.reason = format!(
+                        "{}; {} took it in by {} and did not pass it on",
+                        verdict.reason, node.who, came.interface
+                    );
+                    verdict.by = Some(node.who.clone());
+                }
+                (None, came) => {
+                    let interface = came.map_or("an interface", |came| came.interface.as_str());
+                    verdict.reason = format!("{}; last seen coming into {} by {interface}", verdict.reason, node.who);
+                }
+            },
+        }
+        verdict
     }
 
     /// The request came in at `end` and no answer reached the prober.
@@ -527,7 +581,16 @@ impl<'a> Sight<'a> {
             } else {
                 format!("{} sent {what}, and {source} never saw it", end.who)
             };
-            return Verdict::new(Class::ReplyLost, reason).at(end);
+            let verdict = Verdict::new(Class::ReplyLost, reason).at(end);
+            let came_back = self
+                .source_got(|packet| is_answer(packet) || is_refusal(packet))
+                .is_some();
+            return if came_back {
+                verdict
+            } else {
+                let is_said = |packet: &Packet| is_answer(packet) || is_refusal(packet);
+                self.last_seen(verdict, is_said, self.transit.iter())
+            };
         }
         if let Watch::Looked { missed, .. } = end.watch
             && missed > 0

@@ -12,7 +12,7 @@ use crate::cluster::inventory::Subject;
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use netcheck_wire::{
     message::{Event, Task},
-    probe::{Probe, ProbeResult, Query, Sightings},
+    probe::{Outcome, Probe, ProbeResult, Query, Sightings},
 };
 use std::{
     cell::Cell,
@@ -104,9 +104,13 @@ type Key<A> = (<A as Agents>::Agent, u32);
 
 async fn watch<A: Agents>(agents: &A, rows: &[Row], facts: &Facts, found: &mut Found<Key<A>>) {
     let mut places: BTreeMap<A::Agent, BTreeSet<u32>> = BTreeMap::new();
-    for end in rows.iter().filter(|row| row.probe.is_ok()).flat_map(|row| &row.ends) {
-        if let Some(subject) = &end.subject
-            && let Some((agent, place)) = agents.place(subject)
+    let subjects: BTreeSet<Subject> = rows
+        .iter()
+        .filter(|row| row.probe.is_ok())
+        .flat_map(watchable)
+        .collect();
+    for subject in &subjects {
+        if let Some((agent, place)) = agents.place(subject)
             && facts
                 .get(subject)
                 .is_some_and(|facts| facts.as_ref().is_ok_and(|facts| facts.cannot_watch.is_none()))
@@ -238,15 +242,41 @@ async fn send<A: Agents>(
     !stopped.get()
 }
 
+/// Where a row's probe can be seen besides its source.
+fn watchable(row: &Row) -> impl Iterator<Item = Subject> {
+    let ends = row.ends.iter().filter_map(|end| end.subject.clone());
+    ends.chain(row.transit.iter().cloned().map(Subject::Node))
+}
+
+/// Of these it does not matter which way they went.
+fn succeeded(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Connected | Outcome::Echoed | Outcome::Resolved { rcode: 0, .. }
+    )
+}
+
 async fn look<A: Agents>(agents: &A, rows: &[Row], found: &mut Found<Key<A>>) {
     let mut queries: BTreeMap<A::Agent, Vec<Query>> = BTreeMap::new();
     for (id, result) in &found.results {
-        let Ok(ProbeResult { mark: Some(mark), .. }) = result else {
+        let Ok(ProbeResult {
+            mark: Some(mark),
+            outcome,
+            ..
+        }) = result
+        else {
             continue;
         };
+        let row = &rows[*id as usize];
         let mut asked = BTreeSet::new();
-        for end in &rows[*id as usize].ends {
-            if let Some((agent, place)) = end.subject.as_ref().and_then(|subject| agents.place(subject))
+        let transit = row
+            .transit
+            .iter()
+            .filter(|_| !succeeded(outcome))
+            .cloned()
+            .map(Subject::Node);
+        for subject in row.ends.iter().filter_map(|end| end.subject.clone()).chain(transit) {
+            if let Some((agent, place)) = agents.place(&subject)
                 && matches!(found.watched.get(&(agent, place)), Some(Ok(())))
                 && asked.insert((agent, place))
             {
@@ -290,11 +320,21 @@ fn observed<A: Agents>(agents: &A, index: usize, row: &Row, facts: &Facts, found
     let ends = row.ends.iter().map(|end| End {
         who: end.who.clone(),
         serving: serving(row.protocol, end, facts),
-        watch: watch_of(agents, probe, end, facts, found),
+        watch: match &end.subject {
+            Some(subject) => watch_of(agents, probe, subject, facts, found),
+            None => Watch::Blind("it is no pod or node that netcheck can enter".into()),
+        },
+    });
+    let failed = source.as_ref().is_ok_and(|source| !succeeded(&source.outcome));
+    let transit = row.transit.iter().filter(|_| failed).map(|node| End {
+        who: format!("node {node}"),
+        serving: None,
+        watch: watch_of(agents, probe, &Subject::Node(node.clone()), facts, found),
     });
     Observed {
         source,
         ends: ends.collect(),
+        transit: transit.collect(),
     }
 }
 
@@ -320,10 +360,7 @@ fn serving(protocol: Protocol, end: &EndPoint, facts: &Facts) -> Option<ports::S
     (protocol == Protocol::Tcp).then(|| ports::serving(&facts.listeners, end.ip, end.port))
 }
 
-fn watch_of<A: Agents>(agents: &A, probe: u32, end: &EndPoint, facts: &Facts, found: &Found<Key<A>>) -> Watch {
-    let Some(subject) = &end.subject else {
-        return Watch::Blind("it is no pod or node that netcheck can enter".into());
-    };
+fn watch_of<A: Agents>(agents: &A, probe: u32, subject: &Subject, facts: &Facts, found: &Found<Key<A>>) -> Watch {
     let located = facts.get(subject);
     if let Some(Err(why)) = located {
         return Watch::Blind(why.clone());

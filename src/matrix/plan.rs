@@ -89,6 +89,8 @@ pub struct Row {
     pub aim: Aim,
     /// Where it may arrive.
     pub ends: Vec<EndPoint>,
+    /// Nodes it should pass, by name: the source's, then those of the ends.
+    pub transit: Vec<String>,
     /// What to send, or why nothing is sent.
     pub probe: Result<ProbeKind, String>,
     /// For DNS: addresses of which the answer must hold one.
@@ -454,6 +456,7 @@ impl<'a> Planner<'a> {
             ProbeKind::Dns { to, .. } => (Protocol::Dns, *to),
             ProbeKind::Icmp { to } => (Protocol::Icmp, SocketAddr::new(*to, 0)),
         };
+        let transit = self.transit(&pair.from, &ends);
         let trouble = self.source_trouble(&pair.from, protocol).or(trouble);
         Row {
             pair: pair.clone(),
@@ -463,6 +466,7 @@ impl<'a> Planner<'a> {
             port_name,
             aim,
             ends,
+            transit,
             probe: trouble.map_or(Ok(probe), Err),
             expects: Vec::new(),
             trouble: self.trouble(&pair.to),
@@ -480,10 +484,35 @@ impl<'a> Planner<'a> {
             port_name: None,
             aim,
             ends: Vec::new(),
+            transit: Vec::new(),
             probe: Err(why),
             expects: Vec::new(),
             trouble: self.trouble(&pair.to),
         }
+    }
+
+    /// Nodes between two pods. A node that is itself the source or an end is not on the way.
+    fn transit(&self, from: &Subject, ends: &[EndPoint]) -> Vec<String> {
+        const MOST: usize = 4;
+        let home = |subject: &Subject| match subject {
+            Subject::Pod(uid) => self
+                .pod(uid)
+                .filter(|pod| !pod.host_network)
+                .and_then(|pod| pod.node.clone()),
+            Subject::Node(_) => None,
+        };
+        let mut nodes: Vec<String> = Vec::new();
+        for node in std::iter::once(from)
+            .chain(ends.iter().filter_map(|end| end.subject.as_ref()))
+            .filter_map(home)
+        {
+            let is_end = |subject: &Subject| *subject == Subject::Node(node.clone());
+            let ending = is_end(from) || ends.iter().filter_map(|end| end.subject.as_ref()).any(is_end);
+            if !ending && !nodes.contains(&node) && nodes.len() < MOST {
+                nodes.push(node);
+            }
+        }
+        nodes
     }
 
     /// What the API says is wrong with a destination.

@@ -217,6 +217,9 @@ pub struct Row {
     /// What each place saw where the probe may have arrived.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub destinations_saw: Vec<Observation>,
+    /// What the nodes on the way saw, in the request's direction; asked only if the probe did not succeed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub transit_saw: Vec<Observation>,
     /// A command that looks further.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,

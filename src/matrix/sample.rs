@@ -91,6 +91,7 @@ pub fn row(source: &Party, destination: &Party, port: u16, family: Family, class
         elapsed_us: (class != Class::NotTested).then_some(1500),
         source_saw: None,
         destinations_saw: Vec::new(),
+        transit_saw: Vec::new(),
         next_step: class
             .finding()
             .map(|finding| format!("kubectl netcheck explain {finding}")),

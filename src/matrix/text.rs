@@ -106,6 +106,8 @@ pub fn evidence(row: &Row) -> Vec<(&'static str, String)> {
             .as_ref()
             .map(|saw| ("source", saw_in_words(saw, row.elapsed_us))),
     );
+    let passed = row.transit_saw.iter().filter(|saw| !saw.packets.is_empty());
+    lines.extend(passed.map(|saw| ("way", saw_in_words(saw, None))));
     let interesting = row.destinations_saw.iter().filter(|saw| !saw.packets.is_empty());
     let first = row.destinations_saw.first().filter(|saw| saw.packets.is_empty());
     lines.extend(

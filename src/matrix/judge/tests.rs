@@ -82,6 +82,7 @@ struct Scene {
     source: SourceSide,
     ends: Vec<End>,
     expects: Vec<IpAddr>,
+    transit: Vec<End>,
 }
 
 fn end(seen: Vec<Sighting>) -> End {
@@ -120,6 +121,7 @@ impl Scene {
             },
             ends,
             expects: Vec::new(),
+            transit: Vec::new(),
         }
     }
 
@@ -198,6 +200,7 @@ impl Scene {
             &Observed {
                 source: Ok(self.source.clone()),
                 ends: self.ends.clone(),
+                transit: self.transit.clone(),
             },
         )
     }
@@ -864,6 +867,70 @@ fn the_backend_and_the_culprit_are_named() {
     );
 }
 
+#[test]
+fn the_last_node_that_saw_it_is_named() {
+    let node = |name: &str, seen: Vec<Sighting>| End {
+        who: format!("node {name}"),
+        serving: None,
+        watch: Watch::Looked { seen, missed: 0 },
+    };
+    let on = |interface: &str, direction, packet| sighting(interface, direction, packet, "10.0.1.2:40000", TARGET);
+    let lost = |transit| {
+        Scene::new(Outcome::TimedOut, vec![out(Packet::Syn)], vec![end(Vec::new())])
+            .with(|scene| scene.transit = transit)
+    };
+    let (came, went) = (
+        on("veth1", Direction::In, Packet::Syn),
+        on("eth0", Direction::Out, Packet::Syn),
+    );
+    hold(vec![
+        (
+            "the source's node has no route",
+            lost(vec![node("n1", vec![came.clone()]), node("n2", Vec::new())]),
+            Class::NeverArrived,
+            "node n1 took it in by veth1 and did not pass it on",
+        ),
+        (
+            "lost between the nodes",
+            lost(vec![
+                node("n1", vec![came.clone(), went.clone()]),
+                node("n2", Vec::new()),
+            ]),
+            Class::NeverArrived,
+            "last seen leaving node n1 by eth0",
+        ),
+        (
+            "no node saw it",
+            lost(vec![node("n1", Vec::new()), node("n2", Vec::new())]),
+            Class::NeverArrived,
+            "node n2 never saw it either",
+        ),
+        (
+            "the destination's node drops it",
+            lost(vec![
+                node("n1", vec![came, went]),
+                node("n2", vec![on("eth0", Direction::In, Packet::Syn)]),
+            ]),
+            Class::NeverArrived,
+            "node n2 took it in by eth0",
+        ),
+        (
+            "the answer is dropped by the destination's node",
+            Scene::new(
+                Outcome::TimedOut,
+                vec![out(Packet::Syn)],
+                vec![end(vec![into(Packet::Syn), out(Packet::SynAck)])],
+            )
+            .with(|scene| {
+                let answer = on("veth2", Direction::In, Packet::SynAck);
+                scene.transit = vec![node("n1", Vec::new()), node("n2", vec![answer])];
+            }),
+            Class::ReplyLost,
+            "node n2 took it in by veth2 and did not pass it on",
+        ),
+    ]);
+}
+
 // ---- any combination whatever ----
 
 fn any_sighting() -> impl Strategy<Value = Sighting> {
@@ -970,14 +1037,22 @@ fn any_scene() -> impl Strategy<Value = Scene> {
             saw,
             missed,
         });
-    (protocol, aim, source, prop::collection::vec(any_end(), 0..3)).prop_map(|(protocol, aim, source, ends)| Scene {
+    (
         protocol,
         aim,
-        target: TARGET,
         source,
-        ends,
-        expects: vec!["10.96.0.10".parse().unwrap()],
-    })
+        prop::collection::vec(any_end(), 0..3),
+        prop::collection::vec(any_end(), 0..3),
+    )
+        .prop_map(|(protocol, aim, source, ends, transit)| Scene {
+            protocol,
+            aim,
+            target: TARGET,
+            source,
+            ends,
+            expects: vec!["10.96.0.10".parse().unwrap()],
+            transit,
+        })
 }
 
 proptest! {

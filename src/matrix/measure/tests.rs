@@ -5,7 +5,7 @@ use crate::matrix::{
     evidence::Aim,
     select::{Goal, Pair},
 };
-use netcheck_wire::probe::{Direction, Listener, Mark, Outcome, Packet, PlaceFacts, Placed, ProbeKind, Sighting};
+use netcheck_wire::probe::{Direction, Listener, Mark, Packet, PlaceFacts, Placed, ProbeKind, Sighting};
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
@@ -16,6 +16,7 @@ use std::{
 struct Script {
     broken: BTreeSet<(u8, &'static str)>,
     hangs: bool,
+    fails: bool,
     log: RefCell<Vec<(u8, &'static str, Duration)>>,
     began: Option<tokio::time::Instant>,
 }
@@ -62,6 +63,7 @@ impl Agents for Script {
         match subject {
             Subject::Pod(uid) if uid == "a" => Some((1, 1)),
             Subject::Pod(uid) if uid == "b" => Some((2, 2)),
+            Subject::Node(name) if name == "n" => Some((2, 9)),
             _ => None,
         }
     }
@@ -92,7 +94,11 @@ impl Agents for Script {
                 .map(|probe| {
                     Event::Probed(ProbeResult {
                         id: probe.id,
-                        outcome: Outcome::Connected,
+                        outcome: if self.fails {
+                            Outcome::TimedOut
+                        } else {
+                            Outcome::Connected
+                        },
                         elapsed_us: 100,
                         mark: Some(Mark::Tcp { isn: 7000 + probe.id }),
                         source_saw: vec![syn(Direction::Out)],
@@ -141,6 +147,7 @@ fn row(from: &str, to: &str, port: u16) -> Row {
             ip: target.ip(),
             port,
         }],
+        transit: Vec::new(),
         probe: Ok(ProbeKind::Tcp { to: target }),
         expects: Vec::new(),
         trouble: None,
@@ -295,4 +302,32 @@ async fn an_interrupt_lets_probes_under_way_end_and_starts_no_others() {
         assert_eq!(late.source.as_ref().err().map(String::as_str), Some("interrupted"));
     }
     assert_eq!(script.tasks(), [(2, "watch"), (1, "probe"), (2, "look")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_on_the_way_are_asked_about_failures_only() {
+    let rows = [Row {
+        transit: vec!["n".into()],
+        ..row("a", "b", 80)
+    }];
+    let mut facts = facts();
+    facts.insert(Subject::Node("n".into()), Ok(PlaceFacts::default()));
+    let held = measured(&Script::new(), &rows, &facts).await;
+    assert!(held.observed[0].transit.is_empty());
+    let failed = measured(
+        &Script {
+            fails: true,
+            ..Script::new()
+        },
+        &rows,
+        &facts,
+    )
+    .await;
+    let [node] = failed.observed[0].transit.as_slice() else {
+        panic!("{failed:?}")
+    };
+    assert_eq!(
+        (node.who.as_str(), node.seen()),
+        ("node n", [syn(Direction::In)].as_slice())
+    );
 }

@@ -423,3 +423,18 @@ fn no_source_dials_a_port_twice_in_a_second() {
     // The Service's handshake ends where the pod's own did.
     assert_eq!(rounds.len(), 2);
 }
+
+#[test]
+fn nodes_on_the_way_are_those_of_both_pods_unless_they_are_an_end_themselves() {
+    let inventory = cluster();
+    let plan = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
+    let transit = |from: Subject, to: Goal| {
+        let row = plan.rows.iter().find(|row| row.pair.from == from && row.pair.to == to);
+        row.map_or_else(Vec::new, |row| row.transit.clone())
+    };
+    let web = || Subject::Pod("web".into());
+    assert_eq!(transit(web(), api()), ["n1", "n2"]);
+    assert_eq!(transit(web(), Goal::Service("shop".into(), "api".into())), ["n1", "n2"]);
+    assert_eq!(transit(web(), Goal::Node("n2".into())), ["n1"]);
+    assert_eq!(transit(Subject::Node("n2".into()), api()), Vec::<String>::new());
+}
