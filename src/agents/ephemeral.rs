@@ -9,7 +9,7 @@ use super::{
     manifest::serve_command,
     observe::{self, Seen, Which},
     run::RunId,
-    waiting::{self, Progress},
+    waiting::{self, Progress, Stage},
 };
 use crate::{
     cluster::{
@@ -250,15 +250,12 @@ impl Climb<'_> {
         let container = rung.container_name(&self.spec.run);
         let mut seen = observe::pods(self.pods(), Which::Named(self.name.to_owned()), self.limit());
         let begun = Instant::now();
-        let (mut last, mut since) = (Progress::Unseen, begun);
+        let mut stage = Stage::begin();
         loop {
             tokio::select! {
                 change = seen.recv() => match change {
                     Some(Seen::Is(pod)) => {
-                        let progress = waiting::of_ephemeral_container(&pod, &container);
-                        if progress != last {
-                            (last, since) = (progress, Instant::now());
-                        }
+                        stage.note(waiting::of_ephemeral_container(&pod, &container));
                     }
                     Some(Seen::Gone(_)) => return Err(NotRunning::Late("the pod was deleted".to_owned())),
                     // Reading is tried again until it is too late.
@@ -267,13 +264,13 @@ impl Climb<'_> {
                 },
                 () = sleep(LOOK_EVERY) => {}
             }
-            if let Some(why) = last.overdue(begun.elapsed(), since.elapsed()) {
+            if let Some(why) = stage.overdue(begun.elapsed()) {
                 return Err(NotRunning::Late(safe(&why)));
             }
-            match &last {
+            match &stage.progress {
                 Progress::Running => return Ok(()),
                 Progress::Hopeless(why) => return Err(NotRunning::Hopeless(safe(why))),
-                Progress::Unseen | Progress::Coming(_) => {}
+                Progress::Unseen | Progress::Coming(_) | Progress::PullFailed(_) => {}
             }
         }
     }

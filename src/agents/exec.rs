@@ -78,6 +78,8 @@ fn dial_error(problem: &Problem) -> DialError {
                 .to_owned(),
         ),
         (Some(404), _) => DialError::Never("the agent's pod is gone".to_owned()),
+        // Retried all the same: an authenticator that cannot be asked right now answers like this too.
+        (Some(401), _) => DialError::Retry("the API server does not accept the credentials (any more)".to_owned()),
         (Some(code), _) => DialError::Retry(format!("the API server refused to open a stream with HTTP {code}")),
         (None, Problem::Api(error)) => DialError::Retry(format!("no stream: {error}")),
         (None, Problem::Late(_)) => DialError::Retry("no stream in time".to_owned()),

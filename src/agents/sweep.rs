@@ -67,12 +67,10 @@ async fn remove_stuck_pods(cluster: &Cluster, namespace: &str, run: &RunId) -> R
     let limit = request::limit(cluster.request_timeout);
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let list = attempt(limit, pods.list(&ListParams::default().labels(&run.selector()))).await?;
-    let stuck = list.items.iter().filter(|pod| {
-        matches!(
-            waiting::of_container(pod, CONTAINER),
-            Progress::Unseen | Progress::Coming(_) | Progress::Hopeless(_)
-        )
-    });
+    let stuck = list
+        .items
+        .iter()
+        .filter(|pod| waiting::of_container(pod, CONTAINER) != Progress::Running);
     let at_once = DeleteParams::default().grace_period(0);
     let deletes = stuck
         .filter_map(|pod| pod.metadata.name.as_deref())

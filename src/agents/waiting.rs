@@ -2,19 +2,19 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A kubelet that lives takes a pod or an ephemeral container up within a second or two.
 pub const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
 /// From the request to the running agent, the image's way to the node included.
 const RUNNING_WITHIN: Duration = Duration::from_secs(90);
-/// A first failed pull may be an accident; the kubelet tries again after about ten seconds, and a user waits for an answer.
-const PULL_FAILED_FOR: Duration = Duration::from_secs(5);
+/// A first failed pull may be an accident, and with a pull secret often is one: the kubelet may be refused the Secret until the node
+/// authorizer has heard of the pod. It tries again after ten seconds (`MaxContainerBackOff`'s first step); later ones take too long.
+const PULL_FAILED_FOR: Duration = Duration::from_secs(15);
 
 /// Reasons after which a container does not start by waiting longer, as the kubelet words them (pkg/kubelet/images/types.go and
-/// pkg/kubelet/kuberuntime/kuberuntime_container.go). `ErrImagePull` is not among them: the second attempt may succeed, and if it does
-/// not the reason becomes `ImagePullBackOff`.
-const HOPELESS: [&str; 10] = [
-    "ImagePullBackOff",
+/// pkg/kubelet/kuberuntime/kuberuntime_container.go).
+const HOPELESS: [&str; 9] = [
     "ErrImageNeverPull",
     "InvalidImageName",
     "ImageInspectError",
@@ -26,6 +26,9 @@ const HOPELESS: [&str; 10] = [
     "CrashLoopBackOff",
 ];
 
+/// Reasons between two attempts to pull an image; the kubelet changes from one to the other and back.
+const PULL_FAILED: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
+
 /// How far a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
@@ -33,6 +36,8 @@ pub enum Progress {
     Unseen,
     /// It may still start; the kubelet's word for what it waits for.
     Coming(String),
+    /// Its image could not be pulled, in the kubelet's words; the kubelet tries again.
+    PullFailed(String),
     /// It runs.
     Running,
     /// It will not run (any more), in the kubelet's words.
@@ -47,12 +52,44 @@ impl Progress {
                 "the kubelet has not taken it up within {} s",
                 TAKEN_UP_WITHIN.as_secs()
             )),
-            Self::Coming(why) if why.starts_with("ErrImagePull") && unchanged >= PULL_FAILED_FOR => Some(why.clone()),
+            Self::PullFailed(why) if unchanged >= PULL_FAILED_FOR => Some(why.clone()),
             Self::Coming(why) if waited >= RUNNING_WITHIN => {
                 Some(format!("{why} (waited {} s)", RUNNING_WITHIN.as_secs()))
             }
             _ => None,
         }
+    }
+}
+
+/// A state of progress and since when it lasts.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// The state.
+    pub progress: Progress,
+    since: Instant,
+}
+
+impl Stage {
+    /// Nothing seen, from now on.
+    pub fn begin() -> Self {
+        Self {
+            progress: Progress::Unseen,
+            since: Instant::now(),
+        }
+    }
+
+    /// Takes note of what is seen now. Two failed pulls in a row are one state, whatever their words.
+    pub fn note(&mut self, progress: Progress) {
+        let pulling = |progress: &Progress| matches!(progress, Progress::PullFailed(_));
+        if self.progress != progress && !(pulling(&self.progress) && pulling(&progress)) {
+            self.since = Instant::now();
+        }
+        self.progress = progress;
+    }
+
+    /// As [`Progress::overdue`].
+    pub fn overdue(&self, waited: Duration) -> Option<String> {
+        self.progress.overdue(waited, self.since.elapsed())
     }
 }
 
@@ -99,7 +136,7 @@ pub fn describe(status: &ContainerStatus) -> String {
     match of_status(status) {
         Progress::Unseen => "unknown".to_owned(),
         Progress::Running => "running".to_owned(),
-        Progress::Coming(why) | Progress::Hopeless(why) => why,
+        Progress::Coming(why) | Progress::PullFailed(why) | Progress::Hopeless(why) => why,
     }
 }
 
@@ -125,6 +162,8 @@ fn of_status(status: &ContainerStatus) -> Progress {
     let text = format!("{reason}{}", with_message(waiting.message.as_deref()));
     if HOPELESS.contains(&reason) {
         Progress::Hopeless(text)
+    } else if PULL_FAILED.contains(&reason) {
+        Progress::PullFailed(text)
     } else {
         Progress::Coming(text)
     }
@@ -178,11 +217,11 @@ mod tests {
             ),
             (
                 json!({ "waiting": { "reason": "ErrImagePull", "message": "no route" } }),
-                Progress::Coming("ErrImagePull: no route".to_owned()),
+                Progress::PullFailed("ErrImagePull: no route".to_owned()),
             ),
             (
                 json!({ "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling" } }),
-                Progress::Hopeless("ImagePullBackOff: Back-off pulling".to_owned()),
+                Progress::PullFailed("ImagePullBackOff: Back-off pulling".to_owned()),
             ),
             (
                 json!({ "waiting": { "reason": "CreateContainerConfigError" } }),
@@ -219,7 +258,7 @@ mod tests {
                 .unwrap()
                 .contains("ContainerCreating")
         );
-        let failed = Progress::Coming("ErrImagePull: no route".to_owned());
+        let failed = Progress::PullFailed("ErrImagePull: no route".to_owned());
         assert_eq!(
             failed.overdue(TAKEN_UP_WITHIN, second),
             None,
@@ -230,6 +269,17 @@ mod tests {
             Some("ErrImagePull: no route")
         );
         assert_eq!(Progress::Running.overdue(RUNNING_WITHIN * 2, RUNNING_WITHIN), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_that_fails_twice_is_one_wait_whatever_the_kubelet_calls_it() {
+        let mut stage = Stage::begin();
+        stage.note(Progress::PullFailed("ErrImagePull: 401".to_owned()));
+        tokio::time::advance(PULL_FAILED_FOR / 2).await;
+        stage.note(Progress::PullFailed("ImagePullBackOff: 401".to_owned()));
+        assert_eq!(stage.overdue(PULL_FAILED_FOR / 2), None);
+        tokio::time::advance(PULL_FAILED_FOR / 2).await;
+        assert_eq!(stage.overdue(PULL_FAILED_FOR).as_deref(), Some("ImagePullBackOff: 401"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
         link::{Link, LinkError, Timing},
         manifest::{AgentSpec, CONTAINER},
         observe::{self, Seen, Which},
-        waiting::{self, Progress, TAKEN_UP_WITHIN},
+        waiting::{self, Progress, Stage, TAKEN_UP_WITHIN},
     },
     cluster::{
         Cluster,
@@ -29,9 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of one agent that does not answer yet.
 struct Awaited {
-    progress: Progress,
-    /// Since when it is in this state.
-    since: Instant,
+    stage: Stage,
     /// A pod exists.
     has_pod: bool,
 }
@@ -53,8 +51,7 @@ pub async fn await_agents(
             (
                 index,
                 Awaited {
-                    progress: Progress::Unseen,
-                    since: Instant::now(),
+                    stage: Stage::begin(),
                     has_pod: false,
                 },
             )
@@ -93,7 +90,7 @@ pub async fn await_agents(
                     let Some(index) = index_of(spec, &pod) else { continue };
                     let Some(awaited) = waiting.get_mut(&index) else { continue };
                     awaited.note(waiting::of_container(&pod, CONTAINER));
-                    match &awaited.progress {
+                    match &awaited.stage.progress {
                         Progress::Running => {
                             waiting.remove(&index);
                             opening.push(open(&pods, spec, index, &pod, limit));
@@ -102,7 +99,7 @@ pub async fn await_agents(
                             launched.absent.insert(index, format!("its agent did not start: {why}"));
                             waiting.remove(&index);
                         }
-                        Progress::Unseen | Progress::Coming(_) => {}
+                        Progress::Unseen | Progress::Coming(_) | Progress::PullFailed(_) => {}
                     }
                 }
             },
@@ -127,10 +124,7 @@ pub async fn await_agents(
 impl Awaited {
     fn note(&mut self, progress: Progress) {
         self.has_pod = true;
-        if self.progress != progress {
-            self.progress = progress;
-            self.since = Instant::now();
-        }
+        self.stage.note(progress);
     }
 
     /// Why it makes no sense to wait any longer.
@@ -145,7 +139,7 @@ impl Awaited {
                 }
             };
         }
-        let why = self.progress.overdue(waited, self.since.elapsed())?;
+        let why = self.stage.overdue(waited)?;
         Some(format!("its agent did not start: {why}"))
     }
 }
@@ -206,8 +200,7 @@ mod tests {
     #[tokio::test]
     async fn a_pod_that_was_never_created_is_missed_with_the_controllers_reason() {
         let awaited = Awaited {
-            progress: Progress::Unseen,
-            since: Instant::now(),
+            stage: Stage::begin(),
             has_pod: false,
         };
         let refusal = "exceeded quota".to_owned();

@@ -314,14 +314,7 @@ fn kubelet_stopped(lab: &Lab) -> Result<()> {
     }
     late.expect("on-n1", "on-n2", "reached")?;
     late.expect_exit(3)?;
-    let allowed = lab.matrix([
-        "-n",
-        &namespace.name,
-        "--full",
-        "--protocol",
-        "tcp",
-        "--allow-inconclusive=n3 is down",
-    ])?;
+    let allowed = lab.matrix(arguments().chain(["--allow-inconclusive=n3 is down"]))?;
     allowed.expect_exit(0)?;
     fault.mend()
 }
