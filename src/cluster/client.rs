@@ -11,7 +11,7 @@ use kube::{
 use tower::{ServiceBuilder, timeout::TimeoutLayer};
 
 use super::{
-    errors::{self, RequestError},
+    errors::{self, RequestError, Route},
     kubeconfig,
     proxy::ProxyEnvironment,
 };
@@ -86,8 +86,8 @@ impl Cluster {
 
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = config.default_namespace.clone();
-        let client =
-            client(config, &server, flags.request_timeout).map_err(|error| errors::failure("build a client", error))?;
+        let route = route(&config, &server);
+        let client = client(config, &route, flags.request_timeout).map_err(|error| errors::no_client(&route, error))?;
         tracing::debug!(%server, ?context, ?user, %namespace, "cluster chosen");
         Ok(Self {
             client,
@@ -100,8 +100,21 @@ impl Cluster {
     }
 }
 
-fn client(config: Config, server: &str, request_timeout: Option<Duration>) -> Result<kube::Client, kube::Error> {
-    let server = server.to_owned();
+fn route(config: &Config, server: &str) -> Route {
+    let without_password = |proxy: &Uri| {
+        let host = proxy.authority().map_or("", |authority| authority.as_str());
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        format!("{}://{host}", proxy.scheme_str().unwrap_or("http"))
+    };
+    Route {
+        server: server.to_owned(),
+        proxy: config.proxy_url.as_ref().map(without_password),
+        credential_plugin: config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone()),
+    }
+}
+
+fn client(config: Config, route: &Route, request_timeout: Option<Duration>) -> Result<kube::Client, kube::Error> {
+    let route = route.clone();
     let timeout = match request_timeout {
         None => Some(REQUEST_TIMEOUT),
         Some(Duration::ZERO) => None,
@@ -109,7 +122,7 @@ fn client(config: Config, server: &str, request_timeout: Option<Duration>) -> Re
     };
     let layers = ServiceBuilder::new()
         .map_err(move |source: tower::BoxError| RequestError {
-            server: server.clone(),
+            route: route.clone(),
             source,
         })
         .option_layer(timeout.map(TimeoutLayer::new));

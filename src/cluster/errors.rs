@@ -6,13 +6,32 @@ use kube::{client::AuthError, core::Status};
 
 use crate::{exit::Failure, output::safe};
 
-/// A request that got no answer, and the server it was meant for.
-#[derive(Debug, thiserror::Error)]
-#[error("request to {server} failed")]
-pub(super) struct RequestError {
+/// By what a request goes on its way, as the user knows it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Route {
+    /// Address of the API server.
     pub(super) server: String,
+    /// The proxy before it, without name and password.
+    pub(super) proxy: Option<String>,
+    /// The program that hands out credentials (`users[].user.exec.command`).
+    pub(super) credential_plugin: Option<String>,
+}
+
+/// A request that got no answer, and the way it was to go.
+#[derive(Debug, thiserror::Error)]
+#[error("request to {} failed", .route.server)]
+pub(super) struct RequestError {
+    pub(super) route: Route,
     #[source]
     pub(super) source: tower::BoxError,
+}
+
+/// Says why there is no client; building one asks for the first credentials.
+pub(super) fn no_client(route: &Route, error: kube::Error) -> Failure {
+    match error {
+        kube::Error::Auth(error) => not_logged_in(&format!("log in to {}", safe(&route.server)), &error, Some(route)),
+        other => failure("build a client", other),
+    }
 }
 
 /// Says what went wrong while `doing` ("list pods in namespace shop").
@@ -38,7 +57,7 @@ pub fn failure(doing: &str, error: kube::Error) -> Failure {
         ))
         .hint("exec and attach need WebSockets all the way; Kubernetes 1.30 or newer, and proxies that let them pass"),
         kube::Error::InferKubeconfig(error) => Failure::usage(format!("cannot {doing}: {error}")),
-        kube::Error::Auth(error) => not_logged_in(doing, &error),
+        kube::Error::Auth(error) => not_logged_in(doing, &error, None),
         other => unanswered(doing, &other),
     }
 }
@@ -145,26 +164,37 @@ impl<'a> Denied<'a> {
     }
 }
 
-fn not_logged_in(doing: &str, error: &AuthError) -> Failure {
+fn not_logged_in(doing: &str, error: &AuthError, route: Option<&Route>) -> Failure {
     let hint = "log in again as you do for kubectl, then retry";
+    let plugin = route.and_then(|route| route.credential_plugin.as_deref());
+    let plugin = plugin.map_or_else(
+        || "the kubeconfig's credential plugin".into(),
+        |command| format!("the credential plugin {}", safe(command)),
+    );
     match error {
-        AuthError::AuthExecStart(source) if source.kind() == io::ErrorKind::NotFound => Failure::unknown(format!(
-            "cannot {doing}: the kubeconfig's credential plugin is not installed: {source}"
-        ))
-        .hint("kubectl config view --minify shows which one it is"),
-        AuthError::AuthExecRun { cmd, out } => {
+        AuthError::AuthExecStart(source) if source.kind() == io::ErrorKind::NotFound => {
+            Failure::unknown(format!("cannot {doing}: {plugin} is not installed: {source}"))
+                .hint("kubectl config view --minify shows where the kubeconfig asks for it")
+        }
+        AuthError::AuthExecStart(source) => {
+            Failure::unknown(format!("cannot {doing}: {plugin} cannot be started: {source}"))
+                .hint("kubectl config view --minify shows where the kubeconfig asks for it")
+        }
+        // `cmd` is left out: it spells out the environment, secrets included.
+        AuthError::AuthExecRun { cmd: _, out } => {
             let said = String::from_utf8_lossy(&out.stderr);
-            let said = said
-                .lines()
-                .map(str::trim)
-                .rfind(|line| !line.is_empty())
-                .unwrap_or("it said nothing");
+            let said = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+            // A plugin that may talk to the user has written to the terminal itself.
+            let said = said.map_or_else(|| out.status.to_string(), safe);
+            Failure::unknown(format!("cannot {doing}: {plugin} failed: {said}")).hint(hint)
+        }
+        AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed | AuthError::MalformedTokenExpirationDate(_) => {
+            let why = error.to_string();
             Failure::unknown(format!(
-                "cannot {doing}: the credential plugin {} failed: {}",
-                safe(cmd),
-                safe(said)
+                "cannot {doing}: {plugin} did not answer with credentials: {}",
+                safe(why.lines().next().unwrap_or_default())
             ))
-            .hint(hint)
+            .hint("it should print an ExecCredential of client.authentication.k8s.io")
         }
         other => Failure::unknown(format!(
             "cannot {doing}: no valid credentials: {}",
@@ -176,14 +206,15 @@ fn not_logged_in(doing: &str, error: &AuthError) -> Failure {
 
 fn unanswered(doing: &str, error: &kube::Error) -> Failure {
     let chain = Chain::of(error);
+    let request = chain.errors.iter().find_map(|link| link.downcast_ref::<RequestError>());
+    let route = request.map(|request| &request.route);
     if let Some(auth) = chain.errors.iter().find_map(|link| link.downcast_ref::<AuthError>()) {
-        return not_logged_in(doing, auth);
+        return not_logged_in(doing, auth, route);
     }
-    let at = chain
-        .errors
-        .iter()
-        .find_map(|link| link.downcast_ref::<RequestError>())
-        .map_or_else(|| "the API server".into(), |request| safe(&request.server));
+    let at = route.map_or_else(|| "the API server".into(), |route| safe(&route.server));
+    let proxy = route.and_then(|route| route.proxy.as_deref());
+    let is_proxied = proxy.is_some();
+    let proxy = proxy.map_or_else(|| "a proxy".into(), |proxy| format!("the proxy {}", safe(proxy)));
     let wording = chain.wording();
     let unreachable = |why: &str| Failure::unknown(format!("cannot {doing}: {at} {why}"));
     if chain
@@ -202,11 +233,17 @@ fn unanswered(doing: &str, error: &kube::Error) -> Failure {
     }
     // The connector through proxies is a private type that can only be told by its words.
     if wording.contains("proxy authorization required") {
-        return unreachable("is behind a proxy that asks for a name and password")
+        return unreachable(&format!("is behind {proxy}, which asks for a name and password"))
             .hint("HTTPS_PROXY or the kubeconfig's proxy-url can carry them: http://user:password@host:3128");
     }
-    if wording.contains("tunnel error") || wording.contains("proxy") {
-        return unreachable(&format!("cannot be reached through the proxy: {}", chain.last()))
+    let of_the_proxy = |word: &&str| wording.contains(*word);
+    if wording.contains("tunnel error") || is_proxied && ["proxy", "socks"].iter().any(of_the_proxy) {
+        // The tunnel's word for any answer but 200 and 407.
+        let why = match chain.last() {
+            word if word == "tunnel error: unsuccessful" => "it refuses to connect to the API server".into(),
+            other => other,
+        };
+        return unreachable(&format!("cannot be reached through {proxy}: {why}"))
             .hint("HTTPS_PROXY, NO_PROXY and the kubeconfig's proxy-url decide about proxies");
     }
     if wording.contains("dns error") || wording.contains("lookup address") {
@@ -326,11 +363,55 @@ mod tests {
     }
 
     fn request(source: impl Into<tower::BoxError>) -> Failure {
-        let error = RequestError {
+        by(None, source)
+    }
+
+    fn by(proxy: Option<&str>, source: impl Into<tower::BoxError>) -> Failure {
+        let route = Route {
             server: "https://prod:6443".into(),
-            source: source.into(),
+            proxy: proxy.map(str::to_owned),
+            credential_plugin: Some("/opt/login".into()),
         };
-        failure("list pods", kube::Error::Service(error.into()))
+        let source = source.into();
+        failure("list pods", kube::Error::Service(RequestError { route, source }.into()))
+    }
+
+    fn exec_failure(stderr: &str) -> AuthError {
+        let out = std::process::Output {
+            status: std::process::ExitStatus::default(),
+            stdout: Vec::new(),
+            stderr: stderr.into(),
+        };
+        AuthError::AuthExecRun {
+            cmd: "SECRET=hunter2 \"/opt/login\"".into(),
+            out: Box::new(out),
+        }
+    }
+
+    #[test]
+    fn a_credential_plugin_is_named_without_its_environment() {
+        assert_eq!(
+            request(exec_failure("trying\n\u{1b}[1mtoken expired\n")).message,
+            "cannot list pods: the credential plugin /opt/login failed: \\u{1b}[1mtoken expired"
+        );
+        assert!(!request(exec_failure("")).message.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_proxy_is_named_when_it_is_to_blame_and_only_then() {
+        let proxy = Some("http://proxy:3128");
+        assert_eq!(
+            by(proxy, "tunnel error: unsuccessful").message,
+            "cannot list pods: https://prod:6443 cannot be reached through the proxy http://proxy:3128: it refuses to connect to the API server"
+        );
+        assert_eq!(
+            by(proxy, "tunnel error: proxy authorization required").message,
+            "cannot list pods: https://prod:6443 is behind the proxy http://proxy:3128, which asks for a name and password"
+        );
+        assert_eq!(
+            by(None, "connection to squid-proxy lost").message,
+            "cannot list pods: https://prod:6443 cannot be reached: connection to squid-proxy lost"
+        );
     }
 
     #[test]
@@ -399,7 +480,7 @@ mod tests {
         );
         assert_eq!(
             request("tunnel error: proxy authorization required").message,
-            "cannot list pods: https://prod:6443 is behind a proxy that asks for a name and password"
+            "cannot list pods: https://prod:6443 is behind a proxy, which asks for a name and password"
         );
         assert_eq!(
             request("dns error").message,

@@ -111,10 +111,8 @@ fn an_exec_plugin_that_fails_or_is_missing() {
         .assert_fails(3, "session expired, run cloud login", "log in again");
     let missing = with_exec_plugin(&api, "");
     fs::remove_file(missing.home.path().join(".kube/login")).unwrap();
-    missing.look(&[]).assert_fails(
-        3,
-        "the kubeconfig's credential plugin is not installed",
-        "kubectl config view",
-    );
+    missing
+        .look(&[])
+        .assert_fails(3, "login is not installed", "kubectl config view");
     assert!(api.seen().is_empty(), "nothing is sent without credentials");
 }

@@ -67,14 +67,19 @@ fn a_proxy_that_refuses() {
     let plugin = Plugin::with_server("http://api.example.com", "{}").env("HTTP_PROXY", &asks.url());
     plugin.look(&[]).assert_fails(
         3,
-        "behind a proxy that asks for a name and password",
+        &format!("behind the proxy {}, which asks for a name and password", asks.url()),
         "http://user:password@host",
     );
     let refuses = FakeApi::start(|_| Answer::Json(502, String::new()));
-    let plugin = Plugin::with_server("http://api.example.com", "{}").env("HTTP_PROXY", &refuses.url());
-    plugin
-        .look(&[])
-        .assert_fails(3, "cannot be reached through the proxy", "NO_PROXY");
+    let url = refuses.url();
+    // The user may show the message to others, so the password is not in it.
+    let with_password = url.replace("://", "://ada:secret@");
+    let plugin = Plugin::with_server("http://api.example.com", "{}").env("HTTP_PROXY", &with_password);
+    plugin.look(&[]).assert_fails(
+        3,
+        &format!("cannot be reached through the proxy {url}: it refuses to connect to the API server"),
+        "NO_PROXY",
+    );
     let nonsense = Plugin::with_server("http://api.example.com", "{}").env("HTTP_PROXY", "gopher://x");
     nonsense.look(&[]).assert_fails(2, "the proxy gopher://x", "socks5");
 }
