@@ -26,13 +26,24 @@ use std::collections::BTreeSet;
 
 /// Removes everything of one run, and the namespace if it was the last one in it. Collects errors instead of stopping at the first.
 pub async fn remove_run(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<Failure> {
-    let mut failures = remove_objects(cluster, namespace, run).await;
-    failures.extend(remove_namespace_after_last(cluster, namespace, Some(run)).await.err());
-    failures
+    match try_remove_objects(cluster, namespace, run).await {
+        Ok(mut failures) => {
+            failures.extend(remove_namespace_after_last(cluster, namespace, Some(run)).await.err());
+            failures
+        }
+        Err(nobody) => vec![nobody],
+    }
 }
 
 /// Removes everything of one run but the namespace.
 pub async fn remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<Failure> {
+    try_remove_objects(cluster, namespace, run)
+        .await
+        .unwrap_or_else(|nobody| vec![nobody])
+}
+
+/// What could not be removed; an error if the API server no longer knows who asks, since then all that follows would fail alike.
+async fn try_remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> Result<Vec<Failure>, Failure> {
     let limit = request::limit(cluster.request_timeout);
     let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
@@ -45,6 +56,12 @@ pub async fn remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
     let deleted = attempt(limit, jobs.delete_collection(&DeleteParams::background(), &ours))
         .await
         .map(drop);
+    if deleted.as_ref().is_err_and(Problem::is_unauthorized) {
+        return Err(Failure::unknown(format!(
+            "cannot remove the Jobs of run {run} in namespace {namespace:?}: the API server does not accept the credentials any more"
+        ))
+        .hint("they end and go by themselves soon; after a new login kubectl netcheck cleanup removes them at once"));
+    }
     note(
         deleted,
         &format!("delete the Jobs of run {run} in namespace {namespace:?}"),
@@ -58,7 +75,7 @@ pub async fn remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
         .await
         .map(drop);
     note(deleted, &format!("delete Lease {namespace}/{name}"));
-    failures
+    Ok(failures)
 }
 
 /// A pod whose kubelet never took it up, or is gone, would stay "Terminating" until that kubelet comes back: there is nothing to
@@ -289,5 +306,14 @@ mod tests {
                 .iter()
                 .any(|asked| asked.line.starts_with("GET") && asked.line.contains("/pods"))
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_is_not_known_any_more_hears_it_once() {
+        let (cluster, asked) = fake::cluster(|_| fake::status(401, "Unauthorized", "Unauthorized"));
+        let failures = remove_run(&cluster, "netcheck", &RunId::parse("0123abcd").unwrap()).await;
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        assert!(failures[0].message.contains("credentials"), "{failures:?}");
+        assert_eq!(asked.lock().unwrap().len(), 1, "the rest would fail alike");
     }
 }

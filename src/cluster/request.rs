@@ -28,6 +28,11 @@ impl Problem {
         }
     }
 
+    /// HTTP 401: the server does not know who asks; 403 is for those it knows.
+    pub fn is_unauthorized(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 401)
+    }
+
     /// HTTP 404.
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(|status| status.code == 404)
