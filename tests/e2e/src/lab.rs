@@ -128,6 +128,22 @@ impl Lab {
         Ok(path)
     }
 
+    /// The administrator's kubeconfig, changed: its first cluster and its first user are what counts.
+    pub fn kubeconfig_changed(&self, name: &str, change: impl FnOnce(&mut Value, &mut Value)) -> Result<PathBuf> {
+        let text = self.kubectl("config view --raw -o json")?;
+        let mut config: Value = serde_json::from_str(&text).context("read the kubeconfig")?;
+        let (mut cluster, mut user) = (
+            config["clusters"][0]["cluster"].take(),
+            config["users"][0]["user"].take(),
+        );
+        change(&mut cluster, &mut user);
+        config["clusters"][0]["cluster"] = cluster;
+        config["users"][0]["user"] = user;
+        let path = self.folder.join(name);
+        std::fs::write(&path, config.to_string()).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Where the API server listens.
     pub fn server(&self) -> Result<std::net::SocketAddr> {
         let server = self.kubectl("config view -o jsonpath={.clusters[0].cluster.server}")?;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "a test runner prints")]
 
+#[path = "cases/credentials.rs"]
+mod credentials;
 #[path = "cases/death.rs"]
 mod death;
 #[path = "cases/faults.rs"]
@@ -23,6 +25,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+/// Environment variable that names the rig, for a second run beside another.
+const RIG: &str = "NETCHECK_E2E_RIG";
+
 /// One behaviour: its name and the function that tries it.
 type Case = (&'static str, fn(&Lab) -> anyhow::Result<()>);
 
@@ -33,7 +38,7 @@ struct Shared(OnceLock<Result<Lab, String>>);
 impl Shared {
     fn lab(&self) -> Result<&Lab, Failed> {
         let spec = RigSpec {
-            name: "e2e".into(),
+            name: std::env::var(RIG).unwrap_or_else(|_| "e2e".into()),
             ..RigSpec::default()
         };
         let lab = self
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         faults::CASES,
         ways::CASES,
         images::CASES,
+        credentials::CASES,
         death::CASES,
         input::CASES,
     ]
