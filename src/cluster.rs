@@ -5,10 +5,10 @@ pub mod errors;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod inventory;
-pub mod list;
-pub mod request;
 mod kubeconfig;
+pub mod list;
 mod proxy;
+pub mod request;
 pub mod resolve;
 
 pub use client::Cluster;

@@ -44,6 +44,13 @@ pub fn next_step(
             back.and_then(|ip| route(blamed.or(destination.node.as_deref()), *ip))
                 .unwrap_or_else(explain)
         }
+        // A router without a way: where the packet should have gone is the question, not which rule forbids it.
+        Class::Rejected if verdict.reason.contains("cannot pass it on") => match row.target {
+            Some(target) if destination.kind != "Service" => {
+                route(blamed.or(source.node.as_deref()), target.ip()).unwrap_or_else(explain)
+            }
+            _ => explain(),
+        },
         Class::Refused => describe(destination).unwrap_or_else(explain),
         Class::NoAnswer | Class::Rejected | Class::NeverArrived => policies(destination).unwrap_or_else(explain),
         Class::NameNotResolved => endpoints(destination),

@@ -396,13 +396,30 @@ impl<'a> Sight<'a> {
             let by = format!("a rule or route inside {}", self.case.source);
             return Verdict::new(Class::Rejected, format!("{by} rejects it with {words}")).by(by);
         }
-        let by = self.case.book.describe(from);
+        let by = self.case.book.describe(self.untranslated_sender(icmp));
         let how = if icmp::is_refusal_by_rule(icmp.source.is_ipv6(), kind, code) {
             "rejects it by a rule"
         } else {
             "cannot pass it on"
         };
         Verdict::new(Class::Rejected, format!("{by} {how}: {words}")).by(by)
+    }
+
+    /// Who sent an ICMP error. Where the probe's destination was translated, the kernel translates an error's sender back too, so that the source
+    /// sees the address it asked for (`nf_nat_icmp_reply_translation`); a node on the way saw the error before that.
+    fn untranslated_sender(&self, icmp: &Sighting) -> IpAddr {
+        let asked = self.case.target.ip().to_canonical();
+        let seen_earlier = self
+            .transit
+            .iter()
+            .flat_map(End::seen)
+            .filter(|seen| seen.packet == icmp.packet && seen.direction == Direction::In)
+            .map(|seen| seen.source.ip())
+            .find(|sender| sender.to_canonical() != asked);
+        match seen_earlier {
+            Some(sender) if icmp.source.ip().to_canonical() == asked => sender,
+            _ => icmp.source.ip(),
+        }
     }
 
     /// The kernel gave another error than a refusal.
