@@ -1,6 +1,10 @@
 //! What the library reads, against what `ip` and `ss` say and against namespaces made here. Needs root.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use netcheck_node_state::{

@@ -499,7 +499,7 @@ fn what_the_kernel_or_a_router_says() {
         (
             "a node knows no way to a Service's backend, and the error's sender is translated back",
             icmp("10.96.0.10", 3, 0).service(1).with(|scene| {
-                scene.transit = vec![end(vec![icmp_from("192.0.2.1", 3, 0), icmp_from("10.96.0.10", 3, 0)])]
+                scene.transit = vec![end(vec![icmp_from("192.0.2.1", 3, 0), icmp_from("10.96.0.10", 3, 0)])];
             }),
             Class::Rejected,
             "node n1 (192.0.2.1) cannot pass it on: ICMP network unreachable",
