@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod book;
 pub mod class;
 pub mod evidence;
+pub mod found;
 pub mod grid;
 pub mod icmp;
 pub mod judge;

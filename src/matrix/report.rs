@@ -3,6 +3,7 @@
 //! Kept free for later: a row's expected verdict (`expected`), further protocols (UDP), path MTU, NodePorts.
 
 use super::{class::Class, evidence::Protocol, plan::Family, select::Relation};
+use crate::findings::Finding;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -84,6 +85,9 @@ pub struct Status {
     pub summary: Summary,
     /// How long it took.
     pub timing: Timing,
+    /// What is wrong, or could not be told: rows that did not hold, those with one reason together.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// One row for each probe.
     pub rows: Vec<Row>,
 }

@@ -4,6 +4,7 @@ use super::{
     assemble,
     class::Class,
     evidence::Protocol,
+    found,
     plan::Family,
     report::{
         API_VERSION, Coverage, KIND, MatrixReport, Metadata, Observation, PacketSeen, Party, Row, Spec, Status, Timing,
@@ -212,6 +213,7 @@ pub fn report(rows: Vec<Row>) -> MatrixReport {
                 probe_phase_ms: 3050,
                 total_ms: 6000,
             },
+            findings: found::findings(&rows),
             rows,
         },
     }

@@ -82,7 +82,7 @@ pub fn names(report: &MatrixReport) -> String {
 }
 
 /// A row's title: who, whom, how.
-fn title(row: &Row) -> String {
+pub fn title(row: &Row) -> String {
     let port = row.port.map_or_else(String::new, |port| format!("{port}/"));
     let relation = row
         .relation

@@ -6,7 +6,7 @@ use crate::{
     cli::MatrixArgs,
     cluster::inventory::Subject,
     matrix::{
-        assemble,
+        assemble, found,
         naming::Names,
         report::{API_VERSION, Coverage, KIND, MatrixReport, Metadata, Spec, Status, Timing},
     },
@@ -97,6 +97,7 @@ impl Request {
                     probe_phase_ms: probes.as_millis() as u64,
                     total_ms: started.elapsed().as_millis() as u64,
                 },
+                findings: found::findings(&rows),
                 rows,
             },
         }
