@@ -10,7 +10,7 @@ AGENT_IMAGE := target/agent-image/netcheck-agent.tar
 # The plugin pins the image it was built beside; read anew by each recipe, since the first of them makes it.
 export NETCHECK_AGENT_DIGEST = $(shell cat target/agent-image/netcheck-agent.digest 2>/dev/null)
 
-.PHONY: help demo test lint bench soak rig-up rig-down build packages kubernetes image
+.PHONY: help demo test lint bench soak rig-up rig-down build plugin packages kubernetes image
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -31,6 +31,9 @@ image: packages
 	    cargo build --quiet --profile agent --package netcheck-agent --target $(HOST)
 	@cargo run --quiet --package netcheck-image -- build --agent $(AGENT) --output $(AGENT_IMAGE)
 
+plugin: image ## the plugin as a release, pinned to the agent's image built beside it
+	@cargo build --quiet --release --package kubectl-netcheck
+
 demo: build ## a real cluster, a healthy matrix, a broken route, the matrix that finds it
 	@tests/demo.sh
 
@@ -42,8 +45,7 @@ lint: ## rustfmt, clippy, shell syntax
 	@cargo clippy --quiet --workspace --all-targets -- -D warnings
 	@bash -n .ci/run $$(git ls-files '*.sh')
 
-bench: build ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
-	@cargo build --quiet --release --package kubectl-netcheck
+bench: build plugin ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
 	@cargo run --quiet --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
 
 soak: build ## the long counts
