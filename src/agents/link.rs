@@ -5,6 +5,7 @@
 
 mod book;
 mod driver;
+mod parts;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
@@ -166,6 +167,14 @@ impl Link {
 
     /// Runs a task to its end, and hands over everything it found. Dropping the future stops the task.
     pub async fn run(&self, task: Task) -> Result<Vec<Event>, LinkError> {
+        let mut events = Vec::new();
+        for part in parts::parts(task) {
+            events.extend(self.run_part(part).await?);
+        }
+        Ok(events)
+    }
+
+    async fn run_part(&self, task: Task) -> Result<Vec<Event>, LinkError> {
         let until = match &task {
             Task::Watch { places } => Until::Events(places.len()),
             _ => Until::Done,

@@ -61,6 +61,28 @@ async fn a_whole_stream_gives_the_whole_result_and_lets_the_agent_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_than_a_frame_holds_gives_the_whole_result() {
+    let link = Link::open(Peer::new(Manners::Good), "s".to_owned(), Timing::default())
+        .await
+        .unwrap();
+    let task = Task::Locate {
+        places: (0..20_000)
+            .map(|id| Place {
+                id,
+                whereabouts: Whereabouts::Pod {
+                    uid: "0".repeat(36),
+                    ips: vec!["2001:db8::1".parse().unwrap()],
+                },
+            })
+            .collect(),
+    };
+    let events = link.run(task).await.unwrap();
+    let places = (0..20_000).map(|place| (place, u64::from(place) * 10));
+    assert_eq!(located(&events), places.collect::<Vec<_>>());
+    link.finish().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn cut_once_at_every_byte_of_either_direction_the_result_is_the_same() {
     // More bytes than the run carries: the last cuts never happen.
     for bytes in 0..1600 {
