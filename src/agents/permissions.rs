@@ -231,7 +231,7 @@ const MATRIX: [Grant; 21] = [
         "pods",
         &["create", "list", "watch", "delete"],
         true,
-        "create only as a dry run, to ask admission; delete for agents that no kubelet took up",
+        "create only as a dry run, to ask admission; delete for agents that no kubelet took up, or whose node died",
     ),
     grant(
         Place::Agents,
@@ -271,7 +271,7 @@ const MATRIX: [Grant; 21] = [
     ),
 ];
 
-const CLEANUP: [Grant; 6] = [
+const CLEANUP: [Grant; 8] = [
     grant(
         Place::Cluster,
         Way::Both,
@@ -279,10 +279,28 @@ const CLEANUP: [Grant; 6] = [
         "pods",
         &["list"],
         false,
-        "to list ephemeral containers, which nobody can remove",
+        "to list ephemeral containers, which nobody can remove, and agents whose Job is gone",
     ),
     grant(
         Place::Cluster,
+        Way::Both,
+        "batch",
+        "jobs",
+        &["list"],
+        false,
+        "to find runs with another agents' namespace, here and below",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "coordination.k8s.io",
+        "leases",
+        &["list"],
+        false,
+        "",
+    ),
+    grant(
+        Place::Agents,
         Way::Both,
         "batch",
         "jobs",
@@ -291,7 +309,7 @@ const CLEANUP: [Grant; 6] = [
         "agents of earlier runs",
     ),
     grant(
-        Place::Cluster,
+        Place::Agents,
         Way::Both,
         "coordination.k8s.io",
         "leases",
@@ -306,7 +324,7 @@ const CLEANUP: [Grant; 6] = [
         "pods",
         &["list", "delete"],
         true,
-        "agents that no kubelet took up",
+        "agents that no kubelet took up, or whose node died",
     ),
     grant(
         Place::Cluster,
@@ -471,8 +489,7 @@ mod tests {
                 assert!(!grant.verbs.contains(&"*"));
                 let writes = grant.verbs.iter().any(|verb| !["get", "list", "watch"].contains(verb));
                 let ours = matches!(grant.place, Place::Agents | Place::AgentNamespaceItself)
-                    || ["pods/ephemeralcontainers", "pods/exec"].contains(&grant.resource)
-                    || verb == Verb::Cleanup;
+                    || ["pods/ephemeralcontainers", "pods/exec"].contains(&grant.resource);
                 assert!(!writes || ours, "{grant:?}");
             }
         }
