@@ -23,9 +23,25 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 /// Objects per page: what kubectl asks for.
 const PAGE: u32 = 500;
-/// Where the cluster's DNS lives, and the label it carries in (nearly) every distribution.
-const DNS_NAMESPACE: &str = "kube-system";
-const DNS_SELECTOR: &str = "k8s-app=kube-dns";
+/// Where a distribution keeps the cluster's DNS, and by which labels it is found there.
+struct DnsHome {
+    namespace: &'static str,
+    services: Option<&'static str>,
+    pods: &'static str,
+}
+
+/// (Nearly) every distribution.
+const USUAL_DNS: DnsHome = DnsHome {
+    namespace: "kube-system",
+    services: Some("k8s-app=kube-dns"),
+    pods: "k8s-app=kube-dns",
+};
+/// OpenShift.
+const OPENSHIFT_DNS: DnsHome = DnsHome {
+    namespace: "openshift-dns",
+    services: None,
+    pods: "dns.operator.openshift.io/daemonset-dns=default",
+};
 
 /// Which namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +69,7 @@ pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Fa
     };
     let pods = try_join_all(names.iter().map(|name| pods(cluster, *name, scope.selector.as_deref())));
     let services = try_join_all(names.iter().map(|name| services(cluster, *name, None)));
-    let (pods, nodes, services, dns) = tokio::join!(pods, nodes(cluster), services, dns(cluster, scope));
+    let (pods, nodes, services, dns) = tokio::join!(pods, nodes(cluster), services, dns(cluster, scope, &USUAL_DNS));
     let mut raw_pods: Vec<ApiPod> = pods?.into_iter().flatten().collect();
     check_namespaces(cluster, scope, &raw_pods).await?;
 
@@ -71,9 +87,16 @@ pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Fa
         };
         raw_services.push(listed);
     }
-    if let Some((listed, backends)) = dns? {
-        raw_pods.extend(backends);
-        raw_services.push(listed);
+    let mut dns = vec![dns?];
+    if !has_dns(raw_services.iter().chain(dns.iter().map(|dns| &dns.listed))) {
+        let elsewhere = self::dns(cluster, scope, &OPENSHIFT_DNS).await?;
+        // Most clusters have no such namespace, and say "forbidden" of it to most users: that is no gap.
+        dns.extend(has_dns([&elsewhere.listed]).then_some(elsewhere));
+    }
+    for dns in dns {
+        raw_pods.extend(dns.backends);
+        raw_services.push(dns.listed);
+        inventory.gaps.extend(dns.gaps);
     }
     let uids: BTreeMap<_, _> = raw_pods
         .iter()
@@ -131,26 +154,46 @@ async fn services(
     Ok(services.zip(slices))
 }
 
-/// The cluster's DNS Service and the pods behind it, where `scope` does not contain them anyway and they may be read.
-async fn dns(cluster: &Cluster, scope: &Scope) -> Result<Option<(ServicesAndSlices, Vec<ApiPod>)>, Failure> {
+/// The cluster's DNS Service and the pods behind it, where the scope does not contain them anyway.
+#[derive(Default)]
+struct Dns {
+    listed: ServicesAndSlices,
+    backends: Vec<ApiPod>,
+    gaps: Vec<String>,
+}
+
+async fn dns(cluster: &Cluster, scope: &Scope, home: &DnsHome) -> Result<Dns, Failure> {
+    let namespace = home.namespace;
     let covered = match &scope.namespaces {
         Namespaces::All => true,
-        Namespaces::These(names) => names.iter().any(|name| name == DNS_NAMESPACE),
+        Namespaces::These(names) => names.iter().any(|name| name == namespace),
     };
-    let services = if covered {
-        None
-    } else {
-        services(cluster, Some(DNS_NAMESPACE), Some(DNS_SELECTOR)).await?
-    };
-    if covered && scope.selector.is_none() {
-        return Ok(None);
+    let mut dns = Dns::default();
+    if !covered {
+        match services(cluster, Some(namespace), home.services).await? {
+            Some(listed) => dns.listed = listed,
+            None => dns.gaps.push(format!(
+                "Services and EndpointSlices in namespace {namespace} may not be listed: cluster DNS cannot be found there"
+            )),
+        }
     }
-    let api = scoped(cluster, Some(DNS_NAMESPACE));
-    let pods = allowed(
-        list(cluster, &api, Some(DNS_SELECTOR)).await,
-        "list the pods of the cluster's DNS",
-    )?;
-    Ok(Some((services.unwrap_or_default(), pods.unwrap_or_default())))
+    if !covered || scope.selector.is_some() {
+        let pods = list(cluster, &scoped(cluster, Some(namespace)), Some(home.pods)).await;
+        match allowed(pods, "list the pods of the cluster's DNS")? {
+            Some(pods) => dns.backends = pods,
+            None if has_dns([&dns.listed]) => dns.gaps.push(format!(
+                "pods in namespace {namespace} may not be listed: the backends of cluster DNS cannot be watched"
+            )),
+            None => {}
+        }
+    }
+    Ok(dns)
+}
+
+fn has_dns<'a>(listed: impl IntoIterator<Item = &'a ServicesAndSlices>) -> bool {
+    listed
+        .into_iter()
+        .any(|(services, _)| services.iter().any(convert::is_dns))
 }
 
 /// A namespace without a single pod may not exist at all: that is a mistake of the user, not an empty result.
@@ -288,7 +331,32 @@ mod tests {
         let inventory = inventory(&cluster, &shop()).await.unwrap();
         assert_eq!(inventory.pods.len(), 1);
         assert_eq!(inventory.nodes[0].name, "n1", "pods tell of their nodes");
-        assert_eq!(inventory.gaps.len(), 2, "{:?}", inventory.gaps);
+        assert_eq!(inventory.gaps.len(), 3, "{:?}", inventory.gaps);
+        assert!(
+            inventory.gaps[2].contains("cluster DNS cannot be found"),
+            "{:?}",
+            inventory.gaps
+        );
+    }
+
+    #[tokio::test]
+    async fn cluster_dns_is_looked_for_where_openshift_has_it() {
+        let service = json!({
+            "metadata": { "namespace": "openshift-dns", "name": "dns-default" },
+            "spec": { "clusterIPs": ["172.30.0.10"], "ports": [{ "name": "dns", "port": 53, "protocol": "UDP" }] },
+        });
+        let (cluster, _) = fake::cluster(move |asked| match asked.line.as_str() {
+            line if line.contains("/namespaces/shop/pods") => fake::list(&json!([pod("web")])),
+            line if line.contains("/namespaces/openshift-dns/services") => fake::list(&json!([service])),
+            line if line.contains("/namespaces/openshift-dns/pods") => forbidden(),
+            _ => fake::list(&json!([])),
+        });
+        let inventory = inventory(&cluster, &shop()).await.unwrap();
+        assert!(inventory.services[0].is_dns);
+        assert_eq!(
+            inventory.gaps,
+            ["pods in namespace openshift-dns may not be listed: the backends of cluster DNS cannot be watched"]
+        );
     }
 
     #[tokio::test]

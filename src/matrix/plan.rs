@@ -196,6 +196,11 @@ impl<'a> Planner<'a> {
             plan.notes
                 .push(format!("not configured for cluster DNS: {}", list(&other_dns)));
         }
+        let knows_dns = self.inventory.services.iter().any(|service| service.is_dns);
+        if !knows_dns && self.named.is_none() && self.wish.protocols.contains(&Protocol::Dns) {
+            plan.notes
+                .push("no cluster DNS Service found: DNS is not tested".into());
+        }
         self.limit(&mut plan);
         plan
     }

@@ -5,7 +5,10 @@ use k8s_openapi::api::{
     core::v1::{ContainerState, ContainerStatus, Node as ApiNode, Pod as ApiPod, Service as ApiService},
     discovery::v1::EndpointSlice,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// Annotation of a mirror pod: the static pod's own UID, which its cgroup carries.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -239,10 +242,6 @@ fn convert_service(service: &ApiService, namespace: &str, name: &str, endpoints:
     let external_name = spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"));
     let cluster_ips = spec.and_then(|spec| spec.cluster_ips.clone()).unwrap_or_default();
     let ports = spec.and_then(|spec| spec.ports.as_ref()).into_iter().flatten();
-    let labels = service.metadata.labels.as_ref();
-    let labelled_dns = labels
-        .and_then(|labels| labels.get("k8s-app"))
-        .is_some_and(|app| app == "kube-dns");
     Service {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -262,9 +261,32 @@ fn convert_service(service: &ApiService, namespace: &str, name: &str, endpoints:
             })
             .collect(),
         endpoints,
-        is_dns: (namespace == "kube-system" && (labelled_dns || name == "kube-dns"))
-            || (namespace == "openshift-dns" && name == "dns-default"),
+        is_dns: is_dns(service),
     }
+}
+
+/// Whether pods are told to ask it. Metrics Services carry the same label; only what answers on UDP port 53 of an address is meant.
+pub fn is_dns(service: &ApiService) -> bool {
+    let (metadata, Some(spec)) = (&service.metadata, service.spec.as_ref()) else {
+        return false;
+    };
+    let name = metadata.name.as_deref();
+    let labelled = || {
+        let labels = metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get("k8s-app"))
+            .is_some_and(|app| app == "kube-dns")
+    };
+    let named_so = match metadata.namespace.as_deref() {
+        Some("kube-system") => name == Some("kube-dns") || labelled(),
+        Some("openshift-dns") => name == Some("dns-default"),
+        _ => false,
+    };
+    let mut addresses = spec.cluster_ips.iter().flatten();
+    let mut ports = spec.ports.iter().flatten();
+    named_so
+        && addresses.any(|ip| ip.parse::<IpAddr>().is_ok())
+        && ports.any(|port| port.port == 53 && port.protocol.as_deref() == Some("UDP"))
 }
 
 fn endpoints_of(slice: &EndpointSlice, uids: &BTreeMap<String, String>) -> Vec<Endpoint> {
@@ -425,6 +447,51 @@ mod tests {
         assert!(convert(json!({ "clusterIPs": ["None"] })).is_empty());
         assert!(convert(json!({ "type": "ExternalName", "externalName": "example.com" })).is_empty());
         assert_eq!(convert(json!({ "clusterIPs": ["10.96.0.10", "fd00::a"] })).len(), 2);
+    }
+
+    #[test]
+    fn cluster_dns_answers_on_udp_port_53_of_an_address() {
+        let dns = |namespace: &str, name: &str, label: &str, ip: &str, port: u16, protocol: &str| {
+            let service = json!({
+                "metadata": { "namespace": namespace, "name": name, "labels": { "k8s-app": label } },
+                "spec": { "clusterIPs": [ip], "ports": [{ "port": port, "protocol": protocol }] },
+            });
+            is_dns(&serde_json::from_value(service).unwrap())
+        };
+        for (found, expected, what) in [
+            (
+                dns("kube-system", "kube-dns", "", "10.0.0.10", 53, "UDP"),
+                true,
+                "by name",
+            ),
+            (
+                dns("kube-system", "coredns", "kube-dns", "fd00::a", 53, "UDP"),
+                true,
+                "by label",
+            ),
+            (
+                dns("openshift-dns", "dns-default", "", "172.30.0.10", 53, "UDP"),
+                true,
+                "OpenShift's",
+            ),
+            (
+                dns("kube-system", "metrics", "kube-dns", "10.0.0.11", 9153, "TCP"),
+                false,
+                "metrics",
+            ),
+            (
+                dns("kube-system", "pods", "kube-dns", "None", 53, "UDP"),
+                false,
+                "headless",
+            ),
+            (
+                dns("shop", "kube-dns", "kube-dns", "10.0.0.12", 53, "UDP"),
+                false,
+                "somebody's own",
+            ),
+        ] {
+            assert_eq!(found, expected, "{what}");
+        }
     }
 
     #[test]

@@ -253,6 +253,22 @@ fn dns_is_asked_as_the_pod_would_ask() {
 }
 
 #[test]
+fn a_cluster_without_dns_is_said_to_have_none() {
+    let mut inventory = cluster();
+    inventory.services.remove(0);
+    let selection = everything(&inventory);
+    let note = "no cluster DNS Service found: DNS is not tested".to_owned();
+    let made = plan(&selection, &inventory, &known(), &wish(), None);
+    assert!(made.notes.contains(&note), "{:?}", made.notes);
+    let tcp_only = Wish {
+        protocols: [Protocol::Tcp].into(),
+        ..wish()
+    };
+    let made = plan(&selection, &inventory, &known(), &tcp_only, None);
+    assert!(!made.notes.contains(&note));
+}
+
+#[test]
 fn nodes_are_dialled_on_the_kubelets_port_only() {
     let inventory = cluster();
     let plan = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
