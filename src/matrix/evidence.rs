@@ -133,6 +133,27 @@ impl End {
         }
     }
 
+    /// The request as it was seen last; of two sightings with one time stamp, the one listed last.
+    fn last_request(&self) -> Option<&Sighting> {
+        self.seen()
+            .iter()
+            .filter(|sighting| is_request(&sighting.packet))
+            .max_by_key(|sighting| sighting.at_ns)
+    }
+
+    /// Whether the request ended here. What only passes through is seen coming in and then going out, retransmissions alike; what a
+    /// namespace sends to itself goes out and then comes in.
+    pub fn took_in(&self) -> bool {
+        self.last_request()
+            .is_some_and(|sighting| sighting.direction == Direction::In)
+    }
+
+    /// The request as it went out of here to somewhere else.
+    pub fn sent_on(&self) -> Option<&Sighting> {
+        self.last_request()
+            .filter(|sighting| sighting.direction == Direction::Out)
+    }
+
     /// Why the absence of a sighting proves nothing here, if so.
     pub fn doubt(&self) -> Option<String> {
         match &self.watch {

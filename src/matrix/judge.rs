@@ -135,11 +135,15 @@ struct Sight<'a> {
 impl<'a> Sight<'a> {
     // ---- what was seen ----
 
-    /// The end where the request came in.
+    /// The end where the request arrived.
+    ///
+    /// The namespace of a node may be an end, as backends with `hostNetwork` live in it, and yet do no more than forward a packet to another
+    /// backend. A pod that was asked by its own address has the packet even if it hands it on inside, as sandboxes with a virtual machine do.
     fn arrived(&self) -> Option<&'a End> {
-        self.ends
-            .iter()
-            .find(|end| find(end.seen(), Direction::In, is_request).is_some())
+        self.ends.iter().find(|end| match self.case.aim {
+            Aim::Pod => find(end.seen(), Direction::In, is_request).is_some(),
+            Aim::Node | Aim::Service { .. } | Aim::Resolver => end.took_in(),
+        })
     }
 
     /// Why not all of the ends' silence can be believed; `None` if it can.
@@ -639,10 +643,18 @@ impl<'a> Sight<'a> {
     }
 
     fn nobody_saw(&self) -> String {
-        match self.ends {
-            [] => "there is no backend that could have seen it".into(),
-            [end] => format!("{} never saw it", end.who),
-            [first, rest @ ..] => format!("none of its {} backends saw it ({} …)", rest.len() + 1, first.who),
+        let sent_on = self.ends.iter().find_map(|end| Some((end, end.sent_on()?)));
+        match (self.ends, sent_on) {
+            ([], _) => "there is no backend that could have seen it".into(),
+            ([end], Some((_, left))) => format!("{} only sent it on by {}", end.who, left.interface),
+            (ends, Some((end, left))) => format!(
+                "none of its {} backends took it in ({} only sent it on by {})",
+                ends.len(),
+                end.who,
+                left.interface
+            ),
+            ([end], None) => format!("{} never saw it", end.who),
+            ([first, rest @ ..], None) => format!("none of its {} backends saw it ({} …)", rest.len() + 1, first.who),
         }
     }
 }

@@ -939,6 +939,139 @@ fn the_last_node_that_saw_it_is_named() {
     ]);
 }
 
+/// Backends with `hostNetwork` on two nodes, `node n1` also being the node that the source's packets pass.
+#[test]
+fn a_node_that_only_forwards_has_not_got_the_packet() {
+    let at = |at_ns, interface, direction, packet| Sighting {
+        at_ns,
+        ..sighting(interface, direction, packet, "10.0.1.2:40000", CLUSTER_IP)
+    };
+    let came = |at_ns, packet| at(at_ns, "veth1", Direction::In, packet);
+    let left = |at_ns, packet| at(at_ns, "eth0", Direction::Out, packet);
+    let node = |name: &str, seen| End {
+        who: format!("node {name}"),
+        ..end(seen)
+    };
+    let forwarded = || vec![came(1, Packet::Syn), left(2, Packet::Syn)];
+    let retransmitted = || {
+        vec![
+            came(1, Packet::Syn),
+            left(2, Packet::Syn),
+            came(3, Packet::Syn),
+            left(4, Packet::Syn),
+        ]
+    };
+    let scene = |outcome, first: Vec<Sighting>, second: Vec<Sighting>| {
+        Scene::new(
+            outcome,
+            vec![out(Packet::Syn)],
+            vec![node("n1", first), node("n2", second)],
+        )
+        .service(2)
+    };
+    let got = || vec![came(5, Packet::Syn)];
+    for (name, first, second, backend) in [
+        ("forwarded", forwarded(), got(), Some("node n2")),
+        ("retransmitted", retransmitted(), got(), Some("node n2")),
+        (
+            "listed in another order than seen",
+            vec![left(2, Packet::Syn), came(1, Packet::Syn)],
+            got(),
+            Some("node n2"),
+        ),
+        (
+            "one time stamp for both",
+            vec![came(1, Packet::Syn), left(1, Packet::Syn)],
+            got(),
+            Some("node n2"),
+        ),
+        ("kept", got(), Vec::new(), Some("node n1")),
+        ("kept by both", got(), got(), Some("node n1")),
+        (
+            "back to the node it came from",
+            vec![left(1, Packet::Syn), came(2, Packet::Syn)],
+            Vec::new(),
+            Some("node n1"),
+        ),
+        ("answered by neither", forwarded(), Vec::new(), None),
+    ] {
+        let verdict = scene(Outcome::Connected, first, second).judge();
+        assert_eq!(verdict.backend.as_deref(), backend, "{name}: {verdict:?}");
+    }
+    let forwarded_and = |packet: Packet| {
+        let back = [came(3, packet.clone()), left(4, packet)];
+        [forwarded(), back.to_vec()].concat()
+    };
+    hold(vec![
+        (
+            "answered by neither",
+            scene(Outcome::Connected, forwarded(), Vec::new()),
+            Class::AnsweredByOther,
+            "none of its 2 backends took it in (node n1 only sent it on by eth0)",
+        ),
+        (
+            "lost after the first node",
+            scene(Outcome::TimedOut, retransmitted(), Vec::new()),
+            Class::NeverArrived,
+            "node n1 only sent it on by eth0",
+        ),
+        (
+            "dropped by the second node",
+            scene(Outcome::TimedOut, retransmitted(), got()),
+            Class::NoAnswer,
+            "arrived at node n2",
+        ),
+        (
+            "the answer is lost after the first node",
+            scene(
+                Outcome::TimedOut,
+                forwarded_and(Packet::SynAck),
+                [got(), vec![left(6, Packet::SynAck)]].concat(),
+            ),
+            Class::ReplyLost,
+            "node n2 sent the answer",
+        ),
+        (
+            "refused by the second node",
+            scene(
+                errno("ECONNREFUSED"),
+                forwarded_and(Packet::Rst),
+                [got(), vec![left(6, Packet::Rst)]].concat(),
+            )
+            .serving(Serving::No),
+            Class::Refused,
+            "target port of node n2",
+        ),
+        (
+            "refused beyond both",
+            scene(errno("ECONNREFUSED"), forwarded_and(Packet::Rst), Vec::new()),
+            Class::Rejected,
+            "refused by something on the way",
+        ),
+        (
+            "an ICMP error from beyond, forwarded",
+            scene(
+                errno("ECONNREFUSED"),
+                forwarded_and(Packet::IcmpError { kind: 3, code: 3 }),
+                Vec::new(),
+            )
+            .with(|scene| scene.source.saw.push(icmp_from("203.0.113.9", 3, 3))),
+            Class::Rejected,
+            "203.0.113.9",
+        ),
+        (
+            "a sandbox that hands its own packets to a virtual machine",
+            Scene::new(
+                Outcome::Connected,
+                vec![out(Packet::Syn)],
+                vec![end(vec![into(Packet::Syn), at(1, "tap0", Direction::Out, Packet::Syn)])],
+            ),
+            Class::Reached,
+            "reached and answered",
+        ),
+    ]);
+}
+
 // ---- any combination whatever ----
 
 fn any_sighting() -> impl Strategy<Value = Sighting> {
