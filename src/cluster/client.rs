@@ -76,7 +76,7 @@ impl Cluster {
                 });
                 let mut config = Config::from_custom_kubeconfig(chosen.kubeconfig, &KubeConfigOptions::default())
                     .await
-                    .map_err(|error| unusable(&chosen.server, &error))?;
+                    .map_err(|error| unusable(&chosen.server, no_environment, &error))?;
                 if !no_environment {
                     config.proxy_url = environment_proxy(&config.cluster_url)?;
                 }
@@ -101,14 +101,9 @@ impl Cluster {
 }
 
 fn route(config: &Config, server: &str) -> Route {
-    let without_password = |proxy: &Uri| {
-        let host = proxy.authority().map_or("", |authority| authority.as_str());
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        format!("{}://{host}", proxy.scheme_str().unwrap_or("http"))
-    };
     Route {
         server: server.to_owned(),
-        proxy: config.proxy_url.as_ref().map(without_password),
+        proxy: config.proxy_url.as_ref().map(errors::without_password),
         credential_plugin: config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone()),
     }
 }
@@ -130,28 +125,80 @@ fn client(config: Config, route: &Route, request_timeout: Option<Duration>) -> R
 }
 
 fn environment_proxy(server: &Uri) -> Result<Option<Uri>, Failure> {
-    let environment = ProxyEnvironment::read();
-    let Some(proxy) = environment.for_server(server) else {
-        return Ok(None);
-    };
-    // As in Go, a proxy without a scheme is an HTTP proxy.
-    let written = if proxy.contains("://") {
-        proxy.to_owned()
-    } else {
-        format!("http://{proxy}")
-    };
-    let wrong = |_| {
-        Failure::usage(format!("the environment's proxy {:?} is no URL", safe(proxy)))
-            .hint("HTTPS_PROXY looks like http://host:3128")
-    };
-    written.parse().map(Some).map_err(wrong)
+    match ProxyEnvironment::read().for_server(server) {
+        Some(proxy) => proxy_of(proxy, variable(server)).map(Some),
+        None => Ok(None),
+    }
 }
 
-fn unusable(server: &str, error: &KubeconfigError) -> Failure {
-    Failure::usage(format!(
-        "the kubeconfig's entry for {} cannot be used: {}",
-        safe(server),
-        safe(&error.to_string())
-    ))
-    .hint("kubectl config view --minify shows it")
+/// Which variable names the proxy for this server.
+fn variable(server: &Uri) -> &'static str {
+    match server.scheme_str() {
+        Some("https") => "HTTPS_PROXY",
+        _ => "HTTP_PROXY",
+    }
+}
+
+/// Reads what `place` says. As in Go, a proxy without a scheme is an HTTP proxy.
+fn proxy_of(written: &str, place: &str) -> Result<Uri, Failure> {
+    let url = if written.contains("://") {
+        written.to_owned()
+    } else {
+        format!("http://{written}")
+    };
+    url.parse().map_err(|_| no_proxy_url(place))
+}
+
+/// Says where the wrong value is, never the value: there may be a password in it.
+fn no_proxy_url(place: &str) -> Failure {
+    Failure::usage(format!("{place} is no URL")).hint("it should look like http://host:3128")
+}
+
+fn unusable(server: &str, has_proxy_url: bool, error: &KubeconfigError) -> Failure {
+    // Without a proxy-url it was the environment that kube read.
+    let place = if has_proxy_url {
+        "the kubeconfig's proxy-url"
+    } else {
+        "HTTPS_PROXY"
+    };
+    match error {
+        KubeconfigError::ParseProxyUrl(_) => no_proxy_url(place),
+        other => Failure::usage(format!(
+            "the kubeconfig's entry for {} cannot be used: {}",
+            safe(server),
+            safe(&other.to_string())
+        ))
+        .hint("kubectl config view --minify shows it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_is_no_url_is_named_by_its_place_and_never_shown() {
+        let wrong = "http://ada:hunter2@proxy host:3128";
+        let server = Uri::from_static("https://prod:6443");
+        let failure = proxy_of(wrong, variable(&server)).unwrap_err();
+        assert_eq!(failure.message, "HTTPS_PROXY is no URL");
+        let error = wrong
+            .parse::<Uri>()
+            .map_err(KubeconfigError::ParseProxyUrl)
+            .unwrap_err();
+        let failure = unusable("https://prod:6443", true, &error);
+        assert_eq!(failure.message, "the kubeconfig's proxy-url is no URL");
+        assert_eq!(
+            unusable("https://prod:6443", false, &error).message,
+            "HTTPS_PROXY is no URL"
+        );
+    }
+
+    #[test]
+    fn a_proxy_without_a_scheme_is_an_http_proxy() {
+        assert_eq!(
+            proxy_of("proxy:3128", "HTTPS_PROXY").unwrap(),
+            "http://proxy:3128".parse::<Uri>().unwrap()
+        );
+    }
 }

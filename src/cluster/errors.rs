@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
+use http::Uri;
 use kube::{client::AuthError, core::Status};
 
 use crate::{exit::Failure, output::safe};
@@ -26,6 +27,15 @@ pub(super) struct RequestError {
     pub(super) source: tower::BoxError,
 }
 
+/// A proxy as messages may show it: scheme, host and port. All else can hold a secret, even a name before a misplaced colon.
+pub(super) fn without_password(proxy: &Uri) -> String {
+    let scheme = proxy
+        .scheme_str()
+        .map_or(String::new(), |scheme| format!("{scheme}://"));
+    let port = proxy.port_u16().map_or(String::new(), |port| format!(":{port}"));
+    format!("{scheme}{}{port}", proxy.host().unwrap_or_default())
+}
+
 /// Says why there is no client; building one asks for the first credentials.
 pub(super) fn no_client(route: &Route, error: kube::Error) -> Failure {
     match error {
@@ -40,7 +50,7 @@ pub fn failure(doing: &str, error: kube::Error) -> Failure {
         kube::Error::Api(status) => answered(doing, &status),
         kube::Error::ProxyProtocolUnsupported { proxy_url } => Failure::usage(format!(
             "cannot {doing}: the proxy {} is of an unknown kind",
-            safe(&proxy_url.to_string())
+            safe(&without_password(&proxy_url))
         ))
         .hint("proxies are http://, https:// or socks5://"),
         kube::Error::RustlsTls(error) => Failure::usage(format!(
@@ -412,6 +422,22 @@ mod tests {
             by(None, "connection to squid-proxy lost").message,
             "cannot list pods: https://prod:6443 cannot be reached: connection to squid-proxy lost"
         );
+    }
+
+    #[test]
+    fn a_proxy_of_an_unknown_kind_is_shown_without_its_secrets() {
+        for (written, shown) in [
+            ("ftp://ada:hunter2@proxy:3128/hunter2?hunter2", "ftp://proxy:3128"),
+            ("ftp://ada:hun@hunter2@proxy", "ftp://proxy"),
+            ("ada:hunter2", "ada"),
+        ] {
+            let proxy_url = Box::new(written.parse::<Uri>().unwrap());
+            let failure = failure("build a client", kube::Error::ProxyProtocolUnsupported { proxy_url });
+            assert_eq!(
+                failure.message,
+                format!("cannot build a client: the proxy {shown} is of an unknown kind")
+            );
+        }
     }
 
     #[test]
