@@ -23,7 +23,7 @@ Examples:
   kubectl netcheck matrix
 
   # From one Deployment to one Service, with all evidence
-  kubectl netcheck matrix deploy/web --to svc/api -o wide
+  kubectl netcheck matrix deploy/web --to svc/api -o yaml
 
   # Every ordered pair of pods in all namespaces, as a gate in CI
   kubectl netcheck matrix -A --full --yes --junit netcheck.xml

@@ -186,7 +186,7 @@ impl Grid {
         let mut out = style.table(&table);
         let more = bad.len().saturating_sub(MOST_LISTED);
         if more > 0 {
-            let _ = writeln!(out, "and {more} more pairs that did not hold (-o wide shows all)");
+            let _ = writeln!(out, "and {more} more pairs that did not hold (-o wide lists all)");
         }
         let _ = writeln!(
             out,

@@ -44,19 +44,7 @@ fn selector(lab: &Lab) -> Result<()> {
 }
 
 fn expired_token(lab: &Lab) -> Result<()> {
-    refused(
-        lab,
-        &[
-            "-n",
-            "shop",
-            "--token",
-            "not-a-token",
-            "--client-certificate",
-            "",
-            "--client-key",
-            "",
-        ],
-        3,
-        &["credentials"],
-    )
+    let kubeconfig = lab.rig.kubeconfig_with_token("expired", "not-a-token")?;
+    let kubeconfig = kubeconfig.display().to_string();
+    refused(lab, &["-n", "shop", "--kubeconfig", &kubeconfig], 3, &["credentials"])
 }

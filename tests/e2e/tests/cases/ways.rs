@@ -158,6 +158,12 @@ fn dry_run(lab: &Lab) -> Result<()> {
 
 fn roles(lab: &Lab) -> Result<()> {
     healthy::apply_shop(lab)?;
+    // What is printed holds the agents' namespace, which the last run's may be on its way out of.
+    netcheck_rig::wait_until("the agents' namespace is gone", Duration::from_mins(1), || {
+        let left = lab.kubectl("get namespace netcheck --ignore-not-found -o name");
+        let left = left.map_err(|error| error.to_string())?;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })?;
     for via in ["node", "ephemeral"] {
         let user = format!("role-{via}");
         let printed = lab
