@@ -70,6 +70,20 @@ const OWN_TROUBLE: [&str; 9] = [
     "EINTR",
 ];
 
+/// Errors that an ICMP error from anywhere makes of a connection (`icmp_err_convert` in net/ipv4/icmp.c, `tab_unreach` in net/ipv6/icmp.c), as
+/// well as the source's own routing. Any other is its own kernel's.
+const SAID_FROM_AFAR: [&str; 9] = [
+    "ENETUNREACH",
+    "EHOSTUNREACH",
+    "EHOSTDOWN",
+    "ENONET",
+    "EACCES",
+    "EPROTO",
+    "ENOPROTOOPT",
+    "EMSGSIZE",
+    "EOPNOTSUPP",
+];
+
 /// A neighbour that does not answer makes the kernel give up after three solicitations, one second apart. An unreachable error that comes
 /// sooner is a routing table's.
 const NEIGHBOUR_GIVES_UP: Duration = Duration::from_millis(800);
@@ -171,11 +185,19 @@ impl<'a> Sight<'a> {
         find(&self.source.saw, Direction::In, what)
     }
 
+    /// Why what was not seen at the source may have been there all the same; `None` if it was watched without a gap.
+    fn source_doubt(&self) -> Option<String> {
+        let source = self.case.source;
+        match (&self.source.blind, self.source.missed) {
+            (Some(why), _) => Some(format!("{source} could not be watched: {why}")),
+            (None, 0) => None,
+            (None, missed) => Some(format!("the watch of {source} may have missed {missed} packets")),
+        }
+    }
+
     /// The source was watched without a gap, and the request was not seen leaving.
     fn surely_stayed(&self) -> bool {
-        self.source.blind.is_none()
-            && self.source.missed == 0
-            && find(&self.source.saw, Direction::Out, is_request).is_none()
+        self.source_doubt().is_none() && find(&self.source.saw, Direction::Out, is_request).is_none()
     }
 
     /// The request was seen on the source's loopback interface and on no other, although it was meant for somewhere else.
@@ -332,14 +354,15 @@ impl<'a> Sight<'a> {
             .at(end);
         }
         match end.serving {
+            // Sockets were listed before the probe. What listened then may be gone, and then the kernel refuses as it does a closed port.
             Some(Serving::Yes) => Verdict::new(
                 Class::Rejected,
                 format!(
-                    "a firewall rule inside {} rejects it with a RST, as a socket listens there",
+                    "{} refuses it with a RST, yet a socket listened there before the probe: a firewall rule inside rejects it, or the socket has gone since",
                     end.who
                 ),
             )
-            .by(format!("a firewall rule inside {}", end.who))
+            .by(end.who.clone())
             .at(end),
             Some(Serving::LoopbackOnly) => Verdict::new(
                 Class::Refused,
@@ -434,8 +457,17 @@ impl<'a> Sight<'a> {
         if self.arrived().is_some() {
             return self.silent();
         }
-        let stayed = find(&self.source.saw, Direction::Out, is_request).is_none();
-        if !stayed {
+        let seen_leaving = find(&self.source.saw, Direction::Out, is_request).is_some();
+        if !seen_leaving
+            && SAID_FROM_AFAR.contains(&errno)
+            && let Some(doubt) = self.source_doubt()
+        {
+            return Verdict::new(
+                Class::Rejected,
+                format!("{errno} at the source; by whom is not known: {doubt}"),
+            );
+        }
+        if seen_leaving {
             return match self.doubt() {
                 None => Verdict::new(
                     Class::NeverArrived,

@@ -352,7 +352,13 @@ fn what_is_refused() {
             "nft reject with reset",
             refused(rst(), at_end()),
             Class::Rejected,
-            "firewall rule inside pod shop/api",
+            "pod shop/api refuses it with a RST, yet a socket listened there before the probe: a firewall rule inside rejects it, or",
+        ),
+        (
+            "the listener is gone since it was listed",
+            refused(rst(), at_end()),
+            Class::Rejected,
+            "or the socket has gone since",
         ),
         (
             "nft reject",
@@ -479,6 +485,42 @@ fn what_the_kernel_or_a_router_says() {
         (
             "a prohibit route",
             unmarked("EACCES"),
+            Class::Rejected,
+            "inside pod shop/web forbids",
+        ),
+        (
+            "an unreachable error at a source that cannot be watched",
+            unmarked("ENETUNREACH").source_blind(),
+            Class::Rejected,
+            "ENETUNREACH at the source; by whom is not known: pod shop/web could not be watched: no NET_RAW",
+        ),
+        (
+            "a late one, which might be a router's as well as a silent next hop's",
+            unmarked("EHOSTUNREACH").after(3060).source_blind(),
+            Class::Rejected,
+            "by whom is not known",
+        ),
+        (
+            "an unreachable error at a source whose watch has gaps",
+            unmarked("EHOSTUNREACH").with(|scene| scene.source.missed = 2),
+            Class::Rejected,
+            "by whom is not known: the watch of pod shop/web may have missed 2 packets",
+        ),
+        (
+            "the same, though the mark is known",
+            Scene::new(errno("EHOSTUNREACH"), Vec::new(), vec![end(Vec::new())]).with(|scene| scene.source.missed = 2),
+            Class::Rejected,
+            "by whom is not known",
+        ),
+        (
+            "forbidden, by a router's ICMPv6 error for all we know",
+            unmarked("EACCES").source_blind(),
+            Class::Rejected,
+            "by whom is not known",
+        ),
+        (
+            "what only the source's own kernel says",
+            unmarked("EPERM").source_blind(),
             Class::Rejected,
             "inside pod shop/web forbids",
         ),
@@ -863,6 +905,16 @@ fn the_backend_and_the_culprit_are_named() {
         Scene::healthy().service(0).judge().cause,
         None,
         "a cause explains a failure only"
+    );
+    let reset = Scene::new(
+        errno("ECONNREFUSED"),
+        vec![out(Packet::Syn), into(Packet::Rst)],
+        vec![end(vec![into(Packet::Syn), out(Packet::Rst)])],
+    );
+    assert_eq!(
+        reset.judge().by.as_deref(),
+        Some("pod shop/api"),
+        "no firewall is blamed that may not be there"
     );
     let down = Scene::new(
         errno("ECONNREFUSED"),
