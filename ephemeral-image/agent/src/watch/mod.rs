@@ -12,7 +12,7 @@ use crate::probe::Endpoints;
 use netcheck_node_state::{Netns, interface_names, within};
 use netcheck_wire::probe::{Direction, Mark, Sighting};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use socket::PacketSocket;
+use socket::{PacketSocket, Received};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -21,6 +21,10 @@ use std::{
     thread,
 };
 use table::{NetnsInode, Seen, Table};
+
+/// Most packets taken from a socket at once. Probes and looks at all places wait meanwhile, so a flood that comes faster than it is read
+/// must not keep them.
+const MAX_AT_ONCE: usize = 16_384;
 
 /// All watched namespaces of a session.
 #[derive(Debug)]
@@ -215,9 +219,18 @@ impl Drop for Watches {
 }
 
 fn empty_into(socket: &PacketSocket, netns: NetnsInode, table: &mut Table) {
+    drain(|buffer| socket.receive(buffer), netns, table);
+    match socket.drops() {
+        Ok(drops) => table.miss(netns, drops),
+        Err(_) => table.miss(netns, 1),
+    }
+}
+
+/// Records packets until none is left, or so many were taken that the rest counts as missed for now.
+fn drain(mut receive: impl FnMut(&mut [u8]) -> io::Result<Option<Received>>, netns: NetnsInode, table: &mut Table) {
     let mut buffer = [0; filter::SNAP as usize];
-    loop {
-        match socket.receive(&mut buffer) {
+    for _ in 0..MAX_AT_ONCE {
+        match receive(&mut buffer) {
             Ok(Some(received)) => {
                 let direction = match received.packet_type {
                     libc::PACKET_OUTGOING => Direction::Out,
@@ -229,19 +242,13 @@ fn empty_into(socket: &PacketSocket, netns: NetnsInode, table: &mut Table) {
                     table.record(netns, received.interface, direction, received.at_ns, recognised);
                 }
             }
-            Ok(None) => break,
+            Ok(None) => return,
             // Told once (an interface went down); the next read goes on or finds nothing.
             Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
-            Err(_) => {
-                table.miss(netns, 1);
-                break;
-            }
+            Err(_) => break,
         }
     }
-    match socket.drops() {
-        Ok(drops) => table.miss(netns, drops),
-        Err(_) => table.miss(netns, 1),
-    }
+    table.miss(netns, 1);
 }
 
 /// The thread's work: wait for packets anywhere, move them into the table.
@@ -276,5 +283,47 @@ fn empty_until_dropped(watches: &Weak<Watches>) {
                 watches.empty(*netns);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet to somebody else, of which the buffer is not read.
+    const PACKET: Received = Received {
+        length: 0,
+        at_ns: 1,
+        interface: 1,
+        packet_type: libc::PACKET_OTHERHOST,
+    };
+
+    #[test]
+    fn a_flood_does_not_keep_the_lock() {
+        let mut table = Table::default();
+        let mut received = 0;
+        // It ends only for the test's sake.
+        let flood = |_: &mut [u8]| {
+            received += 1;
+            Ok((received <= 2 * MAX_AT_ONCE).then_some(PACKET))
+        };
+        drain(flood, 1, &mut table);
+        assert_eq!((received, table.missed(1)), (MAX_AT_ONCE, 1));
+    }
+
+    #[test]
+    fn what_was_read_to_its_end_is_not_missed() {
+        let mut table = Table::default();
+        let went_down = io::Error::from_raw_os_error(libc::ENETDOWN);
+        let mut answers = [Ok(Some(PACKET)), Err(went_down), Ok(Some(PACKET)), Ok(None)].into_iter();
+        drain(|_| answers.next().unwrap(), 1, &mut table);
+        assert_eq!((answers.len(), table.missed(1)), (0, 0));
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_read_may_have_missed_something() {
+        let mut table = Table::default();
+        drain(|_| Err(io::Error::from_raw_os_error(libc::EIO)), 1, &mut table);
+        assert_eq!(table.missed(1), 1);
     }
 }

@@ -6,12 +6,20 @@ use netcheck_wire::probe::{Direction, Mark, Packet};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
+    sync::Arc,
 };
 
-/// Marks kept in all namespaces together; the oldest makes room, and is counted. About 12 MB when full.
-pub const MAX_MARKS: usize = 65_536;
+/// What is kept of all namespaces together; the oldest mark makes room, and its packets are counted.
+///
+/// An agent on a node has 64 MiB in all, and what passes a node is not ours to choose. Full, with every list half empty and every mark a
+/// DNS name of 255 bytes, the table takes about 47 MiB: packets 2 × 131,072 × 80 B = 20 MiB, names 16 MiB, and 170 B for each mark's
+/// key and its places in map and order, 11 MiB.
+const LIMITS: Limits = Limits {
+    marks: 65_536,
+    sightings: 131_072,
+};
 /// Packets kept of one mark. A probe has a few for each interface it crosses.
-pub const MAX_PER_MARK: usize = 64;
+pub const MAX_PER_MARK: usize = 32;
 
 /// SYNs kept of one announced port.
 const MAX_SYNS: usize = 16;
@@ -44,13 +52,23 @@ pub struct Seen {
     pub destination: SocketAddr,
 }
 
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    marks: usize,
+    /// Packets of all marks together.
+    sightings: usize,
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Table {
-    max_marks: usize,
-    marks: HashMap<(NetnsInode, Mark), Vec<Seen>>,
+    limits: Limits,
+    marks: HashMap<Arc<(NetnsInode, Mark)>, Vec<Seen>>,
     /// The marks in the order of their first packet.
-    order: VecDeque<(NetnsInode, Mark)>,
+    order: VecDeque<Arc<(NetnsInode, Mark)>>,
+    /// Packets in `marks`.
+    sightings: usize,
     /// Packets of a namespace that are not in the table any more, or never were.
     missed: HashMap<NetnsInode, u64>,
     /// Local ports from which a SYN is expected, and what came from them: a node also forwards what others send from the same port.
@@ -60,16 +78,17 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        Self::with_limit(MAX_MARKS)
+        Self::with_limits(LIMITS)
     }
 }
 
 impl Table {
-    fn with_limit(max_marks: usize) -> Self {
+    fn with_limits(limits: Limits) -> Self {
         Self {
-            max_marks,
+            limits,
             marks: HashMap::new(),
             order: VecDeque::new(),
+            sightings: 0,
             missed: HashMap::new(),
             expected: HashMap::new(),
             watched: HashSet::new(),
@@ -122,22 +141,31 @@ impl Table {
             source,
             destination,
         };
+        let known = self.marks.get(&key).map(Vec::len);
+        if known.is_some_and(|packets| packets >= MAX_PER_MARK) {
+            return self.miss(netns, 1);
+        }
+        let is_full = known.is_none() && self.order.len() >= self.limits.marks;
+        if is_full || self.sightings >= self.limits.sightings {
+            self.evict_oldest();
+        }
+        self.sightings += 1;
+        // Looked up again: the oldest may have been this one.
         if let Some(packets) = self.marks.get_mut(&key) {
-            if packets.len() < MAX_PER_MARK {
-                packets.push(seen);
-            } else {
-                self.miss(netns, 1);
-            }
+            packets.push(seen);
             return;
         }
-        if self.order.len() >= self.max_marks
-            && let Some(oldest) = self.order.pop_front()
-        {
-            let packets = self.marks.remove(&oldest).map_or(0, |packets| packets.len());
-            self.miss(oldest.0, packets as u64);
-        }
+        let key = Arc::new(key);
         self.order.push_back(key.clone());
         self.marks.insert(key, vec![seen]);
+    }
+
+    fn evict_oldest(&mut self) {
+        if let Some(oldest) = self.order.pop_front() {
+            let packets = self.marks.remove(&oldest).map_or(0, |packets| packets.len());
+            self.sightings -= packets;
+            self.miss(oldest.0, packets as u64);
+        }
     }
 
     /// Counts packets that may have been a probe's and are not in the table.
@@ -204,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room_and_is_counted_for_its_namespace() {
-        let mut table = Table::with_limit(2);
+        let mut table = Table::with_limits(Limits { marks: 2, ..LIMITS });
         table.record(1, 1, Direction::In, 1, syn(1, 1));
         table.record(1, 1, Direction::In, 1, syn(1, 1));
         table.record(2, 1, Direction::In, 2, syn(2, 1));
@@ -212,6 +240,32 @@ mod tests {
         assert_eq!((table.missed(1), table.missed(2)), (2, 0));
         assert_eq!(table.look(1, &Mark::Tcp { isn: 1 }), []);
         assert_eq!(table.look(2, &Mark::Tcp { isn: 3 }).len(), 1);
+    }
+
+    #[test]
+    fn the_packets_of_all_marks_together_are_bounded() {
+        let mut table = Table::with_limits(Limits { sightings: 3, ..LIMITS });
+        for isn in [1, 1, 2, 2, 2, 2] {
+            table.record(1, 1, Direction::In, 1, syn(isn, 1));
+        }
+        // The fourth packet took the place of the first mark's two; the sixth of its own mark's three.
+        assert_eq!(table.missed(1), 5);
+        assert_eq!(table.look(1, &Mark::Tcp { isn: 1 }), []);
+        assert_eq!(table.look(1, &Mark::Tcp { isn: 2 }).len(), 1);
+        assert_eq!((table.sightings, table.order.len(), table.marks.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_full_table_fits_an_agents_memory() {
+        let packets = 2 * LIMITS.sightings * size_of::<Seen>();
+        // A map of this many entries has twice as many slots, an Arc two counters, an allocation some bytes of its own.
+        let key = size_of::<(NetnsInode, Mark)>() + 2 * size_of::<usize>() + 2 * 16;
+        let places = 2 * (size_of::<Arc<(NetnsInode, Mark)>>() + size_of::<Vec<Seen>>() + 1) + 2 * size_of::<usize>();
+        let marks = LIMITS.marks * (key + places + 255);
+        assert!(
+            packets + marks < 48 << 20,
+            "{packets} bytes of packets, {marks} of marks"
+        );
     }
 
     #[test]
