@@ -11,7 +11,13 @@ use super::{
 };
 use crate::exit::Failure;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
-use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Name of the report and of its suite.
 const NAME: &str = "kubectl netcheck matrix";
@@ -49,19 +55,23 @@ pub fn of_failure(failure: &Failure) -> Result<String, Failure> {
     write(suite)
 }
 
+/// Whether [`save`] can be expected to work: tried before a run, so that a wrong path costs none.
+///
+/// # Errors
+/// A wrong use, in one line.
+pub fn check(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(Failure::usage(format!("--junit {}: is a folder", path.display())));
+    }
+    let temporary = temporary(path)?;
+    std::fs::File::create(&temporary)
+        .and_then(|_| std::fs::remove_file(&temporary))
+        .map_err(|error| Failure::usage(format!("--junit {}: cannot be written: {error}", path.display())))
+}
+
 /// Writes a file that is either the old one or the whole new one, whatever happens.
 pub fn save(path: &Path, xml: &str) -> Result<(), Failure> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    let file_name = path
-        .file_name()
-        .ok_or_else(|| Failure::usage(format!("--junit {}: not a file name", path.display())))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(file_name);
-    hidden.push(format!(".{}", std::process::id()));
-    let temporary = folder.join(hidden);
+    let temporary = temporary(path)?;
     let written = std::fs::File::create(&temporary)
         .and_then(|mut file| file.write_all(xml.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(&temporary, path));
@@ -70,6 +80,17 @@ pub fn save(path: &Path, xml: &str) -> Result<(), Failure> {
         drop(std::fs::remove_file(&temporary));
         Failure::unknown(format!("cannot write the JUnit report {}: {error}", path.display()))
     })
+}
+
+/// A name beside the file's, in the same folder: only within one file system a file is replaced at once.
+fn temporary(path: &Path) -> Result<PathBuf, Failure> {
+    let file_name = path
+        .file_name()
+        .ok_or_else(|| Failure::usage(format!("--junit {}: not a file name", path.display())))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(file_name);
+    hidden.push(format!(".{}", std::process::id()));
+    Ok(path.with_file_name(hidden))
 }
 
 fn case(name: &str, rows: &[&Row], allowed: Option<&str>) -> TestCase {

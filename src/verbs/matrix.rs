@@ -49,17 +49,31 @@ const OVERHEAD: Duration = Duration::from_mins(5);
 
 /// Runs the verb.
 pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
-    let outcome = test(&args, &shared).await;
-    // CI reads the file even if there is nothing else to read.
-    if let (Err(failure), Some(path)) = (&outcome, &args.junit) {
-        junit::of_failure(failure)
-            .and_then(|xml| junit::save(path, &xml))
-            .unwrap_or_else(|error| shared.printer.warn(error.message));
+    if let Some(path) = &args.junit {
+        junit::check(path)?;
     }
-    outcome
+    let outcome = Box::pin(test(&args, &shared)).await;
+    let (ended, xml) = match &outcome {
+        Ok(None) => return Ok(Exit::Held),
+        Ok(Some(report)) => (show(report, &shared).map(|()| exit(report)), junit::of_report(report)),
+        // CI reads the file even if there is nothing else to read.
+        Err(failure) => (Err(failure.clone()), junit::of_failure(failure)),
+    };
+    let Some(path) = &args.junit else { return ended };
+    let saved = xml.and_then(|xml| junit::save(path, &xml));
+    if let Err(failure) = &saved {
+        shared.printer.failure(failure);
+    }
+    if saved.is_ok() { ended } else { ended.map(not_held) }
 }
 
-async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Exit, Failure> {
+/// The exit code where something is missing without which nothing may be called well.
+fn not_held(exit: Exit) -> Exit {
+    if exit == Exit::Held { Exit::Unknown } else { exit }
+}
+
+/// The report; `None` for `--dry-run`, which makes none.
+async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<MatrixReport>, Failure> {
     let started = Instant::now();
     let creation_timestamp = jiff::Timestamp::now().to_string();
     let request = tokio::select! {
@@ -69,7 +83,7 @@ async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Exit, Failure> {
     request.check_limits()?;
     let launch = request.launch_spec(args, shared);
     if shared.flags.dry_run {
-        return request.describe(&launch, shared);
+        return request.describe(&launch, shared).map(|()| None);
     }
     let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
     let way = fleet.way();
@@ -77,12 +91,7 @@ async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Exit, Failure> {
     for failure in fleet.close(&shared.printer).await {
         shared.printer.failure(&failure);
     }
-    let report = request.report(args, tested, &way, creation_timestamp, started);
-    if let Some(path) = &args.junit {
-        junit::save(path, &junit::of_report(&report)?)?;
-    }
-    show(&report, shared)?;
-    Ok(exit(&report))
+    Ok(Some(request.report(args, tested, &way, creation_timestamp, started)))
 }
 
 /// What is to be done, with all that is known before an agent runs.
@@ -233,7 +242,7 @@ impl Request {
     }
 
     /// `--dry-run`.
-    fn describe(&self, launch: &LaunchSpec, shared: &Shared) -> Result<Exit, Failure> {
+    fn describe(&self, launch: &LaunchSpec, shared: &Shared) -> Result<(), Failure> {
         let (objects, absent) = agents::describe(launch, &self.inventory)?;
         let names = Names::new(&self.inventory);
         let intent = Intent {
@@ -250,12 +259,8 @@ impl Request {
             probes_at_most: limit(self.wish.max_probes),
             nodes: self.nodes().iter().map(|name| safe(name)).collect(),
         };
-        if let Some(text) = document(shared.flags.output.format, &intent)? {
-            shared.printer.data(&text)?;
-        } else {
-            shared.printer.data(&intent.text())?;
-        }
-        Ok(Exit::Held)
+        let text = document(shared.flags.output.format, &intent)?;
+        shared.printer.data(&text.unwrap_or_else(|| intent.text()))
     }
 
     async fn carry_out(&self, fleet: &mut Fleet, timeout: Duration, shared: &Shared, started: Instant) -> Tested {
@@ -435,5 +440,18 @@ fn interrupted() -> Failure {
         exit: Exit::Interrupted,
         message: "interrupted before anything was tested".into(),
         hint: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_takes_a_good_result_back_and_hides_no_bad_one() {
+        assert_eq!(not_held(Exit::Held), Exit::Unknown);
+        for exit in [Exit::Failed, Exit::Unknown, Exit::Interrupted] {
+            assert_eq!(not_held(exit), exit);
+        }
     }
 }

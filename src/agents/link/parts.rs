@@ -50,7 +50,7 @@ mod tests {
         let mut numbers = Vec::new();
         for part in parts(task) {
             let message = ToAgent::Task {
-                id: u32::MAX.into(),
+                id: u32::MAX,
                 task: part.clone(),
             };
             let bytes = serde_json::to_vec(&message).unwrap().len();

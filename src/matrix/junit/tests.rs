@@ -68,3 +68,26 @@ fn the_file_is_whole_or_untouched() {
     let missing = folder.path().join("no-such-folder/report.xml");
     assert!(save(&missing, "<x/>").unwrap_err().message.contains("no-such-folder"));
 }
+
+#[test]
+fn a_path_that_cannot_be_written_is_known_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.xml");
+    save(&path, "<old/>").unwrap();
+    check(&path).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        "<old/>",
+        "only a result replaces it"
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "no temporary file stays"
+    );
+    for wrong in [folder.path().join("no-such-folder/report.xml"), folder.path().into()] {
+        let failure = check(&wrong).unwrap_err();
+        assert_eq!(failure.exit, crate::exit::Exit::Usage);
+        assert!(failure.message.contains("--junit"), "{failure}");
+    }
+}
