@@ -22,7 +22,14 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, Preconditions},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// How long pods whose Jobs are gone may take to end: the agents' grace period of a second, and what the garbage collector and the
+/// kubelet need.
+const PODS_WITHIN: Duration = Duration::from_secs(3);
+/// How often they are looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Removes everything of one run, and the namespace if it was the last one in it. Collects errors instead of stopping at the first.
 pub async fn remove_run(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<Failure> {
@@ -67,7 +74,7 @@ async fn try_remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
         &format!("delete the Jobs of run {run} in namespace {namespace:?}"),
     );
     note(
-        remove_stuck_pods(cluster, namespace, run).await,
+        remove_pods(cluster, namespace, &run.selector()).await,
         &format!("delete the pods of run {run} in namespace {namespace:?}"),
     );
     let name = run.lease_name();
@@ -78,20 +85,40 @@ async fn try_remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
     Ok(failures)
 }
 
-/// A pod whose kubelet never took it up, or is gone, would stay "Terminating" until that kubelet comes back: there is nothing to
-/// terminate, so it is removed at once. Pods that run are left to the garbage collector, which follows their Job.
-async fn remove_stuck_pods(cluster: &Cluster, namespace: &str, run: &RunId) -> Result<(), Problem> {
-    let limit = request::limit(cluster.request_timeout);
+/// Removes the pods that a selector of ours selects, whose Jobs are gone.
+///
+/// A pod whose kubelet never took it up has nothing to terminate and is removed at once. Pods that run are left to the garbage
+/// collector, which follows their Job, and to their kubelet; what is still there after a while has a kubelet that is gone, and would
+/// stay "Terminating", and its namespace with it, until that comes back.
+pub async fn remove_pods(cluster: &Cluster, namespace: &str, selector: &str) -> Result<(), Problem> {
+    let until = Instant::now() + PODS_WITHIN;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    let list = attempt(limit, pods.list(&ListParams::default().labels(&run.selector()))).await?;
-    let stuck = list
-        .items
-        .iter()
-        .filter(|pod| waiting::of_container(pod, CONTAINER) != Progress::Running);
+    let selected = ListParams::default().labels(selector);
+    let limit = request::limit(cluster.request_timeout);
+    loop {
+        let left = attempt(limit, pods.list(&selected)).await?.items;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let over = Instant::now() >= until;
+        let stuck = left
+            .iter()
+            .filter(|pod| over || waiting::of_container(pod, CONTAINER) != Progress::Running);
+        delete_at_once(cluster, &pods, stuck).await?;
+        if over {
+            return Ok(());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Removes pods from the API without waiting for their kubelets.
+async fn delete_at_once(cluster: &Cluster, api: &Api<Pod>, pods: impl Iterator<Item = &Pod>) -> Result<(), Problem> {
+    let limit = request::limit(cluster.request_timeout);
     let at_once = DeleteParams::default().grace_period(0);
-    let deletes = stuck
+    let deletes = pods
         .filter_map(|pod| pod.metadata.name.as_deref())
-        .map(|name| attempt(limit, pods.delete(name, &at_once)));
+        .map(|name| attempt(limit, api.delete(name, &at_once)));
     for outcome in futures::future::join_all(deletes).await {
         match outcome {
             Err(problem) if !is_gone(&problem) => return Err(problem),
@@ -306,6 +333,54 @@ mod tests {
                 .iter()
                 .any(|asked| asked.line.starts_with("GET") && asked.line.contains("/pods"))
         );
+    }
+
+    fn running_pod() -> Value {
+        json!({
+            "metadata": { "name": "netcheck-0123abcd-0-x", "namespace": "netcheck", "labels": { RUN_LABEL: "0123abcd" } },
+            "status": { "phase": "Running", "containerStatuses": [{
+                "name": CONTAINER, "state": { "running": {} },
+                "ready": true, "restartCount": 0, "image": "", "imageID": "",
+            }] },
+        })
+    }
+
+    fn deletes_of_pods(asked: &std::sync::Mutex<Vec<fake::Asked>>) -> Vec<Value> {
+        let asked = asked.lock().unwrap();
+        let deletes = asked
+            .iter()
+            .filter(|asked| asked.line.starts_with("DELETE") && asked.line.contains("/pods/"));
+        deletes.map(|asked| asked.body["gracePeriodSeconds"].clone()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_whose_kubelet_died_is_removed_after_a_while() {
+        let (cluster, asked) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.starts_with("GET") && line.contains("/pods") => fake::list(&json!([running_pod()])),
+            _ => fake::status(200, "", ""),
+        });
+        let from = Instant::now();
+        let failures = remove_objects(&cluster, "netcheck", &RunId::parse("0123abcd").unwrap()).await;
+        assert_eq!(failures, []);
+        assert_eq!(deletes_of_pods(&asked), [json!(0)], "once, without grace");
+        assert!(from.elapsed() >= PODS_WITHIN, "{:?}", from.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_ends_by_itself_is_left_alone() {
+        let looks = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (cluster, asked) = fake::cluster(move |asked| match asked.line.as_str() {
+            line if line.starts_with("GET") && line.contains("/pods") => {
+                let first = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
+                fake::list(&if first { json!([running_pod()]) } else { json!([]) })
+            }
+            _ => fake::status(200, "", ""),
+        });
+        let from = Instant::now();
+        let failures = remove_objects(&cluster, "netcheck", &RunId::parse("0123abcd").unwrap()).await;
+        assert_eq!(failures, []);
+        assert_eq!(deletes_of_pods(&asked), [] as [Value; 0]);
+        assert!(from.elapsed() < PODS_WITHIN, "{:?}", from.elapsed());
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ use crate::{
     agents::{
         gate::{self, Verdict},
         manifest::{self, AgentSpec},
+        run::managed_selector,
+        sweep,
     },
     cluster::{
         Cluster,
@@ -31,10 +33,18 @@ pub async fn ensure(cluster: &Cluster, name: &str) -> Result<(), NoNodeAgents> {
     let limit = request::limit(cluster.request_timeout);
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     let until = Instant::now() + NAMESPACE_WITHIN;
+    let mut helped = false;
     loop {
         match attempt(limit, api.get(name)).await {
             Ok(namespace) if namespace.metadata.deletion_timestamp.is_none() => return Ok(()),
-            // It is on its way out; a new one can be made when it is gone.
+            // It is on its way out; a new one can be made when it is gone. Agents on a node that died would hold it for ever.
+            Ok(_) if !helped => {
+                helped = true;
+                if let Err(problem) = sweep::remove_pods(cluster, name, &managed_selector()).await {
+                    // Whoever may not do this can still wait.
+                    tracing::debug!(?problem, namespace = name, "agents of earlier runs cannot be removed");
+                }
+            }
             Ok(_) => {}
             // Whoever may not read it finds out by using it.
             Err(problem) if problem.is_forbidden() => return Ok(()),
@@ -138,4 +148,43 @@ fn holder() -> String {
         .unwrap_or_else(|_| "unknown".to_owned());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{user}@{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::fake;
+    use serde_json::json;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn agents_of_a_dead_node_do_not_hold_the_namespace() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let (cluster, asked) = fake::cluster(move |asked| {
+            let (verb, path) = asked.line.split_once(' ').unwrap();
+            match verb {
+                "DELETE" => {
+                    gone.store(path.contains("/pods/agent"), Ordering::Relaxed);
+                    fake::status(200, "", "")
+                }
+                "GET" if path.contains("/pods") => fake::list(&json!([{
+                    "metadata": { "name": "agent" },
+                    "status": { "phase": "Running", "containerStatuses": [{
+                        "name": manifest::CONTAINER, "state": { "running": {} },
+                        "ready": true, "restartCount": 0, "image": "", "imageID": "",
+                    }] },
+                }])),
+                "GET" if gone.load(Ordering::Relaxed) => fake::status(404, "NotFound", "not found"),
+                _ => (
+                    200,
+                    json!({ "metadata": { "name": "netcheck", "deletionTimestamp": "2026-01-01T00:00:00Z" } }),
+                ),
+            }
+        });
+        assert!(ensure(&cluster, "netcheck").await.is_ok());
+        assert!(asked.lock().unwrap().last().unwrap().line.starts_with("POST"));
+    }
 }
