@@ -127,7 +127,11 @@ impl Flight {
     /// Does what is due.
     pub fn due(&mut self, now: Instant) -> Progress {
         if now >= self.deadline {
-            return Progress::Over(Outcome::TimedOut);
+            // The answer may have come in time and we be late: the agent is the one that had to wait for its share of the processor.
+            return match self.ready() {
+                Progress::Waiting => Progress::Over(Outcome::TimedOut),
+                over @ Progress::Over(_) => over,
+            };
         }
         if let (Some(at), Kind::Dns(question)) = (self.repeat_at, &self.kind)
             && now >= at
@@ -179,5 +183,49 @@ fn failed(error: &io::Error) -> Outcome {
         _ => Outcome::Failed {
             errno: errno::name(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netcheck_node_state::Netns;
+    use netcheck_wire::probe::Record;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+    /// A probe on loopback whose deadline has passed when it is launched.
+    fn late(kind: ProbeKind) -> Flight {
+        let place = Arc::new(Place {
+            netns: Netns::own().unwrap(),
+        });
+        let probe = Probe { id: 1, from: 1, kind };
+        let reached = Flight::launch(probe, &place, &Shared::new().unwrap(), Duration::ZERO).unwrap();
+        assert!(matches!(reached.progress, Progress::Waiting), "{:?}", reached.progress);
+        reached.flight
+    }
+
+    #[test]
+    fn an_answer_that_lies_there_at_the_deadline_counts() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let to = server.local_addr().unwrap();
+        let mut flight = late(ProbeKind::Tcp { to });
+        let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let connected = poll(&mut [PollFd::new(flight.socket(), PollFlags::OUT)], Some(&patience));
+        assert_eq!(connected, Ok(1));
+        let progress = flight.due(Instant::now());
+        assert!(matches!(progress, Progress::Over(Outcome::Connected)), "{progress:?}");
+    }
+
+    #[test]
+    fn without_an_answer_the_deadline_ends_it() {
+        let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut flight = late(ProbeKind::Dns {
+            to: silent.local_addr().unwrap(),
+            name: "web.shop.svc.cluster.local".to_owned(),
+            record: Record::A,
+        });
+        let progress = flight.due(Instant::now());
+        assert!(matches!(progress, Progress::Over(Outcome::TimedOut)), "{progress:?}");
     }
 }

@@ -41,6 +41,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// No place yet, and nothing watched.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            places: Mutex::default(),
+            watches: Watches::start()?,
+        })
+    }
+
     /// A located place.
     pub fn place(&self, number: u32) -> Option<Arc<Place>> {
         self.places
@@ -136,10 +144,7 @@ impl Tasks {
     pub fn new() -> io::Result<Self> {
         let (sender, reports) = sync_channel(QUEUE);
         Ok(Self {
-            shared: Arc::new(Shared {
-                places: Mutex::default(),
-                watches: Watches::start()?,
-            }),
+            shared: Arc::new(Shared::new()?),
             running: BTreeMap::new(),
             refused: Vec::new(),
             sender,
