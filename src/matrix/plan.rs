@@ -154,6 +154,14 @@ struct Planner<'a> {
     named: Option<&'a Named>,
 }
 
+/// What a plan is made of before the limit.
+#[derive(Default)]
+struct Draft {
+    rows: Vec<Row>,
+    /// What is no row: why, and whom it is about.
+    left_out: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
 /// A port to dial.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Dial {
@@ -163,39 +171,33 @@ struct Dial {
 
 impl<'a> Planner<'a> {
     fn plan(&self, selection: &Selection) -> Plan {
-        let mut plan = Plan::default();
-        let mut portless = BTreeSet::new();
-        let mut other_dns = BTreeSet::new();
+        let mut draft = Draft::default();
         for pair in &selection.pairs {
             match &pair.to {
                 Goal::Pod(uid) => {
                     if let Some(pod) = self.pod(uid) {
-                        self.to_pod(pair, pod, &mut plan.rows, &mut portless);
+                        self.to_pod(pair, pod, &mut draft);
                     }
                 }
-                Goal::Node(name) => self.to_node(pair, name, &mut plan.rows),
+                Goal::Node(name) => self.to_node(pair, name, &mut draft),
                 Goal::Service(namespace, name) => {
                     if let Some(service) = self.service(namespace, name) {
-                        self.to_service(pair, service, &mut plan.rows);
+                        self.to_service(pair, service, &mut draft);
                     }
                 }
                 Goal::Dns(namespace, name) => {
-                    if let Some(service) = self.service(namespace, name)
-                        && !self.to_dns(pair, service, &mut plan.rows)
-                    {
-                        other_dns.insert(self.source_name(&pair.from));
+                    if let Some(service) = self.service(namespace, name) {
+                        self.to_dns(pair, service, &mut draft);
                     }
                 }
             }
         }
-        if !portless.is_empty() {
-            plan.notes
-                .push(format!("no TCP port listens or is declared in {}", list(&portless)));
-        }
-        if !other_dns.is_empty() {
-            plan.notes
-                .push(format!("not configured for cluster DNS: {}", list(&other_dns)));
-        }
+        let notes = draft.left_out.iter();
+        let mut plan = Plan {
+            rows: draft.rows,
+            notes: notes.map(|(why, whom)| format!("{why} {}", list(whom))).collect(),
+            ..Plan::default()
+        };
         let knows_dns = self.inventory.services.iter().any(|service| service.is_dns);
         if !knows_dns && self.named.is_none() && self.wish.protocols.contains(&Protocol::Dns) {
             plan.notes
@@ -207,7 +209,7 @@ impl<'a> Planner<'a> {
 
     // ---- destinations ----
 
-    fn to_pod(&self, pair: &Pair, pod: &Pod, rows: &mut Vec<Row>, portless: &mut BTreeSet<String>) {
+    fn to_pod(&self, pair: &Pair, pod: &Pod, draft: &mut Draft) {
         let who = pod_name(pod);
         let end = |ip, port| EndPoint {
             who: who.clone(),
@@ -227,24 +229,26 @@ impl<'a> Planner<'a> {
                 .into_iter()
                 .filter(|protocol| self.wish.protocols.contains(protocol))
             {
-                rows.push(self.unknown_target(pair, protocol, Aim::Pod, why.clone()));
+                draft
+                    .rows
+                    .push(self.unknown_target(pair, protocol, Aim::Pod, why.clone()));
             }
             return;
+        }
+        if addresses.is_empty() {
+            self.leave_without_family(pair, Aim::Pod, &who, draft);
         }
         for ip in addresses {
             if self.wish.protocols.contains(&Protocol::Tcp) {
                 match self.pod_ports(pod, ip) {
                     Ok(ports) if ports.is_empty() => {
-                        portless.insert(who.clone());
-                        if self.named.is_some_and(|named| named.pods.contains(&pod.uid)) {
-                            let why = format!("no TCP port listens or is declared in {who}");
-                            rows.push(Row {
-                                family: Family::of(ip),
-                                ..self.unknown_target(pair, Protocol::Tcp, Aim::Pod, why)
-                            });
-                        }
+                        let row = |why| Row {
+                            family: Family::of(ip),
+                            ..self.unknown_target(pair, Protocol::Tcp, Aim::Pod, why)
+                        };
+                        self.leave(pair, "no TCP port listens or is declared in", &who, row, draft);
                     }
-                    Ok(ports) => rows.extend(ports.into_iter().map(|dial| {
+                    Ok(ports) => draft.rows.extend(ports.into_iter().map(|dial| {
                         let probe = ProbeKind::Tcp {
                             to: SocketAddr::new(ip, dial.port),
                         };
@@ -257,14 +261,14 @@ impl<'a> Planner<'a> {
                             trouble.clone(),
                         )
                     })),
-                    Err(why) => rows.push(Row {
+                    Err(why) => draft.rows.push(Row {
                         family: Family::of(ip),
                         ..self.unknown_target(pair, Protocol::Tcp, Aim::Pod, trouble.clone().unwrap_or(why))
                     }),
                 }
             }
             if self.wish.protocols.contains(&Protocol::Icmp) {
-                rows.push(self.row(
+                draft.rows.push(self.row(
                     pair,
                     Aim::Pod,
                     vec![end(ip, 0)],
@@ -300,7 +304,7 @@ impl<'a> Planner<'a> {
         Ok(ports.into_iter().map(|(port, name)| Dial { port, name }).collect())
     }
 
-    fn to_node(&self, pair: &Pair, name: &str, rows: &mut Vec<Row>) {
+    fn to_node(&self, pair: &Pair, name: &str, draft: &mut Draft) {
         let Some(node) = self.inventory.nodes.iter().find(|node| node.name == name) else {
             return;
         };
@@ -310,15 +314,24 @@ impl<'a> Planner<'a> {
             ip,
             port,
         };
-        for ip in self.addresses(&pair.from, &node.ips) {
-            if let Some(port) = node
-                .kubelet_port
-                .filter(|_| self.wish.protocols.contains(&Protocol::Tcp))
-            {
+        let who = format!("node {name}");
+        let tcp = self.wish.protocols.contains(&Protocol::Tcp);
+        let addresses = self.addresses(&pair.from, &node.ips);
+        if node.ips.is_empty() {
+            let row = |why| self.unknown_target(pair, self.any_protocol(), Aim::Node, why);
+            self.leave(pair, "no InternalIP address is known of", &who, row, draft);
+        } else if addresses.is_empty() {
+            self.leave_without_family(pair, Aim::Node, &who, draft);
+        } else if tcp && node.kubelet_port.is_none() {
+            let row = |why| self.unknown_target(pair, Protocol::Tcp, Aim::Node, why);
+            self.leave(pair, "no kubelet port is known of", &who, row, draft);
+        }
+        for ip in addresses {
+            if let Some(port) = node.kubelet_port.filter(|_| tcp) {
                 let probe = ProbeKind::Tcp {
                     to: SocketAddr::new(ip, port),
                 };
-                rows.push(self.row(
+                draft.rows.push(self.row(
                     pair,
                     Aim::Node,
                     vec![end(ip, port)],
@@ -328,7 +341,7 @@ impl<'a> Planner<'a> {
                 ));
             }
             if self.wish.protocols.contains(&Protocol::Icmp) {
-                rows.push(self.row(
+                draft.rows.push(self.row(
                     pair,
                     Aim::Node,
                     vec![end(ip, 0)],
@@ -340,31 +353,59 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn to_service(&self, pair: &Pair, service: &Service, rows: &mut Vec<Row>) {
+    fn to_service(&self, pair: &Pair, service: &Service, draft: &mut Draft) {
         if !self.wish.protocols.contains(&Protocol::Tcp) {
             return;
         }
-        for port in service.ports.iter().filter(|port| port.protocol == "TCP") {
-            for ip in self.addresses(&pair.from, &service.cluster_ips) {
-                let (aim, ends) = self.backends(service, port, ip);
+        let who = format!("Service {}/{}", service.namespace, service.name);
+        let aim = Aim::Service {
+            ready_endpoints: service.endpoints.iter().filter(|endpoint| endpoint.ready).count(),
+        };
+        let row = |why| self.unknown_target(pair, Protocol::Tcp, aim, why);
+        let addresses = self.addresses(&pair.from, &service.cluster_ips);
+        let ports: Vec<&Port> = service.ports.iter().filter(|port| port.protocol == "TCP").collect();
+        if service.cluster_ips.is_empty() {
+            return self.leave(pair, "no cluster IP (headless or ExternalName):", &who, row, draft);
+        }
+        if ports.is_empty() && service.is_dns && self.wish.protocols.contains(&Protocol::Dns) {
+            return; // It is asked for names.
+        }
+        if ports.is_empty() {
+            return self.leave(pair, "no TCP port is offered by", &who, row, draft);
+        }
+        if addresses.is_empty() {
+            return self.leave_without_family(pair, aim, &who, draft);
+        }
+        for port in ports {
+            for ip in &addresses {
+                let (aim, ends) = self.backends(service, port, *ip);
                 let probe = ProbeKind::Tcp {
-                    to: SocketAddr::new(ip, port.port),
+                    to: SocketAddr::new(*ip, port.port),
                 };
-                rows.push(self.row(pair, aim, ends, port.name.clone(), probe, None));
+                draft
+                    .rows
+                    .push(self.row(pair, aim, ends, port.name.clone(), probe, None));
             }
         }
     }
 
     /// Asks each server that the source would ask, and the DNS Service itself, for the DNS Service's own name: the one name whose right
-    /// answer netcheck knows in every cluster. `false` if the source is not configured for cluster DNS.
-    fn to_dns(&self, pair: &Pair, service: &Service, rows: &mut Vec<Row>) -> bool {
+    /// answer netcheck knows in every cluster. A source that is not configured for cluster DNS is left out.
+    fn to_dns(&self, pair: &Pair, service: &Service, draft: &mut Draft) {
         let resolver = match self.facts_of(&pair.from) {
             Some(Ok(facts)) => facts.resolver.as_ref(),
             _ => None,
         };
         let domain = resolver.map(|resolver| cluster_domain(&resolver.search));
         if domain == Some(None) {
-            return false;
+            let row = |why| self.unknown_target(pair, Protocol::Dns, Aim::Resolver, why);
+            return self.leave(
+                pair,
+                "not configured for cluster DNS:",
+                &self.source_name(&pair.from),
+                row,
+                draft,
+            );
         }
         let domain = domain.flatten().unwrap_or("cluster.local");
         let mut servers: Vec<IpAddr> = resolver
@@ -388,7 +429,12 @@ impl<'a> Planner<'a> {
             .ports
             .iter()
             .find(|port| port.protocol == "UDP" && port.port == 53);
-        for server in self.addresses(&pair.from, &servers) {
+        let servers = self.addresses(&pair.from, &servers);
+        if servers.is_empty() {
+            let who = format!("cluster DNS {}/{}", service.namespace, service.name);
+            self.leave_without_family(pair, Aim::Resolver, &who, draft);
+        }
+        for server in servers {
             let (aim, ends) = match port {
                 Some(port) if service.cluster_ips.contains(&server) => self.backends(service, port, server),
                 _ => (Aim::Resolver, Vec::new()),
@@ -400,12 +446,11 @@ impl<'a> Planner<'a> {
                 record,
             };
             let row = self.row(pair, aim, ends, Some("dns".into()), probe, None);
-            rows.push(Row {
+            draft.rows.push(Row {
                 expects: expects.clone(),
                 ..row
             });
         }
-        true
     }
 
     /// Backends that may get what is sent to a Service's port at an address of its own.
@@ -443,6 +488,49 @@ impl<'a> Planner<'a> {
             });
         }
         (Aim::Service { ready_endpoints }, ends)
+    }
+
+    // ---- what is no probe ----
+
+    /// Notes what cannot be probed; a destination that the user named also gets the row that says so.
+    fn leave(&self, pair: &Pair, why: &'static str, whom: &str, row: impl FnOnce(String) -> Row, draft: &mut Draft) {
+        let named = self.named.is_some_and(|named| match &pair.to {
+            Goal::Pod(uid) => named.pods.contains(uid),
+            Goal::Node(name) => named.nodes.contains(name),
+            Goal::Service(namespace, name) | Goal::Dns(namespace, name) => {
+                named.services.contains(&(namespace.clone(), name.clone()))
+            }
+        });
+        if named {
+            draft.rows.push(row(format!("{why} {whom}")));
+        }
+        draft.left_out.entry(why).or_default().insert(whom.to_owned());
+    }
+
+    fn leave_without_family(&self, pair: &Pair, aim: Aim, whom: &str, draft: &mut Draft) {
+        let protocol = match pair.to {
+            Goal::Service(..) => Protocol::Tcp,
+            Goal::Dns(..) => Protocol::Dns,
+            Goal::Pod(_) | Goal::Node(_) => self.any_protocol(),
+        };
+        let whom = format!("{whom} from {}", self.source_name(&pair.from));
+        let row = |why| self.unknown_target(pair, protocol, aim, why);
+        self.leave(
+            pair,
+            "no IP family, of those asked for, that both ends have:",
+            &whom,
+            row,
+            draft,
+        );
+    }
+
+    /// How a pod or a node would be probed.
+    fn any_protocol(&self) -> Protocol {
+        if self.wish.protocols.contains(&Protocol::Tcp) {
+            Protocol::Tcp
+        } else {
+            Protocol::Icmp
+        }
     }
 
     // ---- rows ----
@@ -663,7 +751,8 @@ fn cluster_domain(search: &[String]) -> Option<&str> {
         .map(|domain| domain.trim_end_matches('.'))
 }
 
-fn list(names: &BTreeSet<String>) -> String {
+/// The first names, and how many more there are.
+pub(super) fn list(names: &BTreeSet<String>) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
     match names.len().saturating_sub(SHOWN) {

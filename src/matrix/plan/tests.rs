@@ -346,6 +346,53 @@ fn a_pod_that_offers_nothing_is_a_note_unless_it_was_named() {
 }
 
 #[test]
+fn destinations_that_cannot_be_probed_are_notes_and_rows_if_they_were_named() {
+    let mut inventory = cluster();
+    inventory.nodes[1].ips.clear();
+    inventory.services[1].ports.remove(0);
+    let named = Named {
+        pods: ["coredns".to_owned()].into(),
+        nodes: ["n2".to_owned()].into(),
+        services: [("shop".to_owned(), "api".to_owned())].into(),
+    };
+    // web has IPv6 only, coredns has IPv4 only.
+    inventory.pods[2].ips.remove(0);
+    let selection = everything(&inventory);
+    let quiet = plan(&selection, &inventory, &known(), &wish(), None);
+    let asked = plan(&selection, &inventory, &known(), &wish(), Some(&named));
+    for (goal, why, whom) in [
+        (
+            Goal::Service("shop".into(), "api".into()),
+            "no TCP port is offered by",
+            "Service shop/api",
+        ),
+        (Goal::Node("n2".into()), "no InternalIP address is known of", "node n2"),
+        (
+            Goal::Pod("coredns".into()),
+            "no IP family, of those asked for, that both ends have:",
+            "pod shop/coredns from pod shop/web",
+        ),
+    ] {
+        assert!(shown(&quiet, "web", &goal).is_empty());
+        assert!(
+            quiet
+                .notes
+                .iter()
+                .any(|note| note.starts_with(why) && note.contains(whom)),
+            "{why} {whom} is missing in {:?}",
+            quiet.notes
+        );
+        assert_eq!(shown(&asked, "web", &goal), [format!("tcp !{why} {whom}")]);
+    }
+    inventory.services[1].cluster_ips.clear();
+    let headless = plan(&selection, &inventory, &known(), &wish(), Some(&named));
+    assert_eq!(
+        shown(&headless, "web", &Goal::Service("shop".into(), "api".into())),
+        ["tcp !no cluster IP (headless or ExternalName): Service shop/api"]
+    );
+}
+
+#[test]
 fn families_and_protocols_are_as_wished() {
     let inventory = cluster();
     let wish = Wish {

@@ -4,7 +4,10 @@ use super::{
     Choice, Goal, Named, Pair,
     pairs::{node_to_node, node_to_pod, pod_to_node, pod_to_pod},
 };
-use crate::cluster::inventory::{Inventory, Node, Pod, Service, Subject, Workload};
+use crate::{
+    cluster::inventory::{Inventory, Node, Pod, Service, Subject, Workload},
+    matrix::plan::list,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The objects a run may choose from.
@@ -88,16 +91,23 @@ impl<'a> Field<'a> {
                 .collect(),
             None => nodes.clone(),
         };
-        let services = inventory
-            .services
-            .iter()
-            .filter(|service| !service.cluster_ips.is_empty());
-        let services = services.filter(|service| match &choice.destinations {
+        let services = inventory.services.iter().filter(|service| match &choice.destinations {
             Some(named) => named
                 .services
                 .contains(&(service.namespace.clone(), service.name.clone())),
             None => in_namespace(&service.namespace),
         });
+        let (services, bare): (Vec<&Service>, Vec<&Service>) =
+            services.partition(|service| choice.destinations.is_some() || !service.cluster_ips.is_empty());
+        if !bare.is_empty() {
+            let names = bare
+                .iter()
+                .map(|service| format!("{}/{}", service.namespace, service.name));
+            out_of_scope.push(format!(
+                "Services without a cluster IP (headless or ExternalName): {}",
+                list(&names.collect())
+            ));
+        }
         let dns = inventory.services.iter().filter(|service| choice.dns && service.is_dns);
         let dns = dns.filter(|service| {
             let key = (service.namespace.clone(), service.name.clone());
@@ -113,7 +123,7 @@ impl<'a> Field<'a> {
             node_sources: choice.sources.as_ref().is_none_or(|named| !named.nodes.is_empty()),
             source_nodes: choice.sources.as_ref().map(|named| &named.nodes),
             node_destinations,
-            services: services.collect(),
+            services,
             dns: dns.collect(),
             out_of_scope,
         }

@@ -272,6 +272,28 @@ fn what_cannot_run_an_agent_is_out_of_scope_and_said_so() {
 }
 
 #[test]
+fn a_service_without_a_cluster_ip_is_a_destination_only_if_it_was_named() {
+    let mut inventory = shop();
+    inventory.services[1].cluster_ips.clear();
+    let all = select(&inventory, &choice());
+    assert!(!shown(&all).iter().any(|line| line.ends_with("svc/api")));
+    assert_eq!(
+        all.out_of_scope,
+        ["Services without a cluster IP (headless or ExternalName): shop/api"]
+    );
+    let named = Choice {
+        destinations: Some(Named {
+            services: [("shop".to_owned(), "api".to_owned())].into(),
+            ..Named::default()
+        }),
+        ..choice()
+    };
+    let named = select(&inventory, &named);
+    assert!(shown(&named).contains(&"n1>svc/api".to_owned()));
+    assert!(named.out_of_scope.is_empty());
+}
+
+#[test]
 fn a_pod_that_does_not_run_is_chosen_only_if_its_workload_has_no_other() {
     let mut inventory = shop();
     inventory.pods[0].running = false;
