@@ -108,6 +108,8 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// It is the cluster's DNS.
     pub is_dns: bool,
+    /// `internalTrafficPolicy: Local`: it takes connections to backends on the source's own node, and drops those from nodes without one.
+    pub local_only: bool,
 }
 
 /// One backend of a Service.
@@ -121,6 +123,8 @@ pub struct Endpoint {
     pub pod_uid: Option<String>,
     /// The pod's `namespace/name`, for messages.
     pub pod_name: Option<String>,
+    /// The node it is on.
+    pub node: Option<String>,
     /// Ready to take traffic.
     pub ready: bool,
 }

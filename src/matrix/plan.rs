@@ -5,6 +5,7 @@
 
 use super::{
     evidence::{Aim, Protocol},
+    naming::Names,
     ports,
     select::{Goal, Named, Pair, Selection, backend_of},
 };
@@ -378,7 +379,10 @@ impl<'a> Planner<'a> {
         }
         for port in ports {
             for ip in &addresses {
-                let (aim, ends) = self.backends(service, port, *ip);
+                let Some((aim, ends)) = self.backends(&pair.from, service, port, *ip) else {
+                    self.leave_without_local(pair, service, row, draft);
+                    continue;
+                };
                 let probe = ProbeKind::Tcp {
                     to: SocketAddr::new(*ip, port.port),
                 };
@@ -436,7 +440,14 @@ impl<'a> Planner<'a> {
         }
         for server in servers {
             let (aim, ends) = match port {
-                Some(port) if service.cluster_ips.contains(&server) => self.backends(service, port, server),
+                Some(port) if service.cluster_ips.contains(&server) => {
+                    let Some(found) = self.backends(&pair.from, service, port, server) else {
+                        let row = |why| self.unknown_target(pair, Protocol::Dns, Aim::Resolver, why);
+                        self.leave_without_local(pair, service, row, draft);
+                        continue;
+                    };
+                    found
+                }
                 _ => (Aim::Resolver, Vec::new()),
             };
             let name = format!("{}.{}.svc.{domain}", service.name, service.namespace);
@@ -453,8 +464,11 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Backends that may get what is sent to a Service's port at an address of its own.
-    fn backends(&self, service: &Service, port: &Port, ip: IpAddr) -> (Aim, Vec<EndPoint>) {
+    /// Backends that may get what is sent to a Service's port at an address of its own. `None` if all are on nodes to which the Service's
+    /// policy sends nothing from this source.
+    fn backends(&self, from: &Subject, service: &Service, port: &Port, ip: IpAddr) -> Option<(Aim, Vec<EndPoint>)> {
+        let home = self.home(from).filter(|_| service.local_only);
+        let mut elsewhere = false;
         let mut ends: Vec<EndPoint> = Vec::new();
         let mut ready_endpoints = 0;
         for endpoint in service
@@ -469,9 +483,16 @@ impl<'a> Planner<'a> {
             else {
                 continue;
             };
-            ready_endpoints += usize::from(endpoint.ready);
             let pod = backend_of(self.inventory, endpoint);
             let node = self.inventory.nodes.iter().find(|node| node.ips.contains(&endpoint.ip));
+            let its_node = (endpoint.node.as_deref())
+                .or_else(|| pod?.node.as_deref())
+                .or_else(|| node.map(|node| node.name.as_str()));
+            if home.is_some_and(|home| its_node.is_some_and(|its_node| its_node != home)) {
+                elsewhere = true;
+                continue;
+            }
+            ready_endpoints += usize::from(endpoint.ready);
             let (who, subject) = match (pod, node) {
                 (Some(pod), _) => (pod_name(pod), Some(Subject::Pod(pod.uid.clone()))),
                 (None, Some(node)) => (format!("node {}", node.name), Some(Subject::Node(node.name.clone()))),
@@ -487,7 +508,7 @@ impl<'a> Planner<'a> {
                 port: target.port,
             });
         }
-        (Aim::Service { ready_endpoints }, ends)
+        (!ends.is_empty() || !elsewhere).then_some((Aim::Service { ready_endpoints }, ends))
     }
 
     // ---- what is no probe ----
@@ -518,6 +539,18 @@ impl<'a> Planner<'a> {
         self.leave(
             pair,
             "no IP family, of those asked for, that both ends have:",
+            &whom,
+            row,
+            draft,
+        );
+    }
+
+    fn leave_without_local(&self, pair: &Pair, service: &Service, row: impl FnOnce(String) -> Row, draft: &mut Draft) {
+        let from = self.source_name(&pair.from);
+        let whom = format!("Service {}/{} from {from}", service.namespace, service.name);
+        self.leave(
+            pair,
+            "internalTrafficPolicy is Local and no backend is on the source's node:",
             &whom,
             row,
             draft,
@@ -670,19 +703,27 @@ impl<'a> Planner<'a> {
             .collect()
     }
 
-    /// Keeps as many probes as the limit allows: those with the smallest hash of what they are, so that every part of the cluster keeps
-    /// its share and the same cluster gives the same choice.
+    /// Keeps as many probes as the limit allows: those with the smallest hash of their stable name, so that every part of the cluster keeps
+    /// its share and the same cluster gives the same choice, whatever its pods' UIDs and addresses are after a rollout.
     fn limit(&self, plan: &mut Plan) {
         let probes = plan.probes();
         if probes <= self.wish.max_probes {
             return;
         }
+        let names = Names::new(self.inventory);
+        // Replicas share a name; they are told apart by number.
+        let mut numbers: HashMap<String, usize> = HashMap::new();
         let mut ranked: Vec<(u64, usize)> = plan
             .rows
             .iter()
             .enumerate()
             .filter(|(_, row)| row.probe.is_ok())
-            .map(|(index, row)| (fingerprint(row), index))
+            .map(|(index, row)| {
+                let case = names.case(row);
+                let number = numbers.entry(case.clone()).or_default();
+                *number += 1;
+                (fingerprint(&format!("{case} {number}")), index)
+            })
             .collect();
         ranked.sort_unstable();
         let dropped: BTreeSet<usize> = ranked
@@ -710,6 +751,17 @@ impl<'a> Planner<'a> {
 
     fn pod(&self, uid: &str) -> Option<&'a Pod> {
         self.pods.get(uid).copied()
+    }
+
+    /// The node that a source is on.
+    fn home<'b>(&self, subject: &'b Subject) -> Option<&'b str>
+    where
+        'a: 'b,
+    {
+        match subject {
+            Subject::Pod(uid) => self.pod(uid)?.node.as_deref(),
+            Subject::Node(name) => Some(name),
+        }
     }
 
     fn service(&self, namespace: &str, name: &str) -> Option<&'a Service> {
@@ -762,8 +814,7 @@ pub(super) fn list(names: &BTreeSet<String>) -> String {
 }
 
 /// FNV-1a (64 bits): the same on every machine and in every version, unlike the standard library's hasher.
-fn fingerprint(row: &Row) -> u64 {
-    let text = format!("{:?} {:?} {:?} {:?}", row.pair, row.protocol, row.family, row.target);
+fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -137,13 +137,18 @@ fn workload(pod: &ApiPod) -> Workload {
             name: own_name,
         };
     };
-    let labels = pod.metadata.labels.as_ref();
-    let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
+    let label = |name| pod.metadata.labels.as_ref()?.get(name);
+    let owner_of_set = |hash| {
+        let of_set = owner.name.strip_suffix(label(hash)?.as_str())?;
+        of_set.strip_suffix('-')
+    };
     let (kind, name) = match owner.kind.as_str() {
-        "ReplicaSet" => match hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')) {
-            Some(deployment) => ("Deployment", deployment),
-            None => ("ReplicaSet", owner.name.as_str()),
-        },
+        "ReplicaSet" => {
+            let deployment = owner_of_set("pod-template-hash").map(|name| ("Deployment", name));
+            // Argo Rollouts: https://argo-rollouts.readthedocs.io/en/stable/ ("rollouts-pod-template-hash").
+            let rollout = || owner_of_set("rollouts-pod-template-hash").map(|name| ("Rollout", name));
+            deployment.or_else(rollout).unwrap_or(("ReplicaSet", &owner.name))
+        }
         "Job" => match owner.name.rsplit_once('-') {
             Some((cron_job, minute)) if minute.len() == 8 && minute.bytes().all(|byte| byte.is_ascii_digit()) => {
                 ("CronJob", cron_job)
@@ -262,6 +267,7 @@ fn convert_service(service: &ApiService, namespace: &str, name: &str, endpoints:
             .collect(),
         endpoints,
         is_dns: is_dns(service),
+        local_only: spec.is_some_and(|spec| spec.internal_traffic_policy.as_deref() == Some("Local")),
     }
 }
 
@@ -329,6 +335,7 @@ fn endpoints_of(slice: &EndpointSlice, uids: &BTreeMap<String, String>) -> Vec<E
                     ports: ports.clone(),
                     pod_uid: uid.as_ref().map(|uid| uids.get(uid).unwrap_or(uid).clone()),
                     pod_name: name.clone(),
+                    node: endpoint.node_name.clone(),
                     ready,
                 }),
         );
@@ -374,6 +381,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rollout_owns_its_pods_as_a_deployment_does() {
+        let pod = api_pod(json!({ "metadata": {
+            "name": "p",
+            "labels": { "rollouts-pod-template-hash": "5d4f8c7b9" },
+            "ownerReferences": [
+                { "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4f8c7b9", "uid": "u", "controller": true },
+            ],
+        } }));
+        let Workload { kind, name } = workload(&pod);
+        assert_eq!((kind.as_str(), name.as_str()), ("Rollout", "web"));
+    }
+
+    #[test]
     fn a_static_pod_is_known_by_its_config_hash_also_as_an_endpoint() {
         let mirror =
             api_pod(json!({ "metadata": { "name": "p", "uid": "api", "annotations": { CONFIG_HASH: "hash" } } }));
@@ -381,7 +401,8 @@ mod tests {
         let slice: EndpointSlice = serde_json::from_value(json!({
             "metadata": { "namespace": "n", "labels": { "kubernetes.io/service-name": "s" } },
             "addressType": "IPv4",
-            "endpoints": [{ "addresses": ["10.0.0.1"], "targetRef": { "kind": "Pod", "name": "p", "uid": "api" } }],
+            "endpoints": [{ "addresses": ["10.0.0.1"], "nodeName": "n1",
+                "targetRef": { "kind": "Pod", "name": "p", "uid": "api" } }],
             "ports": [{ "name": "", "port": 80 }],
         }))
         .unwrap();
@@ -389,6 +410,7 @@ mod tests {
         let endpoint = &endpoints_of(&slice, &uids)[0];
         assert_eq!(endpoint.pod_uid.as_deref(), Some("hash"));
         assert_eq!(endpoint.pod_name.as_deref(), Some("n/p"));
+        assert_eq!(endpoint.node.as_deref(), Some("n1"));
         assert!(endpoint.ready);
         assert_eq!(
             endpoint.ports,
@@ -442,11 +464,17 @@ mod tests {
         let convert = |spec: Value| {
             let service: ApiService =
                 serde_json::from_value(json!({ "metadata": { "namespace": "n", "name": "s" }, "spec": spec })).unwrap();
-            services(&[service], &[], &BTreeMap::new()).remove(0).cluster_ips
+            services(&[service], &[], &BTreeMap::new()).remove(0)
         };
-        assert!(convert(json!({ "clusterIPs": ["None"] })).is_empty());
-        assert!(convert(json!({ "type": "ExternalName", "externalName": "example.com" })).is_empty());
-        assert_eq!(convert(json!({ "clusterIPs": ["10.96.0.10", "fd00::a"] })).len(), 2);
+        assert!(convert(json!({ "clusterIPs": ["None"] })).cluster_ips.is_empty());
+        assert!(
+            convert(json!({ "type": "ExternalName", "externalName": "example.com" }))
+                .cluster_ips
+                .is_empty()
+        );
+        let usual = convert(json!({ "clusterIPs": ["10.96.0.10", "fd00::a"], "internalTrafficPolicy": "Cluster" }));
+        assert_eq!((usual.cluster_ips.len(), usual.local_only), (2, false));
+        assert!(convert(json!({ "internalTrafficPolicy": "Local" })).local_only);
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn book() -> Book {
             ports: Vec::new(),
             endpoints: Vec::new(),
             is_dns: false,
+            ..Service::default()
         }],
         ..Inventory::default()
     };

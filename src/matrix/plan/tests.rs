@@ -50,6 +50,7 @@ fn cluster() -> Inventory {
         ports: vec![target],
         pod_uid: Some(pod.into()),
         pod_name: Some(format!("shop/{pod}")),
+        node: None,
         ready: true,
     };
     Inventory {
@@ -78,6 +79,7 @@ fn cluster() -> Inventory {
                 ports: vec![port("dns", 53, "UDP")],
                 endpoints: vec![endpoint("10.0.2.53", port("dns", 1053, "UDP"), "coredns")],
                 is_dns: true,
+                ..Service::default()
             },
             Service {
                 namespace: "shop".into(),
@@ -85,7 +87,7 @@ fn cluster() -> Inventory {
                 cluster_ips: ips(&["10.96.0.80", "fd00:96::80"]),
                 ports: vec![port("http", 80, "TCP"), port("stats", 81, "UDP")],
                 endpoints: vec![endpoint("10.0.2.2", port("http", 8080, "TCP"), "api")],
-                is_dns: false,
+                ..Service::default()
             },
         ],
         ..Inventory::default()
@@ -191,6 +193,34 @@ fn a_service_is_dialled_on_its_tcp_ports_and_knows_its_backends() {
         rows[1].aim,
         Aim::Service { ready_endpoints: 0 },
         "the IPv6 address has no IPv6 backend"
+    );
+}
+
+#[test]
+fn a_service_with_local_backends_only_is_dialled_where_it_has_one() {
+    let mut inventory = cluster();
+    inventory.services[1].local_only = true;
+    inventory.services[1].cluster_ips.pop();
+    let mut twin = inventory.services[1].endpoints[0].clone();
+    twin.ip = "10.0.3.2".parse().unwrap();
+    (twin.pod_uid, twin.pod_name, twin.node) = (None, None, Some("n3".into()));
+    inventory.services[1].endpoints.push(twin);
+    let goal = Goal::Service("shop".into(), "api".into());
+    let made = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
+    assert!(shown(&made, "web", &goal).is_empty(), "n1 has no backend");
+    let note = "internalTrafficPolicy is Local and no backend is on the source's node: Service shop/api from node n1, \
+                Service shop/api from pod shop/web";
+    assert!(made.notes.contains(&note.to_owned()), "{:?}", made.notes);
+    let local = made.rows.iter().find(|row| row.pair.to == goal).unwrap();
+    assert_eq!(local.aim, Aim::Service { ready_endpoints: 1 });
+    assert_eq!(local.ends.len(), 1, "n3's backend gets nothing from n2");
+
+    inventory.services[1].endpoints.clear();
+    let made = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
+    assert_eq!(
+        shown(&made, "web", &goal),
+        ["tcp 10.96.0.80:80"],
+        "a Service without any backend is a fault"
     );
 }
 
@@ -448,6 +478,29 @@ fn the_limit_keeps_the_same_probes_every_time_and_counts_the_rest() {
         .rows,
         few.rows
     );
+}
+
+#[test]
+fn the_limit_keeps_the_same_cases_after_a_rollout() {
+    let few = Wish {
+        max_probes: 5,
+        ..wish()
+    };
+    let cases = |inventory: &Inventory, facts: &Facts| -> BTreeSet<String> {
+        let plan = plan(&everything(inventory), inventory, facts, &few, None);
+        let names = Names::new(inventory);
+        plan.rows.iter().map(|row| names.case(row)).collect()
+    };
+    let before = cluster();
+    let mut after = cluster();
+    let mut facts = known();
+    for (index, pod) in after.pods.iter_mut().enumerate() {
+        let found = facts.remove(&Subject::Pod(pod.uid.clone())).unwrap();
+        pod.uid = format!("{}{}", 9 - index, pod.uid);
+        facts.insert(Subject::Pod(pod.uid.clone()), found);
+        pod.ips[0] = format!("10.0.9.{index}").parse().unwrap();
+    }
+    assert_eq!(cases(&before, &known()), cases(&after, &facts));
 }
 
 #[test]

@@ -43,9 +43,8 @@ fn service(name: &str, is_dns: bool) -> Service {
         namespace: if is_dns { "kube-system" } else { "shop" }.into(),
         name: name.into(),
         cluster_ips: vec!["10.96.0.1".parse().unwrap()],
-        ports: Vec::new(),
-        endpoints: Vec::new(),
         is_dns,
+        ..Service::default()
     }
 }
 
@@ -361,6 +360,7 @@ fn backends_outside_the_namespace_get_an_agent_too() {
         ports: Vec::new(),
         pod_uid: Some("uid-coredns-1".into()),
         pod_name: Some("kube-system/coredns-1".into()),
+        node: None,
         ready: true,
     });
     let selection = select(&inventory, &choice());
