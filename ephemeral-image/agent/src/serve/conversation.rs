@@ -7,8 +7,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use netcheck_wire::{
-    Accepted, AgentHello, Event, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, TaskId, ToAgent,
-    Totals,
+    Accepted, AgentHello, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, TaskId, ToAgent, Totals,
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +23,8 @@ const ACKNOWLEDGE_AFTER: Duration = Duration::from_secs(1);
 const ACKNOWLEDGE_EVERY: u64 = 100;
 /// Bytes in a stream's queue beyond which no more reports are taken: the stream is slower than the tasks.
 const QUEUE: usize = 1 << 20;
+/// Most characters of a task's error: it may quote the plugin, and must fit a frame whatever happens.
+const MAX_ERROR: usize = 1024;
 
 /// What a received frame means for the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Conversation {
     tasks: Tasks,
     /// Events and data frames sent, by task that is not done.
     sent: BTreeMap<TaskId, u64>,
+    /// Why an event could not be sent, by task that is not done: the task fails then, for it told less than it found.
+    unsent: BTreeMap<TaskId, String>,
     totals: Totals,
     is_finishing: bool,
     is_ended: bool,
@@ -59,6 +62,7 @@ impl Conversation {
             session: Session::default(),
             tasks: Tasks::new().context("cannot prepare for tasks")?,
             sent: BTreeMap::new(),
+            unsent: BTreeMap::new(),
             totals: Totals::default(),
             is_finishing: false,
             is_ended: false,
@@ -170,16 +174,14 @@ impl Conversation {
                 self.tasks.ring();
                 break;
             }
-            let message = match self.tasks.next_report() {
-                Some(Report::Event(id, event)) => self.event(id, event),
-                Some(Report::Done(id, outcome)) => self.done(id, outcome.err()),
+            match self.tasks.next_report() {
+                Some(report) => self.tell(report, stream.as_deref_mut(), now),
                 None if self.is_finishing && !self.is_ended && self.tasks.are_done() => {
                     self.is_ended = true;
-                    FromAgent::End { totals: self.totals }
+                    self.close(&FromAgent::End { totals: self.totals }, stream.as_deref_mut(), now);
                 }
                 None => break,
-            };
-            self.send(&message, stream.as_deref_mut(), now);
+            }
         }
         if let Some(stream) = stream {
             let owes = self.session.received() - self.acknowledged >= ACKNOWLEDGE_EVERY
@@ -193,33 +195,50 @@ impl Conversation {
         }
     }
 
-    fn event(&mut self, id: TaskId, event: Event) -> FromAgent {
-        *self.sent.entry(id).or_default() += 1;
-        self.totals.events += 1;
-        FromAgent::Event { id, event }
-    }
-
-    fn done(&mut self, id: TaskId, error: Option<String>) -> FromAgent {
-        self.totals.tasks += 1;
-        FromAgent::Done {
-            id,
-            events: self.sent.remove(&id).unwrap_or(0),
-            error,
+    /// Sends what a task reports. Only what was sent is counted.
+    fn tell(&mut self, report: Report, stream: Option<&mut Stream>, now: Instant) {
+        match report {
+            Report::Event(id, event) => match self.send(&FromAgent::Event { id, event }, stream, now) {
+                Ok(()) => {
+                    *self.sent.entry(id).or_default() += 1;
+                    self.totals.events += 1;
+                }
+                Err(why) => {
+                    self.unsent.entry(id).or_insert(why);
+                }
+            },
+            Report::Done(id, outcome) => {
+                self.totals.tasks += 1;
+                let error = outcome.err().or(self.unsent.remove(&id));
+                let done = FromAgent::Done {
+                    id,
+                    events: self.sent.remove(&id).unwrap_or(0),
+                    error: error.map(|why| why.chars().take(MAX_ERROR).collect()),
+                };
+                self.close(&done, stream, now);
+            }
         }
     }
 
-    fn send(&mut self, message: &FromAgent, stream: Option<&mut Stream>, now: Instant) {
-        // Our own types always serialise, and what a task may report is bounded far below a frame's limit.
-        let Ok(payload) = serde_json::to_vec(message) else {
-            return;
-        };
-        let Ok(frame) = self.session.send(Kind::Message, payload) else {
-            return;
-        };
+    /// Sends the end of a task or of the session: numbers and a bounded text, which always fit.
+    fn close(&mut self, message: &FromAgent, stream: Option<&mut Stream>, now: Instant) {
+        let sent = self.send(message, stream, now);
+        debug_assert_eq!(sent, Ok(()));
+    }
+
+    /// Sends a message, unless it is too large for a frame.
+    fn send(&mut self, message: &FromAgent, stream: Option<&mut Stream>, now: Instant) -> Result<(), String> {
+        let cannot = |error: &dyn std::fmt::Display| format!("cannot send what was found: {error}");
+        let payload = serde_json::to_vec(message).map_err(|error| cannot(&error))?;
+        let frame = self
+            .session
+            .send(Kind::Message, payload)
+            .map_err(|error| cannot(&error))?;
         if let Some(stream) = stream {
             stream.push(&frame);
             self.has_spoken(stream, now);
         }
+        Ok(())
     }
 
     /// Every frame carries the acknowledgement.
@@ -262,6 +281,60 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use netcheck_wire::{Event, frame::MAX_PAYLOAD, probe::Placed};
+
+    /// Everything that was sent.
+    fn told(conversation: &mut Conversation) -> Vec<FromAgent> {
+        let frames = conversation.session.resume(0).unwrap();
+        frames
+            .iter()
+            .map(|frame| serde_json::from_slice(&frame.payload).unwrap())
+            .collect()
+    }
+
+    fn watching(why: String) -> Event {
+        Event::Watching(Placed {
+            place: 1,
+            outcome: Err(why),
+        })
+    }
+
+    #[test]
+    fn an_event_too_large_for_a_frame_fails_its_task() {
+        let mut conversation = Conversation::new("s").unwrap();
+        let events = [watching("x".repeat(MAX_PAYLOAD)), watching("small".to_owned())];
+        let reports = events.into_iter().map(|event| Report::Event(7, event));
+        for report in reports.chain([Report::Done(7, Ok(()))]) {
+            conversation.tell(report, None, Instant::now());
+        }
+        let told = told(&mut conversation);
+        let [
+            FromAgent::Event { id: 7, .. },
+            FromAgent::Done {
+                id: 7,
+                events: 1,
+                error,
+            },
+        ] = &told[..]
+        else {
+            panic!("{told:?}");
+        };
+        let error = error.as_deref().unwrap();
+        assert!(error.starts_with("cannot send what was found: "), "{error}");
+        assert_eq!(conversation.totals.events, 1);
+    }
+
+    #[test]
+    fn an_error_of_any_length_is_told() {
+        let mut conversation = Conversation::new("s").unwrap();
+        let why = "\u{1}".repeat(MAX_PAYLOAD);
+        conversation.tell(Report::Done(7, Err(why)), None, Instant::now());
+        let told = told(&mut conversation);
+        let [FromAgent::Done { error: Some(error), .. }] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(error.len(), MAX_ERROR);
+    }
 
     #[test]
     fn a_task_of_a_newer_version_is_answered() {

@@ -5,6 +5,7 @@ use crate::{probe, watch};
 use netcheck_node_state::{FoundBy, Netns, Resolver, Wanted, addresses, find, listeners, resolver, within};
 use netcheck_wire::{
     Event,
+    frame::MAX_PAYLOAD,
     probe::{self as wire, PlaceFacts, Placed, Whereabouts},
 };
 use std::{path::Path, sync::Arc};
@@ -16,8 +17,8 @@ pub struct Place {
     pub netns: Netns,
 }
 
-/// Most listeners or addresses of one place that are told: what a message can carry.
-const MAX_LISTED: usize = 8192;
+/// Most bytes of one place's facts as JSON: a frame's, less what the message has around them.
+const MAX_FACTS: usize = MAX_PAYLOAD - 256;
 
 /// Runs the task.
 pub fn run(places: &[wire::Place], shared: &Shared, reporter: &Reporter) -> Result<(), Gone> {
@@ -89,11 +90,6 @@ fn read(netns: Netns, origin: &Origin) -> Result<(Place, PlaceFacts), String> {
     .map_err(|error| error.to_string())?;
     let addresses = addresses.map_err(|error| error.to_string())?;
     let listeners = listeners.map_err(|error| error.to_string())?;
-    for (what, count) in [("addresses", addresses.len()), ("listening sockets", listeners.len())] {
-        if count > MAX_LISTED {
-            return Err(format!("it holds {count} {what}, the limit is {MAX_LISTED}"));
-        }
-    }
     let facts = PlaceFacts {
         inode: netns.inode(),
         found_by: match origin {
@@ -122,7 +118,21 @@ fn read(netns: Netns, origin: &Origin) -> Result<(Place, PlaceFacts), String> {
         cannot_watch,
         cannot_ping,
     };
+    check_size(&facts)?;
     Ok((Place { netns }, facts))
+}
+
+/// A place that cannot be told in one message is an error of that place, and the others are told.
+fn check_size(facts: &PlaceFacts) -> Result<(), String> {
+    let encoded = serde_json::to_vec(facts).map_err(|error| format!("cannot encode what it holds: {error}"))?;
+    if encoded.len() <= MAX_FACTS {
+        return Ok(());
+    }
+    Err(format!(
+        "its network namespace has {} listening sockets and {} addresses, more than a report holds",
+        facts.listeners.len(),
+        facts.addresses.len()
+    ))
 }
 
 /// The first `resolv.conf` with a name server in it among the place's processes: a pause process may have none.
@@ -144,4 +154,64 @@ fn resolver_of(origin: &Origin) -> Option<wire::Resolver> {
         search,
         ndots,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netcheck_wire::FromAgent;
+
+    /// Facts with so many addresses and listeners, each as long as can be.
+    fn facts(addresses: usize, listeners: usize) -> PlaceFacts {
+        let ip = "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap();
+        let address = wire::Address {
+            interface: "eth0123456789ab".to_owned(),
+            ip,
+            prefix: 128,
+        };
+        let listener = wire::Listener {
+            ip,
+            port: 65_535,
+            v6_only: false,
+        };
+        PlaceFacts {
+            inode: u64::MAX,
+            addresses: vec![address; addresses],
+            listeners: vec![listener; listeners],
+            ..PlaceFacts::default()
+        }
+    }
+
+    #[test]
+    fn a_place_too_large_for_a_message_is_an_error_of_that_place() {
+        assert_eq!(check_size(&facts(4000, 4000)), Ok(()));
+        // Neither alone is too much.
+        assert_eq!(check_size(&facts(8000, 0)), Ok(()));
+        assert_eq!(check_size(&facts(0, 8000)), Ok(()));
+        assert_eq!(
+            check_size(&facts(8000, 8001)),
+            Err(
+                "its network namespace has 8001 listening sockets and 8000 addresses, more than a report holds"
+                    .to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn the_largest_place_that_is_told_fits_a_frame() {
+        let mut largest = facts(4000, 4000);
+        let room = MAX_FACTS - serde_json::to_vec(&largest).unwrap().len();
+        largest.found_by = "x".repeat(room);
+        assert_eq!(check_size(&largest), Ok(()));
+        let message = FromAgent::Event {
+            id: u32::MAX,
+            event: Event::Located(Placed {
+                place: u32::MAX,
+                outcome: Ok(largest.clone()),
+            }),
+        };
+        assert!(serde_json::to_vec(&message).unwrap().len() <= MAX_PAYLOAD);
+        largest.found_by.push('x');
+        assert!(check_size(&largest).is_err());
+    }
 }
