@@ -21,7 +21,7 @@ pub struct Inventory {
     pub nodes: Vec<Node>,
     /// Services in the asked namespaces, and the cluster's DNS Service, sorted by namespace and name.
     pub services: Vec<Service>,
-    /// What could not be read, and what that means for the result, one line each.
+    /// What could not be read or is not there, and what that means for the result, one line each.
     pub gaps: Vec<String>,
 }
 
@@ -42,6 +42,8 @@ pub struct Pod {
     pub host_network: bool,
     /// `Running` and not being deleted.
     pub running: bool,
+    /// How it ended, if it did: it will never run again.
+    pub end: Option<End>,
     /// The `Ready` condition.
     pub ready: bool,
     /// Why it is not running or ready, in the kubelet's words: `CrashLoopBackOff`, `Pending: 0/3 nodes available …`.
@@ -52,6 +54,15 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// Ports its containers declare.
     pub ports: Vec<Port>,
+}
+
+/// How a pod ended for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Phase `Succeeded`.
+    Completed,
+    /// Phase `Failed`: evicted, out of memory, or a container that failed and is not started again.
+    Failed,
 }
 
 /// The object a user would name for a pod.

@@ -71,7 +71,7 @@ pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Fa
     let services = try_join_all(names.iter().map(|name| services(cluster, *name, None)));
     let (pods, nodes, services, dns) = tokio::join!(pods, nodes(cluster), services, dns(cluster, scope, &USUAL_DNS));
     let mut raw_pods: Vec<ApiPod> = pods?.into_iter().flatten().collect();
-    check_namespaces(cluster, scope, &raw_pods).await?;
+    let empty = empty_namespaces(cluster, scope, &raw_pods).await?;
 
     let mut inventory = Inventory::default();
     let mut gap = |what: &str| inventory.gaps.push(what.to_owned());
@@ -98,6 +98,10 @@ pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Fa
         raw_services.push(dns.listed);
         inventory.gaps.extend(dns.gaps);
     }
+    inventory.gaps.extend(empty.iter().map(|name| match &scope.selector {
+        Some(selector) => format!("no pods that match {selector} in namespace {name}"),
+        None => format!("no pods in namespace {name}"),
+    }));
     let uids: BTreeMap<_, _> = raw_pods
         .iter()
         .filter_map(|pod| Some((pod.metadata.uid.clone()?, convert::pod_uid(pod)?)))
@@ -197,11 +201,12 @@ fn has_dns<'a>(listed: impl IntoIterator<Item = &'a ServicesAndSlices>) -> bool 
 }
 
 /// A namespace without a single pod may not exist at all: that is a mistake of the user, not an empty result.
-async fn check_namespaces(cluster: &Cluster, scope: &Scope, pods: &[ApiPod]) -> Result<(), Failure> {
+async fn empty_namespaces<'a>(cluster: &Cluster, scope: &'a Scope, pods: &[ApiPod]) -> Result<Vec<&'a str>, Failure> {
     let Namespaces::These(names) = &scope.namespaces else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let mut empty = Vec::new();
     for name in names {
         let seen = pods.iter().any(|pod| pod.metadata.namespace.as_deref() == Some(name));
         if seen {
@@ -217,8 +222,9 @@ async fn check_namespaces(cluster: &Cluster, scope: &Scope, pods: &[ApiPod]) -> 
             Err(problem) => return Err(problem.into_failure(&format!("look up namespace {name:?}"))),
             Ok(_) => {}
         }
+        empty.push(name.as_str());
     }
-    Ok(())
+    Ok(empty)
 }
 
 /// What pods tell of their nodes, for users who may not list nodes.
@@ -379,6 +385,19 @@ mod tests {
             (failure.exit, failure.message.as_str()),
             (Exit::Usage, r#"namespace "shop" does not exist"#)
         );
+    }
+
+    #[tokio::test]
+    async fn a_namespace_without_pods_is_said_to_have_none() {
+        let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.ends_with("/namespaces/shop") || line.contains("/namespaces/shop?") => (
+                200,
+                json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }),
+            ),
+            _ => fake::list(&json!([])),
+        });
+        let inventory = inventory(&cluster, &shop()).await.unwrap();
+        assert_eq!(inventory.gaps, ["no pods in namespace shop"]);
     }
 
     #[tokio::test]

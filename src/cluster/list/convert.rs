@@ -1,6 +1,6 @@
 //! From the API's objects to the inventory's. Pure; everything may be missing in what a server sends.
 
-use crate::cluster::inventory::{Endpoint, Node, Pod, Port, Service, Workload};
+use crate::cluster::inventory::{End, Endpoint, Node, Pod, Port, Service, Workload};
 use k8s_openapi::api::{
     core::v1::{ContainerState, ContainerStatus, Node as ApiNode, Pod as ApiPod, Service as ApiService},
     discovery::v1::EndpointSlice,
@@ -43,6 +43,11 @@ pub fn pod(pod: &ApiPod) -> Option<Pod> {
         ips: ips.into_iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect(),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         running: phase == "Running" && !leaving,
+        end: match phase {
+            "Succeeded" => Some(End::Completed),
+            "Failed" => Some(End::Failed),
+            _ => None,
+        },
         ready,
         reason: if ready {
             None
@@ -71,9 +76,6 @@ fn condition<'a>(pod: &'a ApiPod, kind: &str) -> Option<(&'a str, Option<&'a str
 
 fn why_not_ready(pod: &ApiPod, phase: &str, leaving: bool) -> String {
     let status = pod.status.as_ref();
-    if leaving {
-        return "Terminating".to_owned();
-    }
     match phase {
         "Succeeded" => return "Completed".to_owned(),
         "Failed" => {
@@ -81,6 +83,7 @@ fn why_not_ready(pod: &ApiPod, phase: &str, leaving: bool) -> String {
             let message = status.and_then(|status| status.message.as_deref());
             return message.map_or(reason.to_owned(), |message| format!("{reason}: {message}"));
         }
+        _ if leaving => return "Terminating".to_owned(),
         _ => {}
     }
     let all = |of: fn(&k8s_openapi::api::core::v1::PodStatus) -> &Option<Vec<ContainerStatus>>| {
@@ -456,6 +459,12 @@ mod tests {
             .unwrap();
             assert_eq!(pod.reason.as_deref(), Some(expected));
             assert!(!pod.ready);
+            let end = match expected {
+                "Completed" => Some(End::Completed),
+                "Evicted: disk" => Some(End::Failed),
+                _ => None,
+            };
+            assert_eq!(pod.end, end, "{expected}");
         }
     }
 

@@ -2,13 +2,13 @@
 
 use super::{
     Choice, Goal, Named, Pair,
-    pairs::{node_to_node, node_to_pod, pod_to_node, pod_to_pod},
+    pairs::{Place, node_to_node, node_to_pod, place_of_node, place_of_pod, pod_to_node, pod_to_pod},
 };
 use crate::{
-    cluster::inventory::{Inventory, Node, Pod, Service, Subject, Workload},
+    cluster::inventory::{End, Inventory, Node, Pod, Service, Subject, Workload},
     matrix::plan::list,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The objects a run may choose from.
 pub(super) struct Field<'a> {
@@ -44,7 +44,6 @@ impl<'a> Field<'a> {
                 .as_ref()
                 .is_none_or(|chosen| chosen.contains(namespace))
         };
-        let completed = |pod: &Pod| pod.reason.as_deref() == Some("Completed");
         let on_usable_node = |pod: &Pod| {
             pod.node
                 .as_deref()
@@ -53,7 +52,7 @@ impl<'a> Field<'a> {
         let pods: Vec<&Pod> = inventory
             .pods
             .iter()
-            .filter(|pod| !completed(pod) && on_usable_node(pod))
+            .filter(|pod| pod.end.is_none() && on_usable_node(pod))
             .collect();
         let pick = |named: &Option<Named>| -> Vec<&'a Pod> {
             let chosen = pods.iter().copied();
@@ -62,17 +61,8 @@ impl<'a> Field<'a> {
                 None => chosen.filter(|pod| in_namespace(&pod.namespace)).collect(),
             }
         };
-        let finished = inventory
-            .pods
-            .iter()
-            .filter(|pod| in_namespace(&pod.namespace) && completed(pod))
-            .count();
-        if finished > 0 {
-            out_of_scope.push(format!(
-                "{finished} completed pod{}",
-                if finished == 1 { "" } else { "s" }
-            ));
-        }
+        let in_scope = inventory.pods.iter().filter(|pod| in_namespace(&pod.namespace));
+        out_of_scope.extend(of_ended(in_scope));
         let mut sources = pick(&choice.sources);
         if choice.sources.is_none() {
             // A hostNetwork pod speaks from its node's namespace, and the node is a source already.
@@ -205,23 +195,21 @@ impl<'a> Field<'a> {
             .filter(|_| self.node_sources)
     }
 
+    /// How many pairs [`Self::all`] has, without making them: there may be millions.
     pub(super) fn count_all(&self) -> usize {
-        let pods = self.sources.len() * self.destinations.len();
-        let selves = self
-            .sources
-            .iter()
-            .filter(|pod| self.destinations.iter().any(|other| other.uid == pod.uid))
-            .count();
-        let nodes = self.node_sources().count();
-        let node_selves = self
-            .node_sources()
-            .filter(|node| self.node_destinations.iter().any(|other| other.name == node.name))
-            .count();
-        let services = self.services.len();
-        pods - selves
-            + self.sources.len() * (self.node_destinations.len() + services + self.dns.len())
-            + nodes * (self.destinations.len() + self.node_destinations.len() + services)
-            - node_selves
+        let to_pods = self.destinations.iter().copied().map(place_of_pod);
+        let targets: Vec<Place<'_>> = to_pods
+            .chain(self.node_destinations.iter().copied().map(place_of_node))
+            .collect();
+        let mut there: HashMap<Place<'_>, usize> = HashMap::new();
+        for place in &targets {
+            *there.entry(*place).or_default() += 1;
+        }
+        let from_pods = self.sources.iter().copied().map(place_of_pod);
+        let from_anywhere = from_pods.chain(self.node_sources().map(place_of_node));
+        let others = |place| targets.len() - there.get(&place).copied().unwrap_or_default();
+        let pairs: usize = from_anywhere.map(|place| others(place) + self.services.len()).sum();
+        pairs + self.sources.len() * self.dns.len()
     }
 
     /// Every ordered pair.
@@ -257,6 +245,35 @@ impl<'a> Field<'a> {
             relation: None,
         })
     }
+}
+
+/// The pods that ended for good, counted: those that completed, and those that failed with the kubelet's reasons.
+fn of_ended<'a>(pods: impl Iterator<Item = &'a Pod>) -> Vec<String> {
+    let mut completed = 0;
+    let mut failed: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in pods {
+        match pod.end {
+            Some(End::Completed) => completed += 1,
+            Some(End::Failed) => {
+                let reason = pod.reason.as_deref().unwrap_or("Failed");
+                // What follows the word differs from pod to pod.
+                let word = reason.split(':').next().unwrap_or(reason);
+                *failed.entry(word).or_default() += 1;
+            }
+            None => {}
+        }
+    }
+    let counted = |count: usize, what: &str| format!("{count} {what} pod{}", if count == 1 { "" } else { "s" });
+    let mut lines = Vec::new();
+    if completed > 0 {
+        lines.push(counted(completed, "completed"));
+    }
+    if !failed.is_empty() {
+        let reasons = failed.iter().map(|(reason, count)| format!("{reason} {count}"));
+        let reasons = list(&reasons.collect());
+        lines.push(format!("{} ({reasons})", counted(failed.values().sum(), "failed")));
+    }
+    lines
 }
 
 fn is_linux(node: &Node) -> bool {

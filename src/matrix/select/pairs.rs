@@ -12,12 +12,27 @@ fn relation(from: Option<&str>, to: Option<&str>) -> Option<Relation> {
     })
 }
 
+/// A network namespace. A hostNetwork pod lives in its node's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Place<'a> {
+    Node(&'a str),
+    Pod(&'a str),
+}
+
+pub(super) fn place_of_pod(pod: &Pod) -> Place<'_> {
+    match &pod.node {
+        Some(node) if pod.host_network => Place::Node(node),
+        _ => Place::Pod(&pod.uid),
+    }
+}
+
+pub(super) fn place_of_node(node: &Node) -> Place<'_> {
+    Place::Node(&node.name)
+}
+
 pub(super) fn pod_to_pod(from: &Pod, to: &Pod) -> Option<Pair> {
     let relation = relation(from.node.as_deref(), to.node.as_deref());
-    // Two hostNetwork pods of one node are one namespace.
-    let same_place =
-        from.uid == to.uid || (from.host_network && to.host_network && relation == Some(Relation::SameNode));
-    (!same_place).then(|| Pair {
+    (place_of_pod(from) != place_of_pod(to)).then(|| Pair {
         from: Subject::Pod(from.uid.clone()),
         to: Goal::Pod(to.uid.clone()),
         relation,
@@ -26,8 +41,7 @@ pub(super) fn pod_to_pod(from: &Pod, to: &Pod) -> Option<Pair> {
 
 pub(super) fn pod_to_node(from: &Pod, to: &Node) -> Option<Pair> {
     let relation = relation(from.node.as_deref(), Some(&to.name));
-    let same_place = from.host_network && relation == Some(Relation::SameNode);
-    (!same_place).then(|| Pair {
+    (place_of_pod(from) != place_of_node(to)).then(|| Pair {
         from: Subject::Pod(from.uid.clone()),
         to: Goal::Node(to.name.clone()),
         relation,
@@ -36,8 +50,7 @@ pub(super) fn pod_to_node(from: &Pod, to: &Node) -> Option<Pair> {
 
 pub(super) fn node_to_pod(from: &Node, to: &Pod) -> Option<Pair> {
     let relation = relation(Some(&from.name), to.node.as_deref());
-    let same_place = to.host_network && relation == Some(Relation::SameNode);
-    (!same_place).then(|| Pair {
+    (place_of_node(from) != place_of_pod(to)).then(|| Pair {
         from: Subject::Node(from.name.clone()),
         to: Goal::Pod(to.uid.clone()),
         relation,
@@ -46,7 +59,7 @@ pub(super) fn node_to_pod(from: &Node, to: &Pod) -> Option<Pair> {
 
 pub(super) fn node_to_node(from: &Node, to: &Node) -> Option<Pair> {
     let relation = relation(Some(&from.name), Some(&to.name));
-    (from.name != to.name).then(|| Pair {
+    (place_of_node(from) != place_of_node(to)).then(|| Pair {
         from: Subject::Node(from.name.clone()),
         to: Goal::Node(to.name.clone()),
         relation,

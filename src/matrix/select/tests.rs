@@ -1,7 +1,7 @@
 //! Small clusters, and the pairs that must come out of them.
 
 use super::*;
-use crate::cluster::inventory::{Endpoint, Node, Port, Service, Workload};
+use crate::cluster::inventory::{End, Endpoint, Node, Port, Service, Workload};
 use proptest::prelude::*;
 
 /// A running pod `web-1` of Deployment `web`: the workload is what stands before the last dash.
@@ -255,9 +255,22 @@ fn what_cannot_run_an_agent_is_out_of_scope_and_said_so() {
     inventory.pods.push(pod("iis-1", "win"));
     inventory.pods.push(Pod {
         running: false,
+        end: Some(End::Completed),
         reason: Some("Completed".into()),
         ..pod("job-1", "n1")
     });
+    for (name, reason) in [
+        ("api-7", "Evicted: disk"),
+        ("job-8", "Evicted: memory"),
+        ("job-9", "Failed"),
+    ] {
+        inventory.pods.push(Pod {
+            running: false,
+            end: Some(End::Failed),
+            reason: Some(reason.into()),
+            ..pod(name, "n1")
+        });
+    }
     let selection = select(&inventory, &choice());
     assert!(
         !shown(&selection)
@@ -266,7 +279,12 @@ fn what_cannot_run_an_agent_is_out_of_scope_and_said_so() {
     );
     assert_eq!(
         selection.out_of_scope,
-        ["node win runs windows", "node fargate is virtual", "1 completed pod"]
+        [
+            "node win runs windows",
+            "node fargate is virtual",
+            "1 completed pod",
+            "3 failed pods (Evicted 2, Failed 1)"
+        ]
     );
 }
 
@@ -339,7 +357,9 @@ fn host_network_pods_never_speak_to_their_own_node() {
         host_network: true,
         ..pod("proxy-2", "n2")
     });
-    let lines = shown(&select(&inventory, &Choice { full: true, ..choice() }));
+    let selection = select(&inventory, &Choice { full: true, ..choice() });
+    assert_eq!(selection.pairs.len(), selection.pairs_in_scope);
+    let lines = shown(&selection);
     assert!(!lines.contains(&"n1>=proxy-1".to_owned()));
     assert!(lines.contains(&"n1>/proxy-2".to_owned()));
     assert!(
@@ -421,6 +441,9 @@ proptest! {
         let distinct: BTreeSet<_> = selection.pairs.iter().collect();
         prop_assert_eq!(distinct.len(), selection.pairs.len());
         prop_assert!(selection.pairs.len() <= selection.pairs_in_scope);
+        if full && max_nodes >= inventory.nodes.len() {
+            prop_assert_eq!(selection.pairs.len(), selection.pairs_in_scope, "what is counted is what there is");
+        }
         for pair in &selection.pairs {
             match (&pair.from, &pair.to) {
                 (Subject::Pod(from), Goal::Pod(to)) => prop_assert_ne!(from, to),
