@@ -144,10 +144,10 @@ pub async fn remove_namespace_after_last(cluster: &Cluster, name: &str, own: Opt
     if !is_removable(&namespace) || namespace.metadata.deletion_timestamp.is_some() {
         return Ok(false);
     }
+    let now = cluster.now().await;
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), name);
     let leases = attempt(limit, leases.list(&ListParams::default().labels(&managed_selector()))).await;
     let leases = leases.map_err(|problem| problem.into_failure(&format!("list Leases in namespace {name:?}")))?;
-    let now = Timestamp::now();
     let others = leases
         .items
         .iter()
@@ -174,10 +174,10 @@ pub async fn expired_runs(cluster: &Cluster, namespace: &str) -> Result<Vec<RunI
     let managed = ListParams::default().labels(&managed_selector());
     let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    let now = cluster.now().await;
     // First the Jobs: a run that starts in between then has its Lease in the later list.
     let jobs = attempt(limit, jobs.list_metadata(&managed)).await?;
     let leases = attempt(limit, leases.list(&managed)).await?;
-    let now = Timestamp::now();
     let alive: BTreeSet<_> = leases
         .items
         .iter()

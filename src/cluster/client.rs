@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderMap, Request, Uri, header::DATE};
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use kube::{
     Config,
-    client::ClientBuilder,
+    client::{Body, ClientBuilder},
     config::{KubeConfigOptions, KubeconfigError},
 };
 use tower::{ServiceBuilder, timeout::TimeoutLayer};
@@ -14,6 +15,7 @@ use super::{
     errors::{self, RequestError, Route},
     kubeconfig,
     proxy::ProxyEnvironment,
+    request::{self, attempt},
 };
 use crate::{cli::KubectlFlags, exit::Failure, output::safe};
 
@@ -98,6 +100,29 @@ impl Cluster {
             request_timeout: flags.request_timeout,
         })
     }
+
+    /// The time by the server's clock, to the second: what it writes into objects is compared with this, since the clock here may be
+    /// minutes off. Without an answer that tells, the time by the clock here.
+    pub async fn now(&self) -> Timestamp {
+        // Any answer will do, a refusal too: servers of HTTP date them all (RFC 9110, section 6.6.1).
+        let date = match Request::get("/version").body(Body::empty()) {
+            Ok(request) => attempt(request::limit(self.request_timeout), self.client.send(request))
+                .await
+                .ok()
+                .and_then(|answer| date_of(answer.headers())),
+            Err(_) => None,
+        };
+        date.unwrap_or_else(|| {
+            tracing::debug!(server = %self.server, "the server does not tell the time");
+            Timestamp::now()
+        })
+    }
+}
+
+/// When an answer was made. The date of HTTP is one of RFC 2822.
+fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    DateTimeParser::new().parse_timestamp(date).ok()
 }
 
 fn route(config: &Config, server: &str) -> Route {
@@ -175,6 +200,44 @@ fn unusable(server: &str, has_proxy_url: bool, error: &KubeconfigError) -> Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::Response;
+
+    /// A cluster whose server refuses everything, with these headers.
+    fn refusing(headers: HeaderMap) -> Cluster {
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let mut refusal = Response::new(Body::from(b"{}".to_vec()));
+            *refusal.status_mut() = http::StatusCode::FORBIDDEN;
+            *refusal.headers_mut() = headers.clone();
+            std::future::ready(Ok::<_, std::convert::Infallible>(refusal))
+        });
+        Cluster {
+            client: kube::Client::new(service, "default"),
+            namespace: "default".to_owned(),
+            context: None,
+            user: None,
+            server: "https://fake".to_owned(),
+            request_timeout: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_time_is_the_servers() {
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, "Thu, 01 Jan 2026 00:00:30 GMT".parse().unwrap());
+        assert_eq!(
+            refusing(headers).now().await,
+            "2026-01-01T00:00:30Z".parse::<Timestamp>().unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_tells_no_time_is_no_obstacle() {
+        let mut headers = HeaderMap::new();
+        let from = Timestamp::now();
+        assert!(refusing(headers.clone()).now().await >= from);
+        headers.insert(DATE, "soon".parse().unwrap());
+        assert!(refusing(headers).now().await >= from);
+    }
 
     #[test]
     fn a_proxy_that_is_no_url_is_named_by_its_place_and_never_shown() {
