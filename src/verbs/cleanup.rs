@@ -24,6 +24,7 @@ use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Namespace, Pod},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,7 +64,7 @@ pub struct CleanupReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CleanupItem {
-    /// `Namespace`, `Job`, `Lease` or `EphemeralContainer`.
+    /// `Namespace`, `Job`, `Lease`, `Pod` (of an agent whose Job is gone) or `EphemeralContainer`.
     pub kind: String,
     /// Its namespace; absent for namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +87,8 @@ pub enum Action {
     WouldBeRemoved,
     /// It belongs to a run that may be at work.
     Kept,
+    /// Somebody has removed it already, and the cluster is at it.
+    BeingRemoved,
     /// Nobody can remove it before its pod is deleted.
     CannotBeRemoved,
     /// Removing it failed; stderr says why.
@@ -98,6 +101,7 @@ impl Action {
             Self::Removed => "removed",
             Self::WouldBeRemoved => "would be removed",
             Self::Kept => "kept (--all removes it)",
+            Self::BeingRemoved => "being removed",
             Self::CannotBeRemoved => "goes with its pod",
             Self::Failed => "not removed",
         }
@@ -108,6 +112,8 @@ impl Action {
 #[derive(Default)]
 struct Found {
     jobs: Vec<Job>,
+    /// With the pods of the Jobs; they outlive them where a node died.
+    pods: Vec<Pod>,
     lease: Option<Lease>,
 }
 
@@ -121,14 +127,14 @@ pub async fn run(args: CleanupArgs, shared: Shared) -> Result<Exit, Failure> {
     let cluster = Cluster::connect(&shared.flags).await?;
     let printer = &shared.printer;
     let phase = printer.phase("looking for remains");
-    let (runs, namespaces, containers) = tokio::join!(
+    let (now, runs, namespaces, containers) = tokio::join!(
+        cluster.now(),
         find_runs(&cluster, &args.agent_namespace, printer),
         find_namespaces(&cluster, &args.agent_namespace),
         find_containers(&cluster, printer),
     );
     let (runs, namespaces, mut items) = (runs?, namespaces?, containers?);
     drop(phase);
-    let now = Timestamp::now();
     let mut failed = false;
     let mut kept_in = BTreeSet::new();
     for ((namespace, run), found) in &runs {
@@ -144,8 +150,10 @@ pub async fn run(args: CleanupArgs, shared: Shared) -> Result<Exit, Failure> {
         failed |= action == Action::Failed;
         items.extend(describe_run(namespace, found, now, action));
     }
-    for name in namespaces {
-        let action = if kept_in.contains(&name) {
+    for OurNamespace { name, is_ending } in namespaces {
+        let action = if is_ending {
+            Action::BeingRemoved
+        } else if kept_in.contains(&name) {
             Action::Kept
         } else if shared.flags.dry_run {
             Action::WouldBeRemoved
@@ -189,51 +197,72 @@ fn outcome(failures: Vec<Failure>, printer: &Printer) -> Action {
 /// Runs in all namespaces; where only one may be looked at, in that one.
 async fn find_runs(cluster: &Cluster, agent_namespace: &str, printer: &Printer) -> Result<Runs, Failure> {
     let managed = managed_selector();
-    let everywhere = (Api::all(cluster.client.clone()), Api::all(cluster.client.clone()));
+    let all = &cluster.client;
+    let everywhere = (Api::all(all.clone()), Api::all(all.clone()), Api::all(all.clone()));
     match list_runs(cluster, everywhere, &managed).await {
         Ok(runs) => Ok(runs),
         Err(problem) if problem.is_forbidden() => {
             printer.warn(format!(
-                "Jobs and Leases may not be listed in all namespaces: only namespace {agent_namespace:?} is looked at"
+                "Jobs, pods and Leases may not be listed in all namespaces: only namespace {agent_namespace:?} is looked at"
             ));
             let here = (
+                Api::namespaced(cluster.client.clone(), agent_namespace),
                 Api::namespaced(cluster.client.clone(), agent_namespace),
                 Api::namespaced(cluster.client.clone(), agent_namespace),
             );
             let listed = list_runs(cluster, here, &managed).await;
             listed.map_err(|problem| {
-                problem.into_failure(&format!("list Jobs and Leases in namespace {agent_namespace:?}"))
+                problem.into_failure(&format!("list Jobs, pods and Leases in namespace {agent_namespace:?}"))
             })
         }
-        Err(problem) => Err(problem.into_failure("list Jobs and Leases in all namespaces")),
+        Err(problem) => Err(problem.into_failure("list Jobs, pods and Leases in all namespaces")),
     }
 }
 
-async fn list_runs(cluster: &Cluster, apis: (Api<Job>, Api<Lease>), managed: &str) -> Result<Runs, Problem> {
-    // First the Jobs: a run that starts in between then has its Lease in the later list.
-    let jobs = list(cluster, &apis.0, Some(managed)).await?;
-    let leases = list(cluster, &apis.1, Some(managed)).await?;
+async fn list_runs(
+    cluster: &Cluster,
+    (jobs, pods, leases): (Api<Job>, Api<Pod>, Api<Lease>),
+    managed: &str,
+) -> Result<Runs, Problem> {
+    // The Leases last: a run that starts in between then has its Lease in the later list.
+    let jobs = list(cluster, &jobs, Some(managed)).await?;
+    let pods = list(cluster, &pods, Some(managed)).await?;
+    let leases = list(cluster, &leases, Some(managed)).await?;
     let mut runs = Runs::new();
     for job in jobs {
-        let run = job
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| RunId::parse(labels.get(RUN_LABEL)?));
-        if let Some((run, namespace)) = run.zip(job.metadata.namespace.clone()) {
-            runs.entry((namespace, run)).or_default().jobs.push(job);
+        if let Some(key) = key_of(&job.metadata) {
+            runs.entry(key).or_default().jobs.push(job);
+        }
+    }
+    for pod in pods {
+        if let Some(key) = key_of(&pod.metadata) {
+            runs.entry(key).or_default().pods.push(pod);
         }
     }
     for lease in leases {
-        if let Some((run, namespace)) = sweep::run_of(&lease).zip(lease.metadata.namespace.clone()) {
-            runs.entry((namespace, run)).or_default().lease = Some(lease);
+        if let Some(key) = key_of(&lease.metadata) {
+            runs.entry(key).or_default().lease = Some(lease);
         }
     }
     Ok(runs)
 }
 
+/// Where an object is, and the run it belongs to.
+fn key_of(metadata: &ObjectMeta) -> Option<(String, RunId)> {
+    let run = RunId::parse(metadata.labels.as_ref()?.get(RUN_LABEL)?)?;
+    Some((metadata.namespace.clone()?, run))
+}
+
+/// A namespace that a run created.
+#[derive(Debug, PartialEq, Eq)]
+struct OurNamespace {
+    name: String,
+    /// Removed already, but something holds it still.
+    is_ending: bool,
+}
+
 /// Namespaces that runs created.
-async fn find_namespaces(cluster: &Cluster, agent_namespace: &str) -> Result<Vec<String>, Failure> {
+async fn find_namespaces(cluster: &Cluster, agent_namespace: &str) -> Result<Vec<OurNamespace>, Failure> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     let namespaces = match list(cluster, &api, Some(&managed_selector())).await {
         Ok(namespaces) => namespaces,
@@ -248,8 +277,12 @@ async fn find_namespaces(cluster: &Cluster, agent_namespace: &str) -> Result<Vec
     };
     let ours = namespaces.into_iter().filter(sweep::is_removable);
     Ok(ours
-        .filter(|namespace| namespace.metadata.deletion_timestamp.is_none())
-        .filter_map(|namespace| namespace.metadata.name)
+        .filter_map(|namespace| {
+            Some(OurNamespace {
+                name: namespace.metadata.name?,
+                is_ending: namespace.metadata.deletion_timestamp.is_some(),
+            })
+        })
         .collect())
 }
 
@@ -323,7 +356,23 @@ fn describe_run(namespace: &str, found: &Found, now: Timestamp, action: Action) 
         let state = node.map_or_else(|| "agent".to_owned(), |node| format!("agent on node {node}"));
         item("Job", job.metadata.name.clone(), state)
     });
-    lease.chain(jobs).collect()
+    let with_job = |pod: &Pod| {
+        let owners = pod.metadata.owner_references.iter().flatten();
+        let jobs = found.jobs.iter();
+        owners
+            .filter(|owner| owner.kind == "Job")
+            .any(|owner| jobs.clone().any(|job| job.metadata.uid.as_ref() == Some(&owner.uid)))
+    };
+    let pods = found.pods.iter().filter(|pod| !with_job(pod)).map(|pod| {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let place = node.map_or_else(String::new, |node| format!(" on node {node}"));
+        item(
+            "Pod",
+            pod.metadata.name.clone(),
+            format!("agent{place}, its Job is gone"),
+        )
+    });
+    lease.chain(jobs).chain(pods).collect()
 }
 
 fn lease_state(lease: &Lease, now: Timestamp) -> String {
@@ -371,7 +420,72 @@ fn print(report: &CleanupReport, format: Format, printer: &Printer) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{agents::manifest, cluster::fake};
     use serde_json::json;
+
+    fn pod_of(job_uid: &str) -> serde_json::Value {
+        json!({
+            "metadata": {
+                "namespace": "netcheck", "name": "netcheck-0123bcdf-0-x", "labels": { RUN_LABEL: "0123bcdf" },
+                "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "netcheck-0123bcdf-0", "uid": job_uid }],
+            },
+            "spec": { "containers": [], "nodeName": "n1" },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_outlives_its_job_is_found() {
+        let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.contains("/pods") => fake::list(&json!([pod_of("u-1")])),
+            _ => fake::list(&json!([])),
+        });
+        let apis = (
+            Api::all(cluster.client.clone()),
+            Api::all(cluster.client.clone()),
+            Api::all(cluster.client.clone()),
+        );
+        let runs = list_runs(&cluster, apis, &managed_selector()).await.unwrap();
+        let found = &runs[&("netcheck".to_owned(), RunId::parse("0123bcdf").unwrap())];
+        let items = describe_run("netcheck", found, Timestamp::UNIX_EPOCH, Action::Removed);
+        let shown: Vec<_> = items
+            .iter()
+            .map(|item| (item.kind.as_str(), item.name.as_str(), item.state.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [("Pod", "netcheck-0123bcdf-0-x", "agent on node n1, its Job is gone")]
+        );
+    }
+
+    #[test]
+    fn a_pod_of_a_job_that_is_there_is_not_told_of_twice() {
+        let job = json!({ "metadata": { "name": "netcheck-0123bcdf-0", "uid": "u-1" } });
+        let found = |uid| Found {
+            jobs: vec![serde_json::from_value(job.clone()).unwrap()],
+            pods: vec![serde_json::from_value(pod_of(uid)).unwrap()],
+            lease: None,
+        };
+        let kinds = |uid| -> Vec<_> {
+            let items = describe_run("netcheck", &found(uid), Timestamp::UNIX_EPOCH, Action::Kept);
+            items.into_iter().map(|item| item.kind).collect()
+        };
+        assert_eq!(kinds("u-1"), ["Job"]);
+        assert_eq!(kinds("u-2"), ["Job", "Pod"]);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_is_going_is_shown() {
+        let (cluster, _) = fake::cluster(|_| {
+            let mut ending = serde_json::to_value(manifest::namespace("netcheck", false).unwrap()).unwrap();
+            ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            fake::list(&json!([ending]))
+        });
+        let expected = OurNamespace {
+            name: "netcheck".to_owned(),
+            is_ending: true,
+        };
+        assert_eq!(find_namespaces(&cluster, "netcheck").await, Ok(vec![expected]));
+    }
 
     #[test]
     fn only_our_ephemeral_containers_are_listed() {
