@@ -200,8 +200,11 @@ impl<'a> Sight<'a> {
         self.source_doubt().is_none() && find(&self.source.saw, Direction::Out, is_request).is_none()
     }
 
-    /// The request was seen on the source's loopback interface and on no other, although it was meant for somewhere else.
+    /// The request was seen on the source's loopback interface and surely on no other, although it was meant for somewhere else.
     fn turned_inside(&self) -> Option<&'a Sighting> {
+        if self.source_doubt().is_some() {
+            return None;
+        }
         let mut left = self
             .source
             .saw
@@ -313,6 +316,16 @@ impl<'a> Sight<'a> {
         if let Some(icmp) = self.source_got(|packet| matches!(packet, Packet::IcmpError { .. })) {
             return self.rejected_by_icmp(icmp);
         }
+        if let Some(end) = self.arrived() {
+            let reason = match end.doubt() {
+                None => format!(
+                    "refused after it arrived at {}, which did not send the refusal: by something between",
+                    end.who
+                ),
+                Some(doubt) => format!("refused after it arrived at {}; by whom is not known: {doubt}", end.who),
+            };
+            return Verdict::new(Class::Rejected, reason).at(end);
+        }
         if let Some(turned) = self.turned_inside() {
             let inside = self.inside(turned);
             return Verdict::new(Class::Rejected, format!("refused {inside}; it never left")).by(inside);
@@ -320,16 +333,6 @@ impl<'a> Sight<'a> {
         if self.surely_stayed() {
             let by = format!("a rule inside {}", self.case.source);
             return Verdict::new(Class::Rejected, format!("{by} refuses it; it never left")).by(by);
-        }
-        if let Some(end) = self.arrived() {
-            return Verdict::new(
-                Class::Rejected,
-                format!(
-                    "refused after it arrived at {}, which did not send the refusal: by something between",
-                    end.who
-                ),
-            )
-            .at(end);
         }
         self.refused_by_unknown()
     }
@@ -549,10 +552,7 @@ impl<'a> Sight<'a> {
         }
         match self.doubt() {
             None => self.last_seen(
-                Verdict::new(
-                    Class::NeverArrived,
-                    format!("it left {source}, and {}", self.nobody_saw()),
-                ),
+                Verdict::new(Class::NeverArrived, self.lost_on_the_way()),
                 is_request,
                 self.transit.iter().rev(),
             ),
@@ -564,6 +564,16 @@ impl<'a> Sight<'a> {
                 is_request,
                 self.transit.iter().rev(),
             ),
+        }
+    }
+
+    /// That no end has the request, and whether it is known to have left the source.
+    fn lost_on_the_way(&self) -> String {
+        let source = self.case.source;
+        let left = find(&self.source.saw, Direction::Out, is_request).is_some();
+        match self.source_doubt() {
+            Some(doubt) if !left => format!("{}; whether it left is not known: {doubt}", self.nobody_saw()),
+            _ => format!("it left {source}, and {}", self.nobody_saw()),
         }
     }
 
@@ -629,7 +639,7 @@ impl<'a> Sight<'a> {
                     "{what} of {} came back to the interface of {source} and was dropped inside it: a firewall rule or reverse-path filter",
                     end.who
                 )
-            } else if self.source.blind.is_some() || self.source.missed > 0 {
+            } else if self.source_doubt().is_some() {
                 format!("{} sent {what}, and it did not come back", end.who)
             } else {
                 format!("{} sent {what}, and {source} never saw it", end.who)

@@ -383,6 +383,28 @@ fn what_is_refused() {
             "did not send the refusal",
         ),
         (
+            "RST after arrival, but the watch has gaps",
+            refused(rst(), vec![end(vec![into(Packet::Syn)])]).missed_at_the_end(1),
+            Class::Rejected,
+            "by whom is not known",
+        ),
+        (
+            "refused after the source's own loopback saw it, but the watch has gaps",
+            refused(
+                vec![sighting(
+                    "lo",
+                    Direction::Out,
+                    Packet::Syn,
+                    "10.0.1.2:1",
+                    "127.0.0.1:15001",
+                )],
+                vec![end(Vec::new())],
+            )
+            .with(|scene| scene.source.missed = 1),
+            Class::Rejected,
+            "refused by something on the way",
+        ),
+        (
             "kube-proxy rejects",
             refused(vec![out(Packet::Syn), icmp_from("192.0.2.1", 3, 3)], Vec::new()).service(0),
             Class::Rejected,
@@ -690,6 +712,12 @@ fn what_stays_silent() {
                 .with(|s| s.source.missed = 2),
             Class::Unanswered,
             "not recognised when it left",
+        ),
+        (
+            "its mark is known, but not whether it left",
+            silent(Vec::new(), vec![end(Vec::new())]).with(|s| s.source.missed = 2),
+            Class::NeverArrived,
+            "pod shop/api never saw it; whether it left is not known: the watch of pod shop/web may have missed 2",
         ),
         (
             "source blind",
@@ -1176,6 +1204,8 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
             Just("EHOSTUNREACH"),
             Just("ENETUNREACH"),
             Just("EPERM"),
+            Just("EACCES"),
+            Just("EINVAL"),
             Just("EMFILE"),
             Just("\u{1b}[31m")
         ]
@@ -1238,14 +1268,19 @@ fn any_scene() -> impl Strategy<Value = Scene> {
         prop::collection::vec(any_end(), 0..3),
         prop::collection::vec(any_end(), 0..3),
     )
-        .prop_map(|(protocol, aim, source, ends, transit)| Scene {
-            protocol,
-            aim,
-            target: TARGET,
-            source,
-            ends,
-            expects: vec!["10.96.0.10".parse().unwrap()],
-            transit,
+        .prop_map(|(protocol, aim, source, ends, mut transit)| {
+            for node in &mut transit {
+                node.who = "node n9".into();
+            }
+            Scene {
+                protocol,
+                aim,
+                target: TARGET,
+                source,
+                ends,
+                expects: vec!["10.96.0.10".parse().unwrap()],
+                transit,
+            }
         })
 }
 
@@ -1265,6 +1300,65 @@ proptest! {
         if left && verdict.class == Class::NeverArrived && !scene.ends.is_empty() && !verdict.reason.contains("inside") {
             prop_assert!(scene.ends.iter().all(|end| end.doubt().is_none()), "absence proves nothing here: {verdict:?}");
         }
+    }
+}
+
+/// Checks every claim that a packet was not somewhere against the watches that would have seen it. Claims are known by their words; the ends have
+/// one name and the nodes on the way another, so that it is known whom they are about.
+fn claims_about_the_unseen(scene: &Scene, verdict: &Verdict) -> Result<(), TestCaseError> {
+    let source = &scene.source;
+    let source_is_sure = source.blind.is_none() && source.missed == 0;
+    // Where there is no end at all, none can have got it unseen.
+    let ends_are_sure = scene.ends.is_empty() || source.marked && scene.ends.iter().all(|end| end.doubt().is_none());
+    let way_is_sure = scene.transit.iter().all(|node| node.doubt().is_none());
+    let some_are_sure = |ends: &[End]| ends.iter().any(|end| end.doubt().is_none());
+    let class = verdict.transport.unwrap_or(verdict.class);
+    let says = |words: &str| verdict.reason.contains(words);
+
+    let never_left = ["never left", "no route to"];
+    if never_left.into_iter().any(says) {
+        prop_assert!(source_is_sure, "the source may have sent it unseen: {verdict:?}");
+    }
+    if class == Class::NeverArrived && !never_left.into_iter().any(says) {
+        prop_assert!(ends_are_sure, "an end may have got it unseen: {verdict:?}");
+    }
+    let by_nobody = [
+        "pod shop/api never saw it",
+        "backends saw it",
+        "backends took it in",
+        "only sent it on",
+    ];
+    if by_nobody.into_iter().any(says) {
+        prop_assert!(ends_are_sure, "an end may have got it unseen: {verdict:?}");
+    }
+    if class == Class::AnsweredByOther {
+        prop_assert!(ends_are_sure, "an end may have answered unseen: {verdict:?}");
+    }
+    let no_answer = ["which sent no answer", "did not send the refusal"];
+    if class == Class::NoAnswer || no_answer.into_iter().any(says) {
+        prop_assert!(some_are_sure(&scene.ends), "it may have answered unseen: {verdict:?}");
+    }
+    if says("and pod shop/web never saw it") {
+        prop_assert!(source_is_sure, "the answer may have come back unseen: {verdict:?}");
+    }
+    if says("node n9 never saw it either") {
+        prop_assert!(way_is_sure, "a node may have passed it on unseen: {verdict:?}");
+    }
+    if says("did not pass it on") {
+        prop_assert!(
+            some_are_sure(&scene.transit),
+            "it may have been passed on unseen: {verdict:?}"
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn nothing_is_claimed_of_a_packet_that_a_gap_in_a_watch_may_hide(scene in any_scene()) {
+        claims_about_the_unseen(&scene, &scene.judge())?;
     }
 }
 
