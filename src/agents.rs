@@ -29,7 +29,7 @@ pub mod sweep;
 pub mod waiting;
 
 pub use flags::AgentFlags;
-pub use fleet::{AgentIndex, Fleet};
+pub use fleet::{AgentIndex, Farewell, Fleet};
 pub use image::ImageChoice;
 pub use link::LinkError;
 pub use plan::{Planned, describe};

@@ -23,4 +23,4 @@ pub mod style;
 pub mod text;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;

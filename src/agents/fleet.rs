@@ -34,6 +34,36 @@ use tokio::time::{Instant, timeout};
 /// How long an agent may take to say goodbye. Its results are known by then.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// How the agents were left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Farewell {
+    /// What could not be removed; it names what remains.
+    pub failures: Vec<Failure>,
+    /// Sessions whose totals were not confirmed in the end, one line each. With any, the run is incomplete.
+    pub incomplete: Vec<String>,
+    /// Sessions that took more than one stream, one line each. Their results are whole.
+    pub resumed: Vec<String>,
+}
+
+/// What the ends of the agents' sessions mean: the agent's home, how its session ended, how often it was resumed.
+fn notes(ends: &[(String, Result<(), LinkError>, u32)]) -> Farewell {
+    let mut farewell = Farewell::default();
+    for (home, end, resumed) in ends {
+        let home = safe(home);
+        if let Err(why) = end {
+            farewell.incomplete.push(format!(
+                "the session with the agent on {home} has no confirmed end, so results may be missing: {why}"
+            ));
+        }
+        if *resumed > 0 {
+            farewell.resumed.push(format!(
+                "the stream to the agent on {home} was cut and resumed {resumed} times"
+            ));
+        }
+    }
+    farewell
+}
+
 /// One agent of a [`Fleet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AgentIndex(usize);
@@ -354,18 +384,17 @@ impl Fleet {
         self.run(agent, Task::Watch { places }).await
     }
 
-    /// Lets all agents go and removes what was created. Returns what could not be done; it names what remains.
-    pub async fn close(self, printer: &Printer) -> Vec<Failure> {
+    /// Lets all agents go and removes what was created.
+    pub async fn close(self, printer: &Printer) -> Farewell {
         let phase = printer.phase("cleaning up");
         let farewells = self.agents.values().map(|agent| async {
-            match timeout(FAREWELL, agent.link.finish()).await {
-                // An agent that did not hear us ends itself; the results were checked task by task.
-                Ok(Err(error)) => tracing::debug!(home = %agent.member.home, %error, "no orderly end"),
-                Err(_) => tracing::debug!(home = %agent.member.home, "no farewell in time"),
-                Ok(Ok(())) => {}
-            }
+            // An agent that did not hear us ends itself.
+            let end = timeout(FAREWELL, agent.link.finish())
+                .await
+                .unwrap_or(Err(LinkError::Timeout(FAREWELL)));
+            (agent.member.home.to_string(), end, agent.link.resumed())
         });
-        join_all(farewells).await;
+        let notes = notes(&join_all(farewells).await);
         let failures = match self.teardown {
             Some(teardown) => teardown.finish().await,
             None => Vec::new(),
@@ -377,7 +406,7 @@ impl Fleet {
                 self.residue
             ));
         }
-        failures
+        Farewell { failures, ..notes }
     }
 }
 
@@ -427,4 +456,34 @@ fn facts_by_place(events: Vec<Event>) -> HashMap<u32, Result<PlaceFacts, String>
         _ => None,
     });
     located.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_that_are_not_whole_and_streams_that_were_cut_are_told() {
+        let lost = Err(LinkError::Incomplete {
+            announced: 6,
+            arrived: 5,
+        });
+        let farewell = notes(&[
+            ("node/a".to_owned(), Ok(()), 0),
+            ("node/b".to_owned(), Ok(()), 2),
+            ("node/c".to_owned(), lost, 0),
+        ]);
+        assert_eq!(
+            farewell.resumed,
+            ["the stream to the agent on node/b was cut and resumed 2 times"]
+        );
+        let [incomplete] = farewell.incomplete.as_slice() else {
+            panic!("{farewell:?}")
+        };
+        assert!(
+            incomplete.contains("node/c") && incomplete.contains("6 results, 5 arrived"),
+            "{incomplete}"
+        );
+        assert!(farewell.failures.is_empty());
+    }
 }

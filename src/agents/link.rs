@@ -14,7 +14,10 @@ mod tests;
 use netcheck_wire::{AgentHello, Event, Task};
 use std::{
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -134,12 +137,20 @@ enum Until {
     Events(usize),
 }
 
+/// What became of a link, written by its driver.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Why the link is no more: the driver's last act.
+    ended: OnceLock<LinkError>,
+    /// How often another stream went on where the last one was cut.
+    resumed: AtomicU32,
+}
+
 /// A link to an agent.
 #[derive(Debug)]
 pub struct Link {
     commands: mpsc::Sender<Command>,
-    /// Set by the driver as its last act: why the link is no more.
-    ended: Arc<OnceLock<LinkError>>,
+    fate: Arc<Fate>,
     greeting: AgentHello,
 }
 
@@ -148,21 +159,26 @@ impl Link {
     pub async fn open(dial: impl Dial, session: String, timing: Timing) -> Result<Self, LinkError> {
         let (commands, inbox) = mpsc::channel(64);
         let (greeted, greeting) = oneshot::channel();
-        let ended = Arc::new(OnceLock::new());
-        tokio::spawn(driver::drive(dial, session, timing, inbox, greeted, Arc::clone(&ended)));
+        let fate = Arc::<Fate>::default();
+        tokio::spawn(driver::drive(dial, session, timing, inbox, greeted, Arc::clone(&fate)));
         match greeting.await {
             Ok(greeting) => Ok(Self {
                 commands,
-                ended,
+                fate,
                 greeting,
             }),
-            Err(_) => Err(why(&ended)),
+            Err(_) => Err(fate.why()),
         }
     }
 
     /// How the agent introduced itself.
     pub fn greeting(&self) -> &AgentHello {
         &self.greeting
+    }
+
+    /// How often the stream was cut, and another went on where it ended.
+    pub fn resumed(&self) -> u32 {
+        self.fate.resumed.load(Ordering::Relaxed)
     }
 
     /// Runs a task to its end, and hands over everything it found. Dropping the future stops the task.
@@ -182,22 +198,24 @@ impl Link {
         let (reply, answer) = oneshot::channel();
         let command = Command::Run { task, until, reply };
         if self.commands.send(command).await.is_err() {
-            return Err(why(&self.ended));
+            return Err(self.fate.why());
         }
-        answer.await.unwrap_or_else(|_| Err(why(&self.ended)))
+        answer.await.unwrap_or_else(|_| Err(self.fate.why()))
     }
 
     /// Stops what runs, compares the totals of the whole session, and lets the agent go.
     pub async fn finish(&self) -> Result<(), LinkError> {
         let (reply, answer) = oneshot::channel();
         if self.commands.send(Command::Finish { reply }).await.is_err() {
-            return Err(why(&self.ended));
+            return Err(self.fate.why());
         }
-        answer.await.unwrap_or_else(|_| Err(why(&self.ended)))
+        answer.await.unwrap_or_else(|_| Err(self.fate.why()))
     }
 }
 
-/// What ended a link whose driver is gone.
-fn why(ended: &OnceLock<LinkError>) -> LinkError {
-    ended.get().cloned().unwrap_or(LinkError::Closed)
+impl Fate {
+    /// What ended a link whose driver is gone.
+    fn why(&self) -> LinkError {
+        self.ended.get().cloned().unwrap_or(LinkError::Closed)
+    }
 }

@@ -7,12 +7,13 @@ use crate::{
     cluster::{
         Cluster,
         inventory::{Inventory, Pod, Subject},
-        list::{self, Namespaces},
+        list::{self, Namespaces, Scope},
     },
     exit::{Exit, Failure},
     matrix::{
         assemble,
         book::Book,
+        class::Meaning,
         evidence::{Case, Protocol},
         judge::judge,
         junit,
@@ -37,6 +38,7 @@ use std::{
 use targets::Targets;
 
 mod intent;
+mod midrun;
 mod outcome;
 mod targets;
 
@@ -88,15 +90,24 @@ async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<MatrixReport>
     let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
     let way = fleet.way();
     let tested = request.carry_out(&mut fleet, args.timeout, shared, started).await;
-    for failure in fleet.close(&shared.printer).await {
-        shared.printer.failure(&failure);
+    let farewell = fleet.close(&shared.printer).await;
+    for failure in &farewell.failures {
+        shared.printer.failure(failure);
     }
-    Ok(Some(request.report(args, tested, &way, creation_timestamp, started)))
+    Ok(Some(request.report(
+        args,
+        tested,
+        &way,
+        &farewell,
+        creation_timestamp,
+        started,
+    )))
 }
 
 /// What is to be done, with all that is known before an agent runs.
 struct Request {
     cluster: Cluster,
+    scope: Scope,
     inventory: Inventory,
     named_sources: Option<Named>,
     named_destinations: Option<Named>,
@@ -181,6 +192,7 @@ impl Request {
         }
         Ok(Self {
             cluster,
+            scope: targets.scope,
             inventory,
             named_sources,
             named_destinations,
@@ -296,8 +308,22 @@ impl Request {
         )
         .await;
         phase.finish(format!("{} probes", plan.probes()));
-        let rows = self.judge(&plan, &measured, &facts);
+        let mut rows = self.judge(&plan, &measured, &facts);
         notes.extend(plan.notes.iter().cloned());
+        if rows.iter().any(|row| row.class.meaning() == Meaning::Failed) && !measured.interrupted {
+            let again = tokio::select! {
+                again = self.list_again() => again,
+                () = shared.interrupt.requested() => Err("interrupted".into()),
+            };
+            match again {
+                Ok(after) => midrun::settle(&plan.rows, &mut rows, &self.inventory, &after),
+                Err(why) => notes.push(format!(
+                    "whether failed rows' pods and Services changed in mid-run is not known: {why}"
+                )),
+            }
+        }
+        // By name, not by the UIDs that the plan goes by.
+        rows.sort_by(|one, other| assemble::order(one).cmp(&assemble::order(other)));
         Tested {
             rows,
             notes,
@@ -305,6 +331,18 @@ impl Request {
             interrupted: measured.interrupted || shared.interrupt.is_requested(),
             agents,
             probes: probing.elapsed(),
+        }
+    }
+
+    /// The inventory as it is now. With less to be read than before, what is missing would look as if it were gone.
+    async fn list_again(&self) -> Result<Inventory, String> {
+        let after = list::inventory(&self.cluster, &self.scope)
+            .await
+            .map_err(|failure| failure.message)?;
+        if after.gaps == self.inventory.gaps {
+            Ok(after)
+        } else {
+            Err(after.gaps.join("; "))
         }
     }
 
@@ -333,6 +371,7 @@ impl Request {
         (selection, vec![note])
     }
 
+    /// One row for each of the plan, in its order.
     fn judge(&self, plan: &Plan, measured: &Measured, facts: &Facts) -> Vec<Row> {
         let entered = facts
             .iter()
@@ -355,10 +394,7 @@ impl Request {
             };
             assemble::row(&names, row, observed, judge(&case, observed), &source_ips)
         });
-        let mut rows: Vec<Row> = rows.collect();
-        // By name, not by the UIDs that the plan goes by.
-        rows.sort_by(|one, other| assemble::order(one).cmp(&assemble::order(other)));
-        rows
+        rows.collect()
     }
 
     /// A source's addresses by the API and by its own interfaces; loopback is everybody's.

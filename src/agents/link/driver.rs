@@ -1,7 +1,7 @@
 //! The driver of a link: owns the stream, keeps it alive, and opens a new one when it is cut.
 
 use super::{
-    Command, Dial, DialError, LinkError, Timing,
+    Command, Dial, DialError, Fate, LinkError, Timing,
     book::{Book, Received},
 };
 use crate::output::safe;
@@ -11,7 +11,7 @@ use netcheck_wire::{
 };
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
@@ -38,7 +38,7 @@ pub async fn drive<D: Dial>(
     timing: Timing,
     inbox: mpsc::Receiver<Command>,
     greeted: oneshot::Sender<AgentHello>,
-    ended: Arc<OnceLock<LinkError>>,
+    fate: Arc<Fate>,
 ) {
     let mut driver = Driver {
         dial,
@@ -53,10 +53,10 @@ pub async fn drive<D: Dial>(
         finish: None,
         complete: false,
     };
-    let outcome = driver.run().await;
+    let outcome = driver.run(&fate).await;
     let why = outcome.clone().err().unwrap_or(LinkError::Closed);
     // First the reason, then everybody who waits: whoever comes after finds it.
-    let _ = ended.set(why.clone());
+    let _ = fate.ended.set(why.clone());
     driver.inbox.close();
     driver.book.fail(&why);
     if let Some(reply) = driver.finish.take() {
@@ -124,11 +124,15 @@ impl<S> Stream<S> {
 }
 
 impl<D: Dial> Driver<D> {
-    async fn run(&mut self) -> Result<(), LinkError> {
+    async fn run(&mut self, fate: &Fate) -> Result<(), LinkError> {
         let mut barren = 0;
+        let mut first = true;
         let mut resume_until = Instant::now() + self.timing.patience;
         loop {
             let mut stream = self.connect(resume_until).await?;
+            if !std::mem::take(&mut first) {
+                fate.resumed.fetch_add(1, Ordering::Relaxed);
+            }
             let (born, received) = (Instant::now(), self.session.received());
             match self.pump(&mut stream).await {
                 Ok(()) => return Ok(()),

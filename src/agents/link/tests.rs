@@ -61,6 +61,17 @@ async fn a_whole_stream_gives_the_whole_result_and_lets_the_agent_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_says_how_often_it_was_resumed() {
+    for (cuts, times) in [(vec![], 0), (vec![(usize::MAX, 400), (usize::MAX, 400)], 2)] {
+        let peer = Peer::new(Manners::Good).cutting(cuts);
+        let link = Link::open(peer, "s".to_owned(), Timing::default()).await.unwrap();
+        link.run(locate(3)).await.unwrap();
+        link.finish().await.unwrap();
+        assert_eq!(link.resumed(), times);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_than_a_frame_holds_gives_the_whole_result() {
     let link = Link::open(Peer::new(Manners::Good), "s".to_owned(), Timing::default())
         .await

@@ -2,13 +2,13 @@
 
 use super::{Request, Tested};
 use crate::{
-    agents::Way,
+    agents::{Farewell, Way},
     cli::MatrixArgs,
     cluster::inventory::Subject,
     matrix::{
         assemble, found,
         naming::Names,
-        report::{API_VERSION, Coverage, KIND, MatrixReport, Metadata, Spec, Status, Timing},
+        report::{API_VERSION, Conclusion, Coverage, KIND, MatrixReport, Metadata, Spec, Status, Timing},
     },
     output::safe,
 };
@@ -20,6 +20,7 @@ impl Request {
         args: &MatrixArgs,
         tested: Tested,
         way: &Way,
+        farewell: &Farewell,
         creation_timestamp: String,
         started: Instant,
     ) -> MatrixReport {
@@ -64,6 +65,7 @@ impl Request {
             notes: asleep
                 .chain(self.inventory.gaps.iter().cloned())
                 .chain(notes)
+                .chain(farewell.incomplete.iter().chain(&farewell.resumed).cloned())
                 .map(|line| safe(&line))
                 .collect(),
         };
@@ -88,10 +90,10 @@ impl Request {
                 max_nodes: limit(self.max_nodes).map(|limit| limit as u64),
             },
             status: Status {
-                conclusion: assemble::conclusion(&rows, interrupted),
+                conclusion: conclusion(assemble::conclusion(&rows, interrupted), farewell),
                 way: safe(&way.to_string()),
                 coverage,
-                summary: assemble::summary(&rows, args.allow_inconclusive.as_deref().map(safe)),
+                summary: assemble::summary(&rows, allowed(args.allow_inconclusive.as_deref(), farewell)),
                 timing: Timing {
                     agents_ms: agents.as_millis() as u64,
                     probe_phase_ms: probes.as_millis() as u64,
@@ -107,4 +109,41 @@ impl Request {
 /// A limit as it is shown: `None` if there is none.
 pub(super) fn limit(limit: usize) -> Option<usize> {
     (limit != usize::MAX).then_some(limit)
+}
+
+/// All rows held, and yet something may be missing: that is no good result.
+fn conclusion(by_rows: Conclusion, farewell: &Farewell) -> Conclusion {
+    match by_rows {
+        Conclusion::Held if !farewell.incomplete.is_empty() => Conclusion::Inconclusive,
+        other => other,
+    }
+}
+
+/// Why inconclusive rows are accepted. That is said of rows that are known: an incomplete run is never accepted (`WIRE.md`).
+fn allowed(reason: Option<&str>, farewell: &Farewell) -> Option<String> {
+    reason.filter(|_| farewell.incomplete.is_empty()).map(safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incomplete_run_is_never_called_good() {
+        let whole = Farewell {
+            resumed: vec!["the stream was cut and resumed".into()],
+            ..Farewell::default()
+        };
+        let incomplete = Farewell {
+            incomplete: vec!["the session has no confirmed end".into()],
+            ..Farewell::default()
+        };
+        assert_eq!(conclusion(Conclusion::Held, &whole), Conclusion::Held);
+        assert_eq!(conclusion(Conclusion::Held, &incomplete), Conclusion::Inconclusive);
+        for other in [Conclusion::Failed, Conclusion::Inconclusive, Conclusion::Interrupted] {
+            assert_eq!(conclusion(other, &incomplete), other);
+        }
+        assert_eq!(allowed(Some("known"), &whole).as_deref(), Some("known"));
+        assert_eq!(allowed(Some("known"), &incomplete), None);
+    }
 }
