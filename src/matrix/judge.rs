@@ -107,7 +107,9 @@ pub fn judge(case: &Case<'_>, observed: &Observed) -> Verdict {
         }
         Outcome::Connected | Outcome::Echoed => sight.answered(),
         Outcome::Resolved { rcode, addresses, .. } => sight.resolved(*rcode, addresses),
-        Outcome::Failed { errno } if errno == "ECONNREFUSED" || errno == "ECONNRESET" => sight.refused(),
+        Outcome::Failed { errno } if errno == "ECONNREFUSED" => sight.refused(),
+        // A reset of a connection that is not established yet is ECONNREFUSED (`tcp_reset` in net/ipv4/tcp_input.c): this one was.
+        Outcome::Failed { errno } if errno == "ECONNRESET" => sight.answered(),
         Outcome::Failed { errno } if errno == "ETIMEDOUT" => sight.silent(),
         Outcome::Failed { errno } => sight.failed(errno),
         Outcome::TimedOut => sight.silent(),

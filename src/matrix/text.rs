@@ -218,7 +218,10 @@ fn failures(out: &mut String, rows: &[Row], style: Style<'_>) {
     }
     let more = ranked.len().saturating_sub(MOST_SHOWN);
     if more > 0 {
-        let _ = writeln!(out, "\nand {more} more failed rows (-o wide lists all, -o json has all evidence)");
+        let _ = writeln!(
+            out,
+            "\nand {more} more failed rows (-o wide lists all, -o json has all evidence)"
+        );
     }
 }
 
@@ -251,7 +254,10 @@ fn inconclusive(out: &mut String, report: &MatrixReport, style: Style<'_>) {
     }
     let more = reasons.len().saturating_sub(MOST_REASONS);
     if more > 0 {
-        let _ = writeln!(out, "and {more} more reasons (-o wide lists all, -o json has all evidence)");
+        let _ = writeln!(
+            out,
+            "and {more} more reasons (-o wide lists all, -o json has all evidence)"
+        );
     }
 }
 

@@ -13,11 +13,16 @@ use std::{
 /// Annotation of a mirror pod: the static pod's own UID, which its cgroup carries.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// The UID by which the node knows the pod.
+/// The UID by which the node knows the pod. Anybody may annotate a pod of theirs, so the annotation counts only in the form a kubelet
+/// gives it (an MD5 sum, `applyDefaults` of pkg/kubelet/config), which no other pod's UID has: a pod can't pose as another one.
 pub fn pod_uid(pod: &ApiPod) -> Option<String> {
     let annotations = pod.metadata.annotations.as_ref();
     let hash = annotations.and_then(|annotations| annotations.get(CONFIG_HASH));
-    hash.or(pod.metadata.uid.as_ref()).cloned()
+    hash.filter(|hash| is_md5(hash)).or(pod.metadata.uid.as_ref()).cloned()
+}
+
+fn is_md5(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A pod; `None` without name or UID.
@@ -398,9 +403,14 @@ mod tests {
 
     #[test]
     fn a_static_pod_is_known_by_its_config_hash_also_as_an_endpoint() {
+        const HASH: &str = "0cc175b9c0f1b6a831c399e269772661";
         let mirror =
-            api_pod(json!({ "metadata": { "name": "p", "uid": "api", "annotations": { CONFIG_HASH: "hash" } } }));
-        assert_eq!(pod(&mirror).unwrap().uid, "hash");
+            api_pod(json!({ "metadata": { "name": "p", "uid": "api", "annotations": { CONFIG_HASH: HASH } } }));
+        assert_eq!(pod(&mirror).unwrap().uid, HASH);
+        let other = "0d3dd2cf-2a0c-4bd5-a3cf-0b1e7a5ea9d4";
+        let impostor =
+            api_pod(json!({ "metadata": { "name": "p", "uid": "own", "annotations": { CONFIG_HASH: other } } }));
+        assert_eq!(pod(&impostor).unwrap().uid, "own", "a pod may not pose as another one");
         let slice: EndpointSlice = serde_json::from_value(json!({
             "metadata": { "namespace": "n", "labels": { "kubernetes.io/service-name": "s" } },
             "addressType": "IPv4",
@@ -409,9 +419,9 @@ mod tests {
             "ports": [{ "name": "", "port": 80 }],
         }))
         .unwrap();
-        let uids = BTreeMap::from([("api".to_owned(), "hash".to_owned())]);
+        let uids = BTreeMap::from([("api".to_owned(), HASH.to_owned())]);
         let endpoint = &endpoints_of(&slice, &uids)[0];
-        assert_eq!(endpoint.pod_uid.as_deref(), Some("hash"));
+        assert_eq!(endpoint.pod_uid.as_deref(), Some(HASH));
         assert_eq!(endpoint.pod_name.as_deref(), Some("n/p"));
         assert_eq!(endpoint.node.as_deref(), Some("n1"));
         assert!(endpoint.ready);

@@ -465,6 +465,16 @@ fn what_is_refused() {
 }
 
 #[test]
+fn a_server_that_resets_what_it_accepted_was_reached() {
+    hold(vec![(
+        "reset after the handshake",
+        Scene::healthy().with(|scene| scene.source.outcome = errno("ECONNRESET")),
+        Class::Reached,
+        "reached and answered",
+    )]);
+}
+
+#[test]
 fn what_the_kernel_or_a_router_says() {
     let unmarked = |name| Scene::new(errno(name), Vec::new(), vec![end(Vec::new())]).unmarked();
     let icmp = |ip, kind, code| {
