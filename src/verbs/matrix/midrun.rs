@@ -85,7 +85,8 @@ fn service_change(namespace: &str, name: &str, before: &Inventory, after: &Inven
     Some(format!("Service {namespace}/{name} changed in mid-run: {what}"))
 }
 
-/// `None` if there are none. The API lists endpoints in any order.
+/// `None` if there are none. The API lists endpoints in any order. One that is not ready takes no traffic: whether it is still listed, as a pod
+/// on its way out is, makes no difference.
 fn endpoint_changes(was: &[Endpoint], is: &[Endpoint]) -> Option<String> {
     let by_identity = |endpoints: &'_ [Endpoint]| -> BTreeMap<(IpAddr, Option<String>), bool> {
         endpoints
@@ -94,15 +95,21 @@ fn endpoint_changes(was: &[Endpoint], is: &[Endpoint]) -> Option<String> {
             .collect()
     };
     let (was, is) = (by_identity(was), by_identity(is));
+    let ready = |in_turn: &BTreeMap<_, bool>, key| in_turn.get(key).copied().unwrap_or(false);
     let gone = was
         .keys()
-        .filter(|key| !is.contains_key(key))
-        .map(|(ip, _)| format!("endpoint {ip} is gone"));
-    let others = is.iter().filter_map(|(key, ready)| match was.get(key) {
-        None => Some(format!("endpoint {} is new", key.0)),
-        Some(was_ready) if was_ready != ready => Some(format!("endpoint {} {}", key.0, turned_word(*ready, "ready"))),
-        Some(_) => None,
-    });
+        .filter(|key| ready(&was, key) && !ready(&is, key))
+        .map(|key| match is.get(key) {
+            None => format!("endpoint {} is gone", key.0),
+            Some(_) => format!("endpoint {} {}", key.0, turned_word(false, "ready")),
+        });
+    let others = is
+        .keys()
+        .filter(|key| ready(&is, key) && !ready(&was, key))
+        .map(|key| match was.get(key) {
+            None => format!("endpoint {} is new", key.0),
+            Some(_) => format!("endpoint {} {}", key.0, turned_word(true, "ready")),
+        });
     let changes: Vec<String> = gone.chain(others).collect();
     let more = changes.len().saturating_sub(MOST_NAMED);
     let named = changes.get(..MOST_NAMED).unwrap_or(&changes).join(", ");

@@ -178,7 +178,9 @@ fn a_failed_row_of_something_that_changed_was_not_tested() {
 fn what_did_not_change_keeps_its_verdict() {
     for to in [to_pod(), to_service(), Goal::Node("n1".into())] {
         let row = settled(to, Class::Refused, |is| {
-            // Another order, labels, and a Service that this row does not ask.
+            // Without the endpoint that took no traffic, another order, labels, and a Service that this row does not ask.
+            is.services[0].endpoints.retain(|endpoint| endpoint.ready);
+            is.services[0].endpoints.extend([endpoint(77, false)]);
             is.services[0].endpoints.reverse();
             is.pods[1].labels.insert("new".into(), "label".into());
             is.services.push(Service::default());
