@@ -57,31 +57,35 @@ async fn try_remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
     let ours = ListParams::default().labels(&run.selector());
     let mut failures = Vec::new();
     let mut note = |outcome: Result<(), Problem>, doing: &str| match outcome {
-        Err(problem) if !is_gone(&problem) => failures.push(problem.into_failure(doing)),
-        _ => {}
-    };
-    let deleted = attempt(limit, jobs.delete_collection(&DeleteParams::background(), &ours))
-        .await
-        .map(drop);
-    if deleted.as_ref().is_err_and(Problem::is_unauthorized) {
-        return Err(Failure::unknown(format!(
-            "cannot remove the Jobs of run {run} in namespace {namespace:?}: the API server does not accept the credentials any more"
+        Err(problem) if problem.is_unauthorized() => Err(Failure::unknown(format!(
+            "cannot {doing}: the API server does not accept the credentials any more"
         ))
-        .hint("they end and go by themselves soon; after a new login kubectl netcheck cleanup removes them at once"));
-    }
+        .hint(
+            "what is left ends and goes by itself soon; after a new login kubectl netcheck cleanup removes it at once",
+        )),
+        Err(problem) if !is_gone(&problem) => {
+            failures.push(problem.into_failure(doing));
+            Ok(())
+        }
+        _ => Ok(()),
+    };
     note(
-        deleted,
-        &format!("delete the Jobs of run {run} in namespace {namespace:?}"),
-    );
+        attempt(limit, jobs.delete_collection(&DeleteParams::background(), &ours))
+            .await
+            .map(drop),
+        &format!("remove the Jobs of run {run} in namespace {namespace:?}"),
+    )?;
     note(
         remove_pods(cluster, namespace, &run.selector()).await,
-        &format!("delete the pods of run {run} in namespace {namespace:?}"),
-    );
+        &format!("remove the pods of run {run} in namespace {namespace:?}"),
+    )?;
     let name = run.lease_name();
-    let deleted = attempt(limit, leases.delete(&name, &DeleteParams::default()))
-        .await
-        .map(drop);
-    note(deleted, &format!("delete Lease {namespace}/{name}"));
+    note(
+        attempt(limit, leases.delete(&name, &DeleteParams::default()))
+            .await
+            .map(drop),
+        &format!("remove Lease {namespace}/{name}"),
+    )?;
     Ok(failures)
 }
 
