@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use netcheck_rig::{Rig, RigSpec, Stderr, wait_until};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -225,6 +226,44 @@ impl Namespace<'_> {
             self.name
         ))?;
         Ok(())
+    }
+
+    /// netcheck's ephemeral containers in the namespace's pods by `POD/CONTAINER`, each with the reason it has ended for; `None` while it runs.
+    pub fn ephemeral_containers(&self) -> Result<BTreeMap<String, Option<String>>> {
+        let pods = self.lab.kubectl(&format!("-n {} get pods -o json", self.name))?;
+        let pods: Value = serde_json::from_str(&pods).context("read the pods")?;
+        let mut found = BTreeMap::new();
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
+            let statuses = pod["status"]["ephemeralContainerStatuses"].as_array();
+            for container in pod["spec"]["ephemeralContainers"].as_array().into_iter().flatten() {
+                let container = name(container);
+                let status = statuses.into_iter().flatten().find(|status| name(status) == container);
+                let reason = status.and_then(|status| status["state"]["terminated"]["reason"].as_str());
+                found.insert(
+                    format!("{}/{container}", name(&pod["metadata"])),
+                    reason.map(str::to_owned),
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits until none of them runs any more.
+    pub fn wait_until_ephemeral_ended(&self, deadline: Duration) -> Result<()> {
+        Ok(wait_until("every ephemeral container has ended", deadline, || {
+            let all = self.ephemeral_containers().map_err(|error| error.to_string())?;
+            let running: Vec<_> = all
+                .into_iter()
+                .filter(|(_, ended)| ended.is_none())
+                .map(|(name, _)| name)
+                .collect();
+            if running.is_empty() {
+                Ok(())
+            } else {
+                Err(running.join(", "))
+            }
+        })?)
     }
 
     /// Runs a command in a pod's network namespace with the machine's tools; a failure is an error.

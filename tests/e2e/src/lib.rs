@@ -9,3 +9,4 @@ pub mod fault;
 pub mod lab;
 pub mod manifests;
 pub mod matrix;
+pub mod tcpdump;

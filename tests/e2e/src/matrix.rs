@@ -3,7 +3,10 @@
 use crate::lab::said;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-use std::{collections::BTreeMap, process::Output};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Output,
+};
 
 /// What a run of `matrix -o json` gave.
 #[derive(Debug)]
@@ -46,6 +49,9 @@ pub struct Row {
     /// Who said no, or who answered instead.
     #[serde(default)]
     pub by: Option<String>,
+    /// Id of its finding, if it did not hold.
+    #[serde(default)]
+    pub finding: Option<String>,
 }
 
 impl Row {
@@ -110,6 +116,14 @@ impl Matrix {
         self.rows
             .iter()
             .map(|row| (row.id.as_str(), row.class.as_str()))
+            .collect()
+    }
+
+    /// What was asked, with its class, by the names that stay from run to run.
+    pub fn cases(&self) -> BTreeSet<(&str, &str)> {
+        self.rows
+            .iter()
+            .map(|row| (row.case.as_str(), row.class.as_str()))
             .collect()
     }
 

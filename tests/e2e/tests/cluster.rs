@@ -14,8 +14,14 @@ mod healthy;
 mod images;
 #[path = "cases/input.rs"]
 mod input;
+#[path = "cases/permissions.rs"]
+mod permissions;
+#[path = "cases/versions.rs"]
+mod versions;
 #[path = "cases/ways.rs"]
 mod ways;
+#[path = "cases/witness.rs"]
+mod witness;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use netcheck_e2e::lab::Lab;
@@ -57,6 +63,9 @@ fn main() -> ExitCode {
         healthy::CASES,
         faults::CASES,
         ways::CASES,
+        permissions::CASES,
+        versions::CASES,
+        witness::CASES,
         images::CASES,
         credentials::CASES,
         death::CASES,

@@ -20,6 +20,10 @@ pub const CASES: &[Case] = &[
     ),
     ("death: a stream that stays cut is never a success", cut_for_good),
     ("death: kill -9 at five points leaves nothing", killed),
+    (
+        "death: kill -9 of a run through ephemeral containers leaves none that runs, and cleanup counts them",
+        killed_in_pods,
+    ),
     ("death: Ctrl-C stops cleanly with 130 and leaves nothing", interrupted),
     ("death: cleanup removes what a killed run left, at once", cleanup),
 ];
@@ -109,31 +113,60 @@ fn cut_for_good(lab: &Lab) -> Result<()> {
     lab.wait_until_clean(Duration::from_secs(30))
 }
 
-/// Kills a run after a while, and says whether it was still running.
-pub fn kill_after(lab: &Lab, namespace: &str, delay: Duration) -> Result<bool> {
-    let mut child = lab
-        .plugin(["matrix", "-n", namespace, "--full", "--protocol", "tcp"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("start the plugin")?;
-    thread::sleep(delay);
-    let running = child.try_wait()?.is_none();
-    child.kill().context("kill the plugin")?;
-    child.wait()?;
-    Ok(running)
+/// Times a whole run, then kills as many others at points spread over that time.
+fn kill_runs(lab: &Lab, namespace: &str, via: &str, times: u32) -> Result<()> {
+    let arguments = ["matrix", "-n", namespace, "--full", "--protocol", "tcp", "--via", via];
+    let start = Instant::now();
+    let output = lab.netcheck(arguments).output()?;
+    ensure!(output.status.code() == Some(0), "{}", said(&output));
+    let whole = start.elapsed();
+    for step in 1..=times {
+        let mut child = lab
+            .plugin(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start the plugin")?;
+        thread::sleep(whole * step / (times + 1));
+        child.kill().context("kill the plugin")?;
+        child.wait()?;
+    }
+    Ok(())
 }
 
 fn killed(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     namespace.pod_per_node(&["n1", "n2"])?;
-    let start = Instant::now();
-    lab.matrix(["-n", &namespace.name, "--full", "--protocol", "tcp"])?;
-    let whole = start.elapsed();
-    for step in 1..=5 {
-        kill_after(lab, &namespace.name, whole * step / 6)?;
-    }
+    kill_runs(lab, &namespace.name, "node", 5)?;
     lab.wait_until_clean(GONE)
+}
+
+fn killed_in_pods(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    kill_runs(lab, &namespace.name, "ephemeral", 4)?;
+    // Nobody can take an ephemeral container out of a pod: what must end is what runs in it.
+    lab.wait_until_clean(GONE)?;
+    namespace.wait_until_ephemeral_ended(GONE)?;
+    let there = namespace.ephemeral_containers()?.len();
+    // The whole run put one into each pod; a killed one at most one more each.
+    ensure!(
+        (2..=10).contains(&there),
+        "{there} ephemeral containers after five runs over two pods"
+    );
+    let output = lab.netcheck(["cleanup", "-o", "json"]).output()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(|| said(&output))?;
+    let counted = report["items"].as_array().map_or(0, |items| {
+        let ours = items.iter().filter(|item| item["namespace"] == namespace.name.as_str());
+        ours.filter(|item| item["kind"] == "EphemeralContainer" && item["action"] == "cannot-be-removed")
+            .count()
+    });
+    ensure!(
+        counted == there,
+        "cleanup counts {counted} of {there}: {}",
+        said(&output)
+    );
+    Ok(())
 }
 
 /// Starts a matrix and waits until it has created a Job.

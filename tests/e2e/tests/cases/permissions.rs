@@ -1,0 +1,166 @@
+//! The printed Role is enough, and of it nothing is too much: each verb in it is taken away once.
+
+use crate::{Case, healthy};
+use anyhow::{Context, Result, ensure};
+use netcheck_e2e::{
+    lab::{Lab, said},
+    matrix::Matrix,
+};
+use serde_json::Value;
+use std::{path::PathBuf, time::Duration};
+
+pub const CASES: &[Case] = &[
+    (
+        "permissions: without any one verb of the Role for node agents that verb is named",
+        node,
+    ),
+    (
+        "permissions: without any one verb of the Role for ephemeral containers that verb is named",
+        ephemeral,
+    ),
+];
+
+fn node(lab: &Lab) -> Result<()> {
+    // What is printed holds the agents' namespace, which the last run's may be on its way out of.
+    lab.wait_until_clean(Duration::from_mins(1))?;
+    each_verb(lab, "node")?;
+    // The namespace that the printed Role comes with stays by design; later cases want to see one come and go.
+    lab.kubectl("delete namespace netcheck").map(drop)
+}
+
+fn ephemeral(lab: &Lab) -> Result<()> {
+    each_verb(lab, "ephemeral")
+}
+
+/// A user, and the roles that let it run `matrix` in the shop by one way.
+struct Guest<'a> {
+    lab: &'a Lab,
+    via: &'static str,
+    user: String,
+    kubeconfig: PathBuf,
+}
+
+impl Guest<'_> {
+    /// A run as this user. Pods and Services named by type and name, so that every way of naming is used once.
+    fn matrix(&self) -> Result<std::process::Output> {
+        let line = ["matrix", "-n", "shop", "-o", "json", "--via", self.via];
+        let mut command = self.lab.netcheck_as(&self.kubeconfig, line);
+        if self.via == "ephemeral" {
+            // Containers that nobody can remove: few of them.
+            command.args(["deploy/web", "--to", "svc/api"]);
+        }
+        command.output().context("run matrix as a guest")
+    }
+
+    /// Waits until the API server's authorizer has seen a change of the roles.
+    fn wait_until(&self, allowed: bool, verb: &str, resource: &str, namespace: Option<&str>) -> Result<()> {
+        let scope = namespace.map_or_else(|| "-A".to_owned(), |namespace| format!("-n {namespace}"));
+        let (resource, subresource) = resource
+            .split_once('/')
+            .map_or((resource, String::new()), |(resource, sub)| {
+                (resource, format!(" --subresource={sub}"))
+            });
+        let line = format!("auth can-i {verb} {resource}{subresource} {scope} --as {}", self.user);
+        let wanted = if allowed { "yes" } else { "no" };
+        Ok(netcheck_rig::wait_until(
+            &format!("`{line}` is {wanted}"),
+            Duration::from_secs(20),
+            || {
+                // `no` is exit code 1.
+                let output = self.lab.rig.kubectl_command(line.split_whitespace()).output();
+                let output = output.map_err(|error| error.to_string())?;
+                let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+                if said == wanted { Ok(()) } else { Err(said) }
+            },
+        )?)
+    }
+}
+
+fn each_verb(lab: &Lab, via: &'static str) -> Result<()> {
+    healthy::apply_shop(lab)?;
+    let user = format!("guest-{via}");
+    let printed = lab
+        .netcheck([
+            "rbac", "matrix", "--via", via, "-n", "shop", "--user", &user, "-o", "json",
+        ])
+        .output()?;
+    let list: Value = serde_json::from_slice(&printed.stdout).with_context(|| said(&printed))?;
+    let objects = list["items"].as_array().context("a list of objects")?;
+    lab.apply(&list)?;
+    let guest = Guest {
+        lab,
+        via,
+        kubeconfig: lab.rig.kubeconfig_for_user(&user, None)?,
+        user,
+    };
+    let whole = whole(&guest)?;
+    for role in objects.iter().filter(|object| object["rules"].is_array()) {
+        for (index, rule) in role["rules"].as_array().into_iter().flatten().enumerate() {
+            for verb in words(&rule["verbs"]) {
+                without(&guest, role, index, &verb, &whole)
+                    .with_context(|| format!("without {verb} of {rule} in {}", role["metadata"]))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// With all that is printed the run is whole: everything reached, nothing left out for want of a permission.
+fn whole(guest: &Guest<'_>) -> Result<Matrix> {
+    netcheck_rig::wait_until("the guest may list pods", Duration::from_secs(20), || {
+        let output = guest.matrix().map_err(|error| error.to_string())?;
+        let matrix = Matrix::of(&output).map_err(|error| format!("{error:#}"))?;
+        matrix.others_reached(|_| false).map_err(|error| format!("{error:#}"))?;
+        matrix.expect_exit(0).map_err(|error| format!("{error:#}"))?;
+        let coverage = matrix.report["status"]["coverage"].to_string();
+        if coverage.contains("forbidden") {
+            return Err(coverage);
+        }
+        Ok(matrix)
+    })
+    .map_err(Into::into)
+}
+
+/// Without one verb the run says which one it lacks and that it could not tell, or it is as good as with it.
+fn without(guest: &Guest<'_>, role: &Value, index: usize, verb: &str, whole: &Matrix) -> Result<()> {
+    let mut less = role.clone();
+    let verbs = less["rules"][index]["verbs"].as_array_mut().context("verbs")?;
+    verbs.retain(|word| word != verb);
+    if verbs.is_empty() {
+        less["rules"].as_array_mut().context("rules")?.remove(index);
+    }
+    let (group, resource) = (
+        &role["rules"][index]["apiGroups"][0],
+        &role["rules"][index]["resources"][0],
+    );
+    let (group, resource) = (
+        group.as_str().unwrap_or_default(),
+        resource.as_str().unwrap_or_default(),
+    );
+    let asked = match (group, resource.split_once('/')) {
+        ("", _) => resource.to_owned(),
+        (group, None) => format!("{resource}.{group}"),
+        (group, Some((resource, sub))) => format!("{resource}.{group}/{sub}"),
+    };
+    let namespace = role["metadata"]["namespace"].as_str();
+    guest.lab.apply(&less)?;
+    guest.wait_until(false, verb, &asked, namespace)?;
+    let output = guest.matrix()?;
+    guest.lab.apply(role)?;
+    let text = said(&output);
+    let names = text.contains(verb) && text.contains(resource) && text.contains("rbac matrix");
+    let as_good = || -> Result<bool> {
+        let matrix = Matrix::of(&output)?;
+        Ok(output.status.code() == Some(0) && matrix.cases() == whole.cases())
+    };
+    ensure!(
+        (output.status.code() == Some(3) && names) || as_good().unwrap_or(false),
+        "it neither names the verb with exit code 3 nor gives the same rows without it: {text}"
+    );
+    guest.wait_until(true, verb, &asked, namespace)
+}
+
+fn words(list: &Value) -> Vec<String> {
+    let words = list.as_array().into_iter().flatten();
+    words.filter_map(Value::as_str).map(str::to_owned).collect()
+}
