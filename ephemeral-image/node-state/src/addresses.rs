@@ -1,13 +1,15 @@
 //! Addresses of a namespace's interfaces, by rtnetlink: it follows the namespace, which `/sys/class/net` does not.
 
-use crate::netlink::{DumpError, dump};
+use crate::{
+    interfaces::interface_names,
+    netlink::{DumpError, dump},
+};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{LinkAttribute, LinkMessage},
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 /// An address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,23 +20,6 @@ pub struct Address {
     pub ip: IpAddr,
     /// Length of its prefix in bits.
     pub prefix: u8,
-}
-
-/// Names of the interfaces in the calling thread's network namespace, by index.
-pub fn interface_names() -> Result<BTreeMap<u32, String>, DumpError> {
-    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut names = BTreeMap::new();
-    for message in dump(NETLINK_ROUTE, "interfaces", &request)? {
-        let RouteNetlinkMessage::NewLink(link) = message else {
-            continue;
-        };
-        for attribute in link.attributes {
-            if let LinkAttribute::IfName(name) = attribute {
-                names.insert(link.header.index, name);
-            }
-        }
-    }
-    Ok(names)
 }
 
 /// Addresses of all interfaces in the calling thread's network namespace, both families, as the kernel orders them.

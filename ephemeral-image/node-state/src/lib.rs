@@ -6,12 +6,14 @@
 
 pub mod addresses;
 pub mod cgroup;
+pub mod interfaces;
 pub mod listeners;
 mod netlink;
 pub mod netns;
 pub mod resolver;
 
-pub use addresses::{Address, addresses, interface_names};
+pub use addresses::{Address, addresses};
+pub use interfaces::{Interface, interface_names, interfaces};
 pub use listeners::{Listener, listeners};
 pub use netlink::DumpError;
 pub use netns::{Found, FoundBy, Netns, NetnsError, Wanted, find, within};

@@ -1,6 +1,7 @@
 //! What plugin and agent tell each other. All of it is JSON in [`crate::Kind::Hello`] and [`crate::Kind::Message`] frames; fields are only
 //! ever added, and both sides ignore what they do not know.
 
+use crate::capture::{CaptureCounters, CaptureInterface, CaptureOrder};
 use crate::probe::{Place, PlaceFacts, Placed, Probe, ProbeResult, Query, Sightings};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,9 @@ pub const PROTOCOL: u32 = 1;
 
 /// Number of a task, chosen by the plugin, unique in its session.
 pub type TaskId = u32;
+
+/// Bytes at the start of a data frame's payload that say which task it belongs to, as a big endian [`TaskId`].
+pub const DATA_HEADER: usize = 4;
 
 /// The plugin's first frame on every stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +89,10 @@ pub enum Task {
         /// How many may be under way at once.
         parallel: u32,
     },
+    /// Capture packets until stopped; one [`Event::Capturing`] for each source, then packets in data frames as [`crate::capture::Batch`]es.
+    Capture(CaptureOrder),
+    /// Tell the time: one [`Event::Time`].
+    Clock,
     /// What the watch saw of some probes; one [`Event::Seen`] for each query, those without a sighting included.
     Look {
         /// What to look for and where.
@@ -144,4 +152,30 @@ pub enum Event {
     Probed(ProbeResult),
     /// What was seen of one probe.
     Seen(Sightings),
+    /// Whether one source is being captured: every packet of it that passes the filter counts from now on.
+    Capturing {
+        /// The source's number.
+        source: u32,
+        /// The interfaces it has, or why there is no capture.
+        outcome: Result<Vec<CaptureInterface>, String>,
+    },
+    /// An interface that appeared later; packets of it follow.
+    InterfaceAppeared {
+        /// The source's number.
+        source: u32,
+        /// The interface.
+        interface: CaptureInterface,
+    },
+    /// What became of a source's packets until now: about once a second, and finally when its capture has ended.
+    Captured {
+        /// The source's number.
+        source: u32,
+        /// The numbers.
+        counters: CaptureCounters,
+    },
+    /// The node's real-time clock.
+    Time {
+        /// Nanoseconds since 1970.
+        at_ns: u64,
+    },
 }

@@ -8,6 +8,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use netcheck_wire::{
     Accepted, AgentHello, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, TaskId, ToAgent, Totals,
+    message::DATA_HEADER,
 };
 use std::{
     collections::BTreeMap,
@@ -207,6 +208,16 @@ impl Conversation {
                     self.unsent.entry(id).or_insert(why);
                 }
             },
+            Report::Data(id, bytes) => match self.send_data(id, &bytes, stream, now) {
+                Ok(()) => {
+                    *self.sent.entry(id).or_default() += 1;
+                    self.totals.data_frames += 1;
+                    self.totals.data_bytes += bytes.len() as u64;
+                }
+                Err(why) => {
+                    self.unsent.entry(id).or_insert(why);
+                }
+            },
             Report::Done(id, outcome) => {
                 self.totals.tasks += 1;
                 let error = outcome.err().or(self.unsent.remove(&id));
@@ -228,12 +239,32 @@ impl Conversation {
 
     /// Sends a message, unless it is too large for a frame.
     fn send(&mut self, message: &FromAgent, stream: Option<&mut Stream>, now: Instant) -> Result<(), String> {
-        let cannot = |error: &dyn std::fmt::Display| format!("cannot send what was found: {error}");
-        let payload = serde_json::to_vec(message).map_err(|error| cannot(&error))?;
-        let frame = self
-            .session
-            .send(Kind::Message, payload)
-            .map_err(|error| cannot(&error))?;
+        let payload = serde_json::to_vec(message).map_err(|error| cannot_send(&error))?;
+        self.send_frame(Kind::Message, payload, stream, now)
+    }
+
+    /// Sends a task's raw bytes, unless they are too many for a frame.
+    fn send_data(
+        &mut self,
+        id: TaskId,
+        bytes: &[u8],
+        stream: Option<&mut Stream>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let mut payload = Vec::with_capacity(DATA_HEADER + bytes.len());
+        payload.extend_from_slice(&id.to_be_bytes());
+        payload.extend_from_slice(bytes);
+        self.send_frame(Kind::Data, payload, stream, now)
+    }
+
+    fn send_frame(
+        &mut self,
+        kind: Kind,
+        payload: Vec<u8>,
+        stream: Option<&mut Stream>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let frame = self.session.send(kind, payload).map_err(|error| cannot_send(&error))?;
         if let Some(stream) = stream {
             stream.push(&frame);
             self.has_spoken(stream, now);
@@ -264,6 +295,10 @@ impl Conversation {
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.tasks.bell()
     }
+}
+
+fn cannot_send(error: &dyn std::fmt::Display) -> String {
+    format!("cannot send what was found: {error}")
 }
 
 /// The number of a task in a message that this version cannot read.

@@ -1,5 +1,7 @@
 //! The tasks of a session: each runs on a thread of its own and reports to the session's thread.
 
+mod capture;
+mod clock;
 mod locate;
 mod look;
 mod watching;
@@ -27,6 +29,8 @@ const QUEUE: usize = 256;
 pub enum Report {
     /// It found something.
     Event(TaskId, Event),
+    /// Raw bytes for a data frame.
+    Data(TaskId, Vec<u8>),
     /// It is over.
     Done(TaskId, Result<(), String>),
 }
@@ -89,6 +93,11 @@ impl Reporter {
     /// Reports an event; waits while the stream is slower than the task.
     pub fn event(&self, event: Event) -> Result<(), Gone> {
         self.report(Report::Event(self.id, event))
+    }
+
+    /// Reports raw bytes, at most what a frame holds less [`netcheck_wire::message::DATA_HEADER`]; waits while the stream is slower than the task.
+    pub fn data(&self, bytes: Vec<u8>) -> Result<(), Gone> {
+        self.report(Report::Data(self.id, bytes))
     }
 
     /// A descriptor that becomes, and stays, readable when the task is to stop.
@@ -169,7 +178,7 @@ impl Tasks {
             stop: stop.clone(),
         };
         let shared = self.shared.clone();
-        let is_endless = matches!(task, Task::Watch { .. });
+        let is_endless = matches!(task, Task::Watch { .. } | Task::Capture(_));
         let work = move || {
             let outcome = run(task, &shared, &reporter);
             // If the session is gone, nobody is to be told.
@@ -203,7 +212,7 @@ impl Tasks {
         }
     }
 
-    /// Ends what would never end by itself: the watches. What else runs goes on.
+    /// Ends what would never end by itself: watches and captures. What else runs goes on.
     pub fn finish(&self) {
         for running in self.running.values().filter(|running| running.is_endless) {
             running.stop.iter().for_each(|stop| ring(stop));
@@ -246,6 +255,8 @@ fn run(task: Task, shared: &Arc<Shared>, reporter: &Reporter) -> Result<(), Stri
         Task::Locate { places } => locate::run(&places, shared, reporter),
         Task::Watch { places } => watching::run(&places, shared, reporter),
         Task::Look { queries } => look::run(queries, shared, reporter),
+        Task::Capture(order) => capture::run(&order, shared, reporter),
+        Task::Clock => clock::run(reporter),
         Task::Probe {
             probes,
             timeout_ms,

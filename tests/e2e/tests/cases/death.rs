@@ -4,7 +4,7 @@ use crate::Case;
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     cutting_proxy::{Cut, CuttingProxy},
-    lab::{Lab, said},
+    lab::{Lab, Namespace, said},
     matrix::Matrix,
 };
 use std::{
@@ -25,7 +25,17 @@ pub const CASES: &[Case] = &[
         killed_in_pods,
     ),
     ("death: Ctrl-C stops cleanly with 130 and leaves nothing", interrupted),
+    ("death: Ctrl-C ends ephemeral containers too", interrupted_in_pods),
+    (
+        "death: a second Ctrl-C leaves at once, and nothing stays all the same",
+        interrupted_twice,
+    ),
     ("death: cleanup removes what a killed run left, at once", cleanup),
+    (
+        "death: what a run left whose sentinel died too goes with the next cleanup after its Lease has expired",
+        expired,
+    ),
+    ("death: two runs at once do not disturb each other", side_by_side),
 ];
 
 /// Longest life of what a killed run may leave: the agents' idle time and the Jobs' own end, with the garbage collector's pace on top.
@@ -51,8 +61,7 @@ fn through_proxy(lab: &Lab, namespace: &str, cut: Cut) -> Result<(CuttingProxy, 
 }
 
 fn cut_once(lab: &Lab) -> Result<()> {
-    let namespace = lab.namespace("privileged")?;
-    namespace.pod_per_node(&["n1", "n2"])?;
+    let namespace = pods(lab)?;
     let (whole, output) = through_proxy(lab, &namespace.name, Cut::OnceAfter(u64::MAX))?;
     let healthy = Matrix::of(&output)?;
     healthy.expect_exit(0)?;
@@ -81,8 +90,7 @@ fn cut_once(lab: &Lab) -> Result<()> {
 }
 
 fn cut_for_good(lab: &Lab) -> Result<()> {
-    let namespace = lab.namespace("privileged")?;
-    namespace.pod_per_node(&["n1", "n2"])?;
+    let namespace = pods(lab)?;
     let (whole, output) = through_proxy(lab, &namespace.name, Cut::OnceAfter(u64::MAX))?;
     let healthy = Matrix::of(&output)?;
     // How much a run carries varies: a cut may come too late for the run, or after the last stream has said all.
@@ -120,6 +128,7 @@ fn kill_runs(lab: &Lab, namespace: &str, via: &str, times: u32) -> Result<()> {
     let output = lab.netcheck(arguments).output()?;
     ensure!(output.status.code() == Some(0), "{}", said(&output));
     let whole = start.elapsed();
+    let mut killed = 0;
     for step in 1..=times {
         let mut child = lab
             .plugin(arguments)
@@ -128,22 +137,23 @@ fn kill_runs(lab: &Lab, namespace: &str, via: &str, times: u32) -> Result<()> {
             .spawn()
             .context("start the plugin")?;
         thread::sleep(whole * step / (times + 1));
+        killed += u32::from(child.try_wait()?.is_none());
         child.kill().context("kill the plugin")?;
         child.wait()?;
     }
+    // How long a run takes varies, so the last kill may come too late.
+    ensure!(killed + 1 >= times, "only {killed} of {times} runs were still running");
     Ok(())
 }
 
 fn killed(lab: &Lab) -> Result<()> {
-    let namespace = lab.namespace("privileged")?;
-    namespace.pod_per_node(&["n1", "n2"])?;
+    let namespace = pods(lab)?;
     kill_runs(lab, &namespace.name, "node", 5)?;
     lab.wait_until_clean(GONE)
 }
 
 fn killed_in_pods(lab: &Lab) -> Result<()> {
-    let namespace = lab.namespace("privileged")?;
-    namespace.pod_per_node(&["n1", "n2"])?;
+    let namespace = pods(lab)?;
     kill_runs(lab, &namespace.name, "ephemeral", 4)?;
     // Nobody can take an ephemeral container out of a pod: what must end is what runs in it.
     lab.wait_until_clean(GONE)?;
@@ -169,17 +179,18 @@ fn killed_in_pods(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Starts a matrix and waits until it has created a Job.
-fn started(lab: &Lab, namespace: &str) -> Result<Child> {
+/// Starts a matrix and waits until it has created something: a Job, or a container in a pod.
+fn started(lab: &Lab, namespace: &Namespace<'_>, via: &str) -> Result<Child> {
     let child = lab
-        .plugin(["matrix", "-n", namespace, "--full"])
+        .plugin(["matrix", "-n", &namespace.name, "--full", "--via", via])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .context("start the plugin")?;
     netcheck_rig::wait_until("the run has created something", Duration::from_secs(20), || {
         let left = lab.remains().map_err(|error| error.to_string())?;
-        if left.iter().any(|name| name.starts_with("job")) {
+        let containers = namespace.ephemeral_containers().map_err(|error| error.to_string())?;
+        if left.iter().any(|name| name.starts_with("job")) || !containers.is_empty() {
             Ok(())
         } else {
             Err(left.join(", "))
@@ -188,24 +199,106 @@ fn started(lab: &Lab, namespace: &str) -> Result<Child> {
     Ok(child)
 }
 
-fn interrupted(lab: &Lab) -> Result<()> {
+fn interrupt(child: &Child) -> Result<()> {
+    let pid = rustix::process::Pid::from_child(child);
+    Ok(rustix::process::kill_process(pid, rustix::process::Signal::INT)?)
+}
+
+fn pods(lab: &Lab) -> Result<Namespace<'_>> {
     let namespace = lab.namespace("privileged")?;
     namespace.pod_per_node(&["n1", "n2"])?;
-    let child = started(lab, &namespace.name)?;
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+    Ok(namespace)
+}
+
+fn interrupted(lab: &Lab) -> Result<()> {
+    let namespace = pods(lab)?;
+    let child = started(lab, &namespace, "node")?;
+    interrupt(&child)?;
     let output = child.wait_with_output()?;
     ensure!(output.status.code() == Some(130), "{}", said(&output));
     lab.wait_until_clean(Duration::from_secs(20))
 }
 
+fn interrupted_in_pods(lab: &Lab) -> Result<()> {
+    let namespace = pods(lab)?;
+    let child = started(lab, &namespace, "ephemeral")?;
+    interrupt(&child)?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.code() == Some(130), "{}", said(&output));
+    // One that was still being started is told by nobody, and ends by its own clock.
+    lab.wait_until_clean(GONE)?;
+    namespace.wait_until_ephemeral_ended(GONE)
+}
+
+fn interrupted_twice(lab: &Lab) -> Result<()> {
+    let namespace = pods(lab)?;
+    let mut child = started(lab, &namespace, "node")?;
+    interrupt(&child)?;
+    interrupt(&child)?;
+    let status = child.wait()?;
+    ensure!(status.code() == Some(130), "{status}");
+    // The plugin itself had no time: its sentinel did it.
+    lab.wait_until_clean(GONE)
+}
+
 fn cleanup(lab: &Lab) -> Result<()> {
-    let namespace = lab.namespace("privileged")?;
-    namespace.pod_per_node(&["n1", "n2"])?;
-    let mut child = started(lab, &namespace.name)?;
+    let namespace = pods(lab)?;
+    let mut child = started(lab, &namespace, "node")?;
     child.kill()?;
     child.wait()?;
     let output = lab.netcheck(["cleanup", "--all"]).output()?;
     ensure!(output.status.code() == Some(0), "{}", said(&output));
+    lab.wait_until_clean(Duration::from_secs(30))
+}
+
+fn expired(lab: &Lab) -> Result<()> {
+    let namespace = pods(lab)?;
+    let mut child = started(lab, &namespace, "node")?;
+    let sentinel = sentinel_of(&child)?;
+    rustix::process::kill_process(sentinel, rustix::process::Signal::KILL)?;
+    child.kill()?;
+    child.wait()?;
+    let leases = |lab: &Lab| lab.kubectl("-n netcheck get leases -o name --ignore-not-found");
+    let kept = lab.netcheck(["cleanup"]).output()?;
+    ensure!(
+        said(&kept).contains("kept") && !leases(lab)?.is_empty(),
+        "a run that may be at work is not kept: {}",
+        said(&kept)
+    );
+    let lease = leases(lab)?;
+    lab.rig.kubectl([
+        "-n",
+        "netcheck",
+        "patch",
+        lease.trim(),
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"leaseDurationSeconds":1}}"#,
+    ])?;
+    let output = lab.netcheck(["cleanup"]).output()?;
+    ensure!(output.status.code() == Some(0), "{}", said(&output));
+    lab.wait_until_clean(Duration::from_secs(30))
+}
+
+/// The helper process of a running plugin.
+fn sentinel_of(plugin: &Child) -> Result<rustix::process::Pid> {
+    // Any thread may have started it.
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", plugin.id())).context("read the plugin's threads")?;
+    let mut found = tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pid = found.find_map(|pids| pids.split_whitespace().next()?.parse().ok());
+    pid.and_then(rustix::process::Pid::from_raw)
+        .context("the plugin has no helper process")
+}
+
+fn side_by_side(lab: &Lab) -> Result<()> {
+    let namespace = pods(lab)?;
+    let first = started(lab, &namespace, "node")?;
+    let second = lab.matrix(["-n", &namespace.name, "--full"])?;
+    let first = first.wait_with_output()?;
+    ensure!(first.status.code() == Some(0), "{}", said(&first));
+    second.others_reached(|_| false)?;
+    second.expect_exit(0)?;
     lab.wait_until_clean(Duration::from_secs(30))
 }

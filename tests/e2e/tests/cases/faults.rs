@@ -296,7 +296,9 @@ fn kubelet_stopped(lab: &Lab) -> Result<()> {
     )?;
     // At once: the API still calls the node Ready, so only a pod that never starts can tell.
     let early = tcp_matrix(lab, &namespace)?;
-    early.expect("on-n3", "on-n1", "not-tested")?;
+    for row in early.expect("on-n3", "on-n1", "not-tested")? {
+        ensure!(row.says("n3") && row.says("kubelet"), "{row:#?}");
+    }
     early.expect("on-n1", "on-n2", "reached")?;
     ready("Unknown")?;
     // Pods alone: the node's own port is the kubelet's, and that is really closed.

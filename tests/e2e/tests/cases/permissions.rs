@@ -112,6 +112,17 @@ fn whole(guest: &Guest<'_>) -> Result<Matrix> {
         let matrix = Matrix::of(&output).map_err(|error| format!("{error:#}"))?;
         matrix.others_reached(|_| false).map_err(|error| format!("{error:#}"))?;
         matrix.expect_exit(0).map_err(|error| format!("{error:#}"))?;
+        let kinds: &[&str] = if guest.via == "node" {
+            &["Pod", "Node", "Service", "DNS"]
+        } else {
+            &["Service"]
+        };
+        if let Some(kind) = kinds
+            .iter()
+            .find(|kind| !matrix.rows.iter().any(|row| row.destination.kind == **kind))
+        {
+            return Err(format!("no row to a {kind}"));
+        }
         let coverage = matrix.report["status"]["coverage"].to_string();
         if coverage.contains("forbidden") {
             return Err(coverage);
@@ -148,7 +159,8 @@ fn without(guest: &Guest<'_>, role: &Value, index: usize, verb: &str, whole: &Ma
     let output = guest.matrix()?;
     guest.lab.apply(role)?;
     let text = said(&output);
-    let names = text.contains(verb) && text.contains(resource) && text.contains("rbac matrix");
+    let tells_more = text.contains("rbac matrix") || text.contains("agent-forbidden");
+    let names = text.contains(verb) && text.contains(resource) && tells_more;
     let as_good = || -> Result<bool> {
         let matrix = Matrix::of(&output)?;
         Ok(output.status.code() == Some(0) && matrix.cases() == whole.cases())

@@ -15,7 +15,7 @@ pub const CASES: &[Case] = &[
         same_answers,
     ),
     (
-        "ways: baseline and restricted namespaces: the ladder finds a rung that works",
+        "ways: privileged, baseline and restricted namespaces: the ladder finds the highest rung that works",
         ladder,
     ),
     (
@@ -23,10 +23,6 @@ pub const CASES: &[Case] = &[
         policy,
     ),
     ("ways: a dry run prints objects and creates nothing", dry_run),
-    (
-        "ways: the printed Role is enough for a plain user, by either way",
-        roles,
-    ),
     (
         "ways: without a Role each missing verb is named, exit code 3",
         forbidden,
@@ -60,7 +56,11 @@ fn same_answers(lab: &Lab) -> Result<()> {
 }
 
 fn ladder(lab: &Lab) -> Result<()> {
-    for level in ["baseline", "restricted"] {
+    for (level, rung, watches) in [
+        ("privileged", "-raw", true),
+        ("baseline", "-root", true),
+        ("restricted", "-plain", false),
+    ] {
         let namespace = lab.namespace(level)?;
         namespace.pod_per_node(&["n1", "n2"])?;
         let matrix = lab.matrix([
@@ -77,13 +77,19 @@ fn ladder(lab: &Lab) -> Result<()> {
             .map_err(|error| error.context(level))?;
         ensure!(rows.len() >= 2, "{level}: both families should be there: {rows:?}");
         // Pods of ours that do not satisfy the level would have been refused; the containers that are there are the proof.
-        let line = format!(
-            "-n {} get pods -o jsonpath={{.items[*].spec.ephemeralContainers[*].name}}",
-            namespace.name
-        );
+        let containers = namespace.ephemeral_containers()?;
         ensure!(
-            lab.kubectl(&line)?.split_whitespace().count() == 2,
-            "{level}: one ephemeral container a pod"
+            containers.len() == 2 && containers.keys().all(|name| name.ends_with(rung)),
+            "{level}: one ephemeral container a pod, {rung}: {containers:?}"
+        );
+        // What the rung can see: with NET_RAW both ends of a probe, without it neither.
+        let seen = matrix.report["status"]["rows"][0]["destinationsSaw"][0]["packets"]
+            .as_array()
+            .map_or(0, Vec::len);
+        ensure!(
+            (seen > 0) == watches,
+            "{level}: {seen} packets seen: {:#}",
+            matrix.report
         );
     }
     Ok(())
@@ -154,35 +160,6 @@ fn dry_run(lab: &Lab) -> Result<()> {
         .collect();
     ensure!(changed.is_empty(), "a dry run changed things: {changed:#?}");
     Ok(())
-}
-
-fn roles(lab: &Lab) -> Result<()> {
-    healthy::apply_shop(lab)?;
-    // What is printed holds the agents' namespace, which the last run's may be on its way out of.
-    netcheck_rig::wait_until("the agents' namespace is gone", Duration::from_mins(1), || {
-        let left = lab.kubectl("get namespace netcheck --ignore-not-found -o name");
-        let left = left.map_err(|error| error.to_string())?;
-        if left.is_empty() { Ok(()) } else { Err(left) }
-    })?;
-    for via in ["node", "ephemeral"] {
-        let user = format!("role-{via}");
-        let printed = lab
-            .netcheck(["rbac", "matrix", "--via", via, "-n", "shop", "--user", &user])
-            .output()?;
-        ensure!(printed.status.success(), "{}", said(&printed));
-        lab.rig.apply(&String::from_utf8_lossy(&printed.stdout))?;
-        let kubeconfig = lab.rig.kubeconfig_for_user(&user, None)?;
-        let mut command = lab.netcheck_as(&kubeconfig, ["matrix", "-n", "shop", "-o", "json", "--via", via]);
-        let matrix = netcheck_e2e::matrix::Matrix::of(&command.output()?)?;
-        let pods = matrix
-            .rows
-            .iter()
-            .filter(|row| row.source.kind == "Pod" && row.destination.kind == "Pod");
-        let wrong: Vec<_> = pods.filter(|row| row.class != "reached").collect();
-        ensure!(wrong.is_empty(), "as {user}: {wrong:#?}\n{}", matrix.stderr);
-    }
-    // The namespace that the printed Role comes with stays by design; later cases want to see one come and go.
-    lab.kubectl("delete namespace netcheck").map(drop)
 }
 
 fn forbidden(lab: &Lab) -> Result<()> {

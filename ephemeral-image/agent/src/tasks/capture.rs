@@ -1,0 +1,282 @@
+//! `capture`: packets of many places, each through a ring of its own on a thread of its own, until stopped.
+//!
+//! A ring is the only queue in which packets may get lost, and the kernel counts those. Everything behind it waits: when the stream is slower
+//! than the packets, the reporter stands still, the ring fills, and what does not fit is in `ring_drops`.
+
+use super::{Gone, Place, Reporter, Shared, not_located};
+use netcheck_decode::{Link, headers_length};
+use netcheck_node_state::{Interface, Netns, interfaces, within};
+use netcheck_ring::{Event as RingEvent, Instruction, Options, Packet, Ring, RingError};
+use netcheck_wire::{
+    Event,
+    capture::{BatchWriter, CaptureCounters, CaptureInterface, CaptureOrder, CaptureSource, PayloadRule, Record},
+};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long the kernel may keep packets that do not fill a block.
+const BLOCK_TIMEOUT: Duration = Duration::from_millis(50);
+/// How often a quiet source says until when it is complete, and how soon one that is to stop hears of it.
+const TICK: Duration = Duration::from_millis(100);
+/// How often counters are told.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// Bytes after which a batch is sent. Four of them fill the session's window.
+const BATCH: usize = 256 << 10;
+/// Most bytes of a packet that are kept, whatever is asked for: several must fit a frame.
+const MAX_SNAP_LENGTH: u32 = 256 << 10;
+
+/// Runs the task.
+pub fn run(order: &CaptureOrder, shared: &Shared, reporter: &Reporter) -> Result<(), Gone> {
+    let program: Vec<Instruction> = order
+        .program
+        .iter()
+        .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
+        .collect();
+    let mut lanes = Vec::new();
+    // All rings are open before the first packet is reported: what is counted begins at one moment, as nearly as can be.
+    for source in &order.sources {
+        let opened = Lane::open(order, &program, source, shared);
+        let outcome = match &opened {
+            Ok(lane) => Ok(lane.known.iter().map(|(index, interface)| told(*index, interface)).collect()),
+            Err(why) => Err(why.clone()),
+        };
+        reporter.event(Event::Capturing {
+            source: source.source,
+            outcome,
+        })?;
+        lanes.extend(opened);
+    }
+    thread::scope(|scope| {
+        let running: Vec<_> = lanes
+            .into_iter()
+            .map(|lane| scope.spawn(move || lane.run(reporter)))
+            .collect();
+        // A lane that panicked has told no final count, which the plugin sees.
+        running.into_iter().try_for_each(|lane| lane.join().unwrap_or(Ok(())))
+    })
+}
+
+/// One source being captured.
+struct Lane {
+    source: u32,
+    place: Arc<Place>,
+    ring: Ring,
+    snap_length: u32,
+    payload: PayloadRule,
+    known: Vec<(u32, Interface)>,
+    writer: BatchWriter,
+    counters: CaptureCounters,
+}
+
+impl Lane {
+    fn open(
+        order: &CaptureOrder,
+        program: &[Instruction],
+        source: &CaptureSource,
+        shared: &Shared,
+    ) -> Result<Self, String> {
+        let place = shared
+            .place(source.place)
+            .ok_or_else(|| not_located(source.place))?;
+        let snap_length = order.snap_length.clamp(1, MAX_SNAP_LENGTH);
+        let (ring, known) = within(&place.netns, || {
+            // Interfaces are listed after the ring is open, so that none is missed between the two.
+            let interface = source.interface.as_deref().map(index_of).transpose()?;
+            let ring = Ring::open(&Options {
+                interface,
+                program,
+                snap_length,
+                ring_bytes: order.ring_bytes as usize,
+                block_timeout: BLOCK_TIMEOUT,
+                promiscuous: false,
+            });
+            let ring = ring.map_err(|error: RingError| error.to_string())?;
+            let mut known = interfaces().map_err(|error| error.to_string())?;
+            known.retain(|index, _| interface.is_none_or(|only| *index == only));
+            Ok::<_, String>((ring, known))
+        })
+        .map_err(|error| error.to_string())??;
+        Ok(Self {
+            source: source.source,
+            place,
+            ring,
+            snap_length,
+            payload: order.payload,
+            known: known.into_iter().collect(),
+            writer: BatchWriter::new(source.source),
+            counters: CaptureCounters::default(),
+        })
+    }
+
+    /// Until it is stopped, or its interface is gone, and the ring is empty.
+    fn run(mut self, reporter: &Reporter) -> Result<(), Gone> {
+        let mut counted = Instant::now();
+        let mut is_stopping = false;
+        loop {
+            if !is_stopping && reporter.is_stopped() {
+                is_stopping = true;
+                self.stop();
+            }
+            match self.take(reporter)? {
+                Step::GoOn => {}
+                Step::Gone => {
+                    is_stopping = true;
+                    self.counters.ended.get_or_insert_with(|| "its interface is gone".to_owned());
+                    self.stop();
+                }
+                Step::End => break,
+            }
+            self.flush(reporter)?;
+            if counted.elapsed() >= COUNT_EVERY {
+                counted = Instant::now();
+                self.count(reporter)?;
+            }
+        }
+        self.flush(reporter)?;
+        self.count(reporter)
+    }
+
+    fn stop(&mut self) {
+        if let Err(error) = self.ring.stop() {
+            self.counters.ended.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    /// Takes a block out of the ring, or waits a tick for one.
+    fn take(&mut self, reporter: &Reporter) -> Result<Step, Gone> {
+        let block = match self.ring.next(TICK) {
+            Ok(RingEvent::Packets(block)) => block,
+            Ok(RingEvent::Quiet | RingEvent::InterfaceDown) => return Ok(Step::GoOn),
+            Ok(RingEvent::InterfaceGone) => return Ok(Step::Gone),
+            Ok(RingEvent::End) => return Ok(Step::End),
+            Err(error) => {
+                self.counters.ended.get_or_insert_with(|| error.to_string());
+                return Ok(Step::End);
+            }
+        };
+        let mut packets = block.packets();
+        for packet in packets.by_ref() {
+            let is_known = self.known.iter().any(|(index, _)| *index == packet.interface);
+            if !is_known {
+                let interface = look_up(&self.place.netns, &packet);
+                reporter.event(Event::InterfaceAppeared {
+                    source: self.source,
+                    interface: told(packet.interface, &interface),
+                })?;
+                self.known.push((packet.interface, interface));
+            }
+            keep(&mut self.writer, &mut self.counters, &packet, self.snap_length, self.payload);
+            if self.writer.len() >= BATCH {
+                // What follows in this block may be as old as its last packet so far.
+                reporter.data(self.writer.take(0))?;
+            }
+        }
+        // Only a damaged block has packets left that cannot be read.
+        self.counters.unfit += u64::from(packets.left());
+        Ok(Step::GoOn)
+    }
+
+    /// Sends what is there, and until when it is complete.
+    fn flush(&mut self, reporter: &Reporter) -> Result<(), Gone> {
+        let until = self.ring.watermark().at_ns;
+        reporter.data(self.writer.take(until))
+    }
+
+    fn count(&mut self, reporter: &Reporter) -> Result<(), Gone> {
+        match self.ring.statistics() {
+            Ok(statistics) => {
+                self.counters.accepted = statistics.accepted;
+                self.counters.ring_drops = statistics.dropped;
+            }
+            Err(error) => {
+                self.counters.ended.get_or_insert_with(|| error.to_string());
+            }
+        }
+        reporter.event(Event::Captured {
+            source: self.source,
+            counters: self.counters.clone(),
+        })
+    }
+}
+
+/// What a look into the ring came to.
+enum Step {
+    GoOn,
+    Gone,
+    End,
+}
+
+fn keep(
+    writer: &mut BatchWriter,
+    counters: &mut CaptureCounters,
+    packet: &Packet<'_>,
+    snap_length: u32,
+    payload: PayloadRule,
+) {
+    let frame = packet.on_wire(snap_length);
+    let [bytes, more @ ..] = frame.parts();
+    let kept = writer.push(
+        &Record {
+            interface: packet.interface,
+            at_ns: packet.at_ns,
+            original_length: frame.original_length,
+            packet_type: packet.packet_type,
+            bytes,
+        },
+        &more,
+    );
+    let mut length = kept.len();
+    if payload != PayloadRule::Keep {
+        let headers = headers_length(link_of(packet.hardware_type), kept);
+        match payload {
+            PayloadRule::Zero => kept[headers..].fill(0),
+            PayloadRule::Cut | PayloadRule::Keep => {
+                length = headers;
+                writer.cut_last(headers);
+            }
+        }
+    }
+    counters.sent += 1;
+    counters.sent_bytes += length as u64;
+}
+
+/// Without a link header, packets begin with IP; the filter lets no other kind in.
+fn link_of(hardware_type: u16) -> Link {
+    match hardware_type {
+        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Link::Ethernet,
+        _ => Link::RawIp,
+    }
+}
+
+fn index_of(name: &str) -> Result<u32, String> {
+    let all = interfaces().map_err(|error| error.to_string())?;
+    let found = all.iter().find(|(_, interface)| interface.name == name);
+    found.map(|(index, _)| *index).ok_or_else(|| {
+        let names: Vec<_> = all.values().map(|interface| interface.name.as_str()).collect();
+        format!("there is no interface {name}; there are: {}", names.join(", "))
+    })
+}
+
+/// An interface that came after the others were listed. It may be gone again: its number then stands for its name.
+fn look_up(netns: &Netns, packet: &Packet<'_>) -> Interface {
+    let found = within(netns, interfaces).ok().and_then(Result::ok);
+    found
+        .and_then(|mut found| found.remove(&packet.interface))
+        .unwrap_or_else(|| Interface {
+            name: format!("#{}", packet.interface),
+            hardware_type: packet.hardware_type,
+            address: Vec::new(),
+        })
+}
+
+fn told(index: u32, interface: &Interface) -> CaptureInterface {
+    CaptureInterface {
+        index,
+        name: interface.name.clone(),
+        hardware_type: interface.hardware_type,
+        address: interface.address.as_slice().try_into().ok(),
+    }
+}
