@@ -8,20 +8,22 @@ use std::{
     time::Instant,
 };
 
-const PACKETS: u32 = 2_000_000;
+const PACKETS: u32 = 200_000;
+/// The best of so many rounds counts: the first ones also pay for fresh memory.
+const ROUNDS: u32 = 5;
 
 fn main() -> Result<(), Error> {
     for length in [64, 1_500] {
         let mut memory = vec![0; PACKETS as usize * (length + 80)];
         let data = vec![0; length];
-        let ours = rate(|| {
+        let pcapng = rate(|| {
             write(
                 CaptureWriter::pcapng(Cursor::new(&mut memory), &Section::default())?,
                 &data,
             )
         })?;
         let classic = rate(|| write(CaptureWriter::pcap(Cursor::new(&mut memory)), &data))?;
-        println!("{length} bytes: pcapng {ours:.2}, pcap {classic:.2} million packets/s");
+        println!("{length} bytes: pcapng {pcapng:.2}, pcap {classic:.2} million packets/s");
     }
     Ok(())
 }
@@ -42,8 +44,12 @@ fn write<W: Write>(mut capture: CaptureWriter<W>, data: &[u8]) -> Result<(), Err
 }
 
 /// Million packets a second.
-fn rate(run: impl FnOnce() -> Result<(), Error>) -> Result<f64, Error> {
-    let started = Instant::now();
-    run()?;
-    Ok(f64::from(PACKETS) / started.elapsed().as_secs_f64() / 1e6)
+fn rate(mut run: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+    let mut best = 0.0f64;
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        run()?;
+        best = best.max(f64::from(PACKETS) / started.elapsed().as_secs_f64() / 1e6);
+    }
+    Ok(best)
 }
