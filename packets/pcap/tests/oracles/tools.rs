@@ -1,0 +1,48 @@
+//! tshark and capinfos, who judge. Shared with the tests of netcheck-decode.
+
+use libtest_mimic::{Failed, Trial};
+use std::{path::Path, process::Command};
+
+/// A test that needs these programs: without them, it shows as ignored with the reason, and fails where CI must not miss it.
+pub fn trial(name: &str, needs: &'static [&'static str], test: fn()) -> Trial {
+    let missing = needs
+        .iter()
+        .find(|program| Command::new(program).arg("--version").output().is_err());
+    let Some(program) = missing else {
+        return Trial::test(name, move || {
+            test();
+            Ok(())
+        });
+    };
+    let fail = move || Err(Failed::from(format!("needs {program}, and CI is set")));
+    Trial::test(format!("{name} (needs {program})"), fail).with_ignored_flag(std::env::var_os("CI").is_none())
+}
+
+/// What a program says of a file, which it must read without complaint.
+pub fn run(program: &str, arguments: &[&str], file: &Path) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(file)
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let complaints: Vec<_> = complaints
+        .lines()
+        .filter(|line| !line.starts_with("Running as user"))
+        .collect();
+    assert!(output.status.success(), "{program} {arguments:?}: {complaints:?}");
+    assert!(complaints.is_empty(), "{program} {arguments:?}: {complaints:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// One line per packet, one column per field; several values of a field are joined by commas.
+pub fn fields(file: &Path, names: &[&str], more: &[&str]) -> Vec<Vec<String>> {
+    let mut arguments = more.to_vec();
+    arguments.extend(["-T", "fields"]);
+    arguments.extend(names.iter().flat_map(|name| ["-e", name]));
+    arguments.push("-r");
+    let output = run("tshark", &arguments, file);
+    let split = |line: &str| line.split('\t').map(str::to_owned).collect();
+    output.lines().map(split).collect()
+}
