@@ -1,7 +1,10 @@
 //! Findings: what netcheck can report, as data. Each has a stable id and a page that `kubectl netcheck explain ID` prints.
 
+mod absence;
 mod agents;
 mod matrix;
+
+pub use absence::{Absence, Obstacle};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

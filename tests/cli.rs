@@ -21,3 +21,5 @@ mod output;
 mod plugin;
 #[path = "cli/proxy.rs"]
 mod proxy;
+#[path = "cli/rbac.rs"]
+mod rbac;

@@ -1,6 +1,9 @@
 //! Who gets an agent: subjects grouped by what an agent can live on, and those that cannot have one, with the reason. Pure.
 
-use crate::cluster::inventory::{Inventory, Node, Pod, Subject};
+use crate::{
+    cluster::inventory::{Inventory, Node, Pod, Subject},
+    findings::{Absence, Obstacle},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent to start, and whom it serves.
@@ -41,7 +44,7 @@ pub struct Crew {
     /// Agents to start.
     pub members: Vec<Member>,
     /// Who gets none, and why.
-    pub absent: BTreeMap<Subject, String>,
+    pub absent: BTreeMap<Subject, Absence>,
 }
 
 impl Crew {
@@ -54,8 +57,7 @@ impl Crew {
                 .partition(|subject| subjects.contains(subject));
             member.subjects = stay;
             let out: Vec<Subject> = out;
-            self.absent
-                .extend(out.into_iter().map(|subject| (subject, why.to_owned())));
+            self.absent.extend(out.into_iter().map(|subject| (subject, why.into())));
         }
         self.members.retain(|member| !member.subjects.is_empty());
     }
@@ -103,7 +105,7 @@ pub fn in_pods(inventory: &Inventory, subjects: &[Subject]) -> Crew {
     crew
 }
 
-fn node_of<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a str, String> {
+fn node_of<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a str, Absence> {
     let name = match subject {
         Subject::Node(name) => name.as_str(),
         Subject::Pod(uid) => {
@@ -121,24 +123,24 @@ fn node_of<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a str, S
 }
 
 /// A node that is not ready may still start an agent, which needs no pod network: only one whose kubelet is silent cannot.
-fn can_host(node: &Node) -> Result<(), String> {
+fn can_host(node: &Node) -> Result<(), Absence> {
     if node.is_virtual {
-        return Err(format!("unsupported: {} is a virtual node", node.name));
+        return Err(Obstacle::Unsupported.because(format!("unsupported: {} is a virtual node", node.name)));
     }
     if node.os != "linux" {
-        return Err(format!("unsupported: {} runs {}", node.name, node.os));
+        return Err(Obstacle::Unsupported.because(format!("unsupported: {} runs {}", node.name, node.os)));
     }
     match &node.reason {
         Some(reason) if !node.ready && (reason.starts_with("NodeStatus") || reason.contains("stopped posting")) => {
-            Err(format!("node {} is NotReady: {reason}", node.name))
+            Err(Obstacle::NodeNotReady.because(format!("node {} is NotReady: {reason}", node.name)))
         }
         _ => Ok(()),
     }
 }
 
-fn pod_for<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a Pod, String> {
+fn pod_for<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a Pod, Absence> {
     let Subject::Pod(uid) = subject else {
-        return Err("nodes have no ephemeral containers: only --via node looks at them".to_owned());
+        return Err("nodes have no ephemeral containers: only --via node looks at them".into());
     };
     let pod = live_pod(inventory, uid)?;
     if let Some(node) = inventory
@@ -146,15 +148,12 @@ fn pod_for<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a Pod, S
         .iter()
         .find(|node| Some(&node.name) == pod.node.as_ref())
     {
-        if node.os != "linux" {
-            return Err(format!("unsupported: {} runs {}", node.name, node.os));
-        }
         can_host(node)?;
     }
     Ok(pod)
 }
 
-fn live_pod<'a>(inventory: &'a Inventory, uid: &str) -> Result<&'a Pod, String> {
+fn live_pod<'a>(inventory: &'a Inventory, uid: &str) -> Result<&'a Pod, Absence> {
     let pod = inventory
         .pods
         .iter()
@@ -166,7 +165,8 @@ fn live_pod<'a>(inventory: &'a Inventory, uid: &str) -> Result<&'a Pod, String> 
     Err(format!(
         "the pod does not run: {}",
         pod.reason.as_deref().unwrap_or("not Running")
-    ))
+    )
+    .into())
 }
 
 #[cfg(test)]
@@ -241,18 +241,28 @@ mod tests {
     #[test]
     fn who_gets_no_agent_is_told_why() {
         let crew = on_nodes(&inventory(), &pods(&["p4", "p5", "p6", "p7", "gone"]));
-        let why = |uid: &str| crew.absent.get(&Subject::Pod(uid.into())).map(String::as_str);
+        let why = |uid: &str| crew.absent.get(&Subject::Pod(uid.into()));
+        let of = |obstacle: Obstacle, why: &str| Some(obstacle.because(why));
         assert_eq!(
-            why("p4"),
-            Some("the pod does not run: Pending: 0/3 nodes are available")
+            why("p4").cloned(),
+            of(
+                Obstacle::Untested,
+                "the pod does not run: Pending: 0/3 nodes are available"
+            )
         );
-        assert_eq!(why("p5"), Some("unsupported: win runs windows"));
         assert_eq!(
-            why("p6"),
-            Some("node silent is NotReady: NodeStatusUnknown: Kubelet stopped posting node status.")
+            why("p5").cloned(),
+            of(Obstacle::Unsupported, "unsupported: win runs windows")
+        );
+        assert_eq!(
+            why("p6").cloned(),
+            of(
+                Obstacle::NodeNotReady,
+                "node silent is NotReady: NodeStatusUnknown: Kubelet stopped posting node status."
+            )
         );
         assert_eq!(why("p7"), None, "an agent needs no pod network");
-        assert_eq!(why("gone"), Some("the pod is gone"));
+        assert_eq!(why("gone").cloned(), of(Obstacle::Untested, "the pod is gone"));
     }
 
     #[test]
@@ -260,7 +270,7 @@ mod tests {
         let mut crew = in_pods(&inventory(), &pods(&["p1", "p2"]));
         crew.leave_out(&pods(&["p2"]).into_iter().collect(), "not asked for");
         assert_eq!(crew.members.len(), 1);
-        assert_eq!(crew.absent[&Subject::Pod("p2".into())], "not asked for");
+        assert_eq!(crew.absent[&Subject::Pod("p2".into())].why, "not asked for");
     }
 
     #[test]
@@ -268,6 +278,6 @@ mod tests {
         let subjects = [Subject::Node("a".into()), Subject::Pod("p1".into())];
         let crew = in_pods(&inventory(), &subjects);
         assert_eq!(crew.members.len(), 1);
-        assert!(crew.absent[&subjects[0]].contains("--via node"));
+        assert!(crew.absent[&subjects[0]].why.contains("--via node"));
     }
 }

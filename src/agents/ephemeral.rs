@@ -16,6 +16,7 @@ use crate::{
         Cluster,
         request::{self, Problem, attempt},
     },
+    findings::{Absence, Obstacle},
     output::{Printer, safe},
 };
 use futures::StreamExt;
@@ -60,7 +61,7 @@ pub struct Launched {
     /// Agents that answered.
     pub started: BTreeMap<usize, Started>,
     /// Why the others did not.
-    pub absent: BTreeMap<usize, String>,
+    pub absent: BTreeMap<usize, Absence>,
     /// Ephemeral containers that were added, those that did not start included: they stay.
     pub added: usize,
 }
@@ -149,7 +150,7 @@ enum Step {
     /// The next one may do.
     Next(Refusal),
     /// None will do.
-    Stop(String),
+    Stop(Absence),
 }
 
 /// Why a rung did not do.
@@ -167,9 +168,9 @@ impl Climb<'_> {
         Api::namespaced(self.cluster.client.clone(), self.namespace)
     }
 
-    async fn start(&self) -> Result<Started, String> {
+    async fn start(&self) -> Result<Started, Absence> {
         let pod = attempt(self.limit(), self.pods().get(self.name)).await;
-        let pod = pod.map_err(|problem| problem.into_failure("read the pod").message)?;
+        let pod = pod.map_err(|problem| cannot("read the pod", problem))?;
         let failed_before = failed_rungs(&pod);
         let mut refusals = Vec::new();
         let mut at_start = None;
@@ -186,7 +187,7 @@ impl Climb<'_> {
         }
         // That it was admitted somewhere and did not start says more than the refusals of other rungs.
         Err(match at_start {
-            Some(why) => format!("its agent did not start on any rung, at last: {why}"),
+            Some(why) => Obstacle::NotStarted.because(format!("its agent did not start on any rung, at last: {why}")),
             None => ladder::no_rung_left(&refusals, |rung| rung.container_name(&self.spec.run)),
         })
     }
@@ -205,11 +206,13 @@ impl Climb<'_> {
         match self.await_running(rung).await {
             Ok(()) => match Link::open(self.dial(rung), self.spec.run.session(self.index), Timing::default()).await {
                 Ok(link) => Step::Started(link),
-                Err(error) => Step::Stop(format!("its agent does not answer: {error}")),
+                Err(error) => {
+                    Step::Stop(Absence::from(error).reworded(|why| format!("its agent does not answer: {why}")))
+                }
             },
-            Err(NotRunning::Hopeless(why)) if !is_about_the_image(&why) => Step::Next(Refusal::AtStart(why)),
-            Err(NotRunning::Hopeless(why) | NotRunning::Late(why)) => {
-                Step::Stop(format!("its agent did not start: {why}"))
+            Err(NotRunning::Hopeless(why)) => Step::Next(Refusal::AtStart(why)),
+            Err(NotRunning::WithAny(why)) => {
+                Step::Stop(why.reworded(|why| format!("its agent did not start: {}", safe(&why))))
             }
         }
     }
@@ -231,7 +234,7 @@ impl Climb<'_> {
 
     fn refused(&self, rung: Rung, problem: Problem) -> Step {
         if !problem.is_admission() {
-            return Step::Stop(problem.into_failure("add an ephemeral container to the pod").message);
+            return Step::Stop(cannot("add an ephemeral container to the pod", problem));
         }
         let message = safe(&gate::message(&problem));
         match ladder::violator(&message, &rung.container_name(&self.spec.run)) {
@@ -250,6 +253,7 @@ impl Climb<'_> {
         let container = rung.container_name(&self.spec.run);
         let mut seen = observe::pods(self.pods(), Which::Named(self.name.to_owned()), self.limit());
         let begun = Instant::now();
+        let unseen = |why: &str| Err(NotRunning::WithAny(Obstacle::NotStarted.because(why)));
         let mut stage = Stage::begin();
         loop {
             tokio::select! {
@@ -257,19 +261,20 @@ impl Climb<'_> {
                     Some(Seen::Is(pod)) => {
                         stage.note(waiting::of_ephemeral_container(&pod, &container));
                     }
-                    Some(Seen::Gone(_)) => return Err(NotRunning::Late("the pod was deleted".to_owned())),
+                    Some(Seen::Gone(_)) => return unseen("the pod was deleted"),
                     // Reading is tried again until it is too late.
                     Some(Seen::Trouble(_)) => {}
-                    None => return Err(NotRunning::Late("the pod cannot be observed".to_owned())),
+                    None => return unseen("the pod cannot be observed"),
                 },
                 () = sleep(LOOK_EVERY) => {}
             }
             if let Some(why) = stage.overdue(begun.elapsed()) {
-                return Err(NotRunning::Late(safe(&why)));
+                return Err(NotRunning::WithAny(why));
             }
             match &stage.progress {
                 Progress::Running => return Ok(()),
                 Progress::Hopeless(why) => return Err(NotRunning::Hopeless(safe(why))),
+                Progress::NoImage(why) => return Err(NotRunning::WithAny(Obstacle::ImagePull.because(why))),
                 Progress::Unseen | Progress::Coming(_) | Progress::PullFailed(_) => {}
             }
         }
@@ -288,16 +293,16 @@ impl Climb<'_> {
 
 /// Why a container that was added does not run.
 enum NotRunning {
-    /// The kubelet says it will not.
+    /// The kubelet says it will not, with this security context.
     Hopeless(String),
-    /// Nothing final was heard in time.
-    Late(String),
+    /// No other security context helps against this.
+    WithAny(Absence),
 }
 
-/// No other security context helps against these.
-fn is_about_the_image(why: &str) -> bool {
-    let reason = why.split(':').next().unwrap_or_default();
-    reason.contains("Image") || reason.contains("SignatureValidation")
+/// Why a request for an agent failed.
+fn cannot(doing: &str, problem: Problem) -> Absence {
+    let obstacle = gate::obstacle(&problem);
+    obstacle.because(problem.into_failure(doing).message)
 }
 
 /// Rungs on which an agent of an earlier run never started in this pod: trying again would add one more container that stays for good.
@@ -319,7 +324,7 @@ fn failed_rungs(pod: &Pod) -> BTreeSet<Rung> {
                     .as_ref()
                     .is_some_and(|ended| ended.started_at.is_none());
             match waiting::of_ephemeral_container(pod, &status.name) {
-                Progress::Hopeless(why) if never_ran && !is_about_the_image(&why) => Some(rung),
+                Progress::Hopeless(_) if never_ran => Some(rung),
                 _ => None,
             }
         })
@@ -336,23 +341,11 @@ mod tests {
         let status = |name: &str, state: serde_json::Value| json!({ "name": name, "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "" });
         let pod: Pod = serde_json::from_value(json!({ "status": { "phase": "Running", "ephemeralContainerStatuses": [
             status("netcheck-0123bcdf-raw", json!({ "waiting": { "reason": "CreateContainerConfigError" } })),
-            status("netcheck-0123bcdf-root", json!({ "waiting": { "reason": "ImagePullBackOff" } })),
+            status("netcheck-0123bcdf-root", json!({ "waiting": { "reason": "ErrImageNeverPull" } })),
             status("netcheck-1123bcdf-plain", json!({ "terminated": { "exitCode": 0, "startedAt": "2026-01-01T00:00:00Z" } })),
             status("debugger-raw", json!({ "waiting": { "reason": "CreateContainerConfigError" } })),
         ] } }))
         .unwrap();
         assert_eq!(failed_rungs(&pod), BTreeSet::from([Rung::Raw]));
-    }
-
-    #[test]
-    fn the_image_is_not_the_ladders_business() {
-        assert!(is_about_the_image("ImagePullBackOff: Back-off pulling image"));
-        assert!(is_about_the_image(
-            "ErrImageNeverPull: not present with pull policy of Never"
-        ));
-        assert!(!is_about_the_image(
-            "CreateContainerConfigError: container has runAsNonRoot and image will run as root"
-        ));
-        assert!(!is_about_the_image("RunContainerError: failed to start ... image"));
     }
 }

@@ -73,7 +73,7 @@ fn dial_error(problem: &Problem) -> DialError {
         Problem::Api(_) => None,
     };
     match (refused, problem) {
-        (Some(403), _) => DialError::Never(
+        (Some(403), _) => DialError::Forbidden(
             "exec into the agent is forbidden (needs get and create on pods/exec; kubectl netcheck rbac prints the role)"
                 .to_owned(),
         ),

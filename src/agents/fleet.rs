@@ -18,6 +18,7 @@ use crate::{
         inventory::{Inventory, Subject},
     },
     exit::{Exit, Failure},
+    findings::{Absence, Obstacle},
     output::{Printer, safe},
 };
 use futures::future::join_all;
@@ -78,7 +79,7 @@ struct Agent {
 pub struct Fleet {
     way: Way,
     agents: BTreeMap<AgentIndex, Agent>,
-    absent: BTreeMap<Subject, String>,
+    absent: BTreeMap<Subject, Absence>,
     /// Pods and their addresses, to tell agents whom to look for.
     whereabouts: BTreeMap<Subject, Whereabouts>,
     placed: HashMap<Subject, (AgentIndex, u32)>,
@@ -271,8 +272,9 @@ impl Fleet {
                 }
                 fleet.agents.insert(AgentIndex(index), Agent { link, member });
             } else {
-                let why = absent.get(&index).map_or("it has no agent", String::as_str);
-                let why = safe(&format!("{}: {why}", member.home));
+                let why = absent.get(&index).cloned();
+                let why = why.unwrap_or_else(|| Obstacle::NotStarted.because("it has no agent"));
+                let why = why.reworded(|why| safe(&format!("{}: {why}", member.home)));
                 let absent = member.subjects.into_iter().map(|subject| (subject, why.clone()));
                 fleet.absent.extend(absent);
             }
@@ -286,7 +288,7 @@ impl Fleet {
     }
 
     /// Subjects without an agent, and why.
-    pub fn absent(&self) -> &BTreeMap<Subject, String> {
+    pub fn absent(&self) -> &BTreeMap<Subject, Absence> {
         &self.absent
     }
 
@@ -308,7 +310,7 @@ impl Fleet {
     }
 
     /// Finds every subject's network namespace and gives it a place number. Pods that share one (hostNetwork) share the place.
-    pub async fn locate(&mut self) -> BTreeMap<Subject, Result<PlaceFacts, String>> {
+    pub async fn locate(&mut self) -> BTreeMap<Subject, Result<PlaceFacts, Absence>> {
         let fleet = &*self;
         let asked = fleet.agents.iter().map(|(&index, agent)| {
             let places = agent.member.subjects.iter().zip(1..).filter_map(|(subject, id)| {
@@ -323,7 +325,7 @@ impl Fleet {
             async move { (index, fleet.run(index, task).await) }
         });
         let answers = join_all(asked).await;
-        let mut located: BTreeMap<Subject, Result<PlaceFacts, String>> = self
+        let mut located: BTreeMap<Subject, Result<PlaceFacts, Absence>> = self
             .absent
             .iter()
             .map(|(subject, why)| (subject.clone(), Err(why.clone())))
@@ -337,10 +339,11 @@ impl Fleet {
             let mut by_inode: HashMap<u64, u32> = HashMap::new();
             for (subject, id) in subjects {
                 let facts = match &mut found {
-                    Ok(found) => found
-                        .remove(&id)
-                        .unwrap_or_else(|| Err("the agent said nothing of it".to_owned())),
-                    Err(error) => Err(error.to_string()),
+                    Ok(found) => match found.remove(&id) {
+                        Some(facts) => facts.map_err(Absence::from),
+                        None => Err(Obstacle::StreamIncomplete.because("the agent said nothing of it")),
+                    },
+                    Err(error) => Err(error.clone().into()),
                 };
                 if let Ok(facts) = &facts {
                     // Only the kernel's number says that two namespaces are one; 0 is no such number.
@@ -351,7 +354,10 @@ impl Fleet {
                     };
                     self.placed.insert(subject.clone(), (index, place));
                 }
-                located.insert(subject.clone(), facts.map_err(|why| safe(&why)));
+                located.insert(
+                    subject.clone(),
+                    facts.map_err(|absence| absence.reworded(|why| safe(&why))),
+                );
             }
         }
         located
@@ -413,7 +419,7 @@ impl Fleet {
 /// What the first steps of a launch result in, by the members' indexes.
 struct Launched {
     links: BTreeMap<usize, Link>,
-    absent: BTreeMap<usize, String>,
+    absent: BTreeMap<usize, Absence>,
     crew: Crew,
     teardown: Option<Teardown>,
 }

@@ -10,6 +10,7 @@ use crate::{
         request::{self, Problem, attempt},
     },
     exit::Failure,
+    findings::Obstacle,
 };
 use k8s_openapi::api::{
     authorization::v1::{
@@ -134,6 +135,15 @@ pub async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> R
         }
     }
     Ok(Verdict::Admitted)
+}
+
+/// What stands in an agent's way when the server does not do what is asked for it.
+pub fn obstacle(problem: &Problem) -> Obstacle {
+    if problem.is_admission() || problem.is_forbidden() {
+        Obstacle::Forbidden
+    } else {
+        Obstacle::NotStarted
+    }
 }
 
 /// The server's own words.

@@ -4,6 +4,7 @@
 //! lower rung may be the answer, or the pod itself, for which none is.
 
 use super::run::{PREFIX, RunId};
+use crate::findings::{Absence, Obstacle};
 use serde_json::{Value, json};
 
 /// A security context to try, from the one that sees most to the one that every policy admits.
@@ -167,11 +168,12 @@ fn quoted_after_container(violation: &str) -> Vec<&str> {
 }
 
 /// The last word about a pod when no rung was left.
-pub fn no_rung_left(refusals: &[(Rung, String)], ours: impl Fn(Rung) -> String) -> String {
+pub fn no_rung_left(refusals: &[(Rung, String)], ours: impl Fn(Rung) -> String) -> Absence {
     let Some((rung, message)) = refusals.last() else {
-        return "no security context is left to try in this pod: earlier runs failed to start with each".to_owned();
+        return Obstacle::NotStarted
+            .because("no security context is left to try in this pod: earlier runs failed to start with each");
     };
-    match violator(message, &ours(*rung)) {
+    Obstacle::Forbidden.because(match violator(message, &ours(*rung)) {
         Violator::ThePod => {
             format!("the pod itself violates its namespace's policy, so nothing can be added to it: {message}")
         }
@@ -179,7 +181,7 @@ pub fn no_rung_left(refusals: &[(Rung, String)], ours: impl Fn(Rung) -> String) 
             "admission refuses our container on every rung, at last ({}): {message}",
             rung.describe()
         ),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -256,6 +258,15 @@ mod tests {
             violator("admission webhook \"x\" denied the request: no", OURS),
             Violator::Unknown
         );
+    }
+
+    #[test]
+    fn the_last_word_is_admissions_where_admission_was_asked() {
+        let ours = |_| OURS.to_owned();
+        assert_eq!(no_rung_left(&[], ours).obstacle, Obstacle::NotStarted);
+        let refused = no_rung_left(&[(Rung::ALL[0], "denied the request: no".to_owned())], ours);
+        assert_eq!(refused.obstacle, Obstacle::Forbidden);
+        assert!(refused.why.contains("denied the request: no"), "{refused}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
+use crate::findings::{Absence, Obstacle};
 use netcheck_wire::{AgentHello, Event, Task};
 use std::{
     future::Future,
@@ -39,8 +40,10 @@ pub trait Dial: Send + 'static {
 pub enum DialError {
     /// Another attempt may succeed.
     Retry(String),
-    /// No attempt can succeed: the pod is gone, or it is forbidden.
+    /// No attempt can succeed: the pod is gone.
     Never(String),
+    /// No attempt can succeed: it is forbidden.
+    Forbidden(String),
 }
 
 /// Why a link, or a task on it, has no result. Every variant means: nothing may be concluded from what did arrive.
@@ -61,6 +64,9 @@ pub enum LinkError {
         /// This plugin's protocol.
         ours: u32,
     },
+    /// The agent may not be spoken to.
+    #[error("{0}")]
+    Forbidden(String),
     /// The stream was cut and could not be resumed in time.
     #[error("stream to the agent lost: {0}")]
     Lost(String),
@@ -84,6 +90,29 @@ pub enum LinkError {
     /// The link was closed before.
     #[error("the link to the agent is closed already")]
     Closed,
+}
+
+impl LinkError {
+    /// What stands in the way.
+    fn obstacle(&self) -> Obstacle {
+        match self {
+            // Either side may notice first; an agent refuses in words alone (`WIRE.md`: naming both versions).
+            Self::Version { .. } => Obstacle::VersionMismatch,
+            Self::Refused(words) if words.contains("speaks protocol") => Obstacle::VersionMismatch,
+            Self::Forbidden(_) => Obstacle::Forbidden,
+            Self::Refused(_) => Obstacle::NotStarted,
+            Self::Task(_) => Obstacle::Untested,
+            Self::Lost(_) | Self::Incomplete { .. } | Self::Protocol(_) | Self::Timeout(_) | Self::Closed => {
+                Obstacle::StreamIncomplete
+            }
+        }
+    }
+}
+
+impl From<LinkError> for Absence {
+    fn from(error: LinkError) -> Self {
+        error.obstacle().because(error.to_string())
+    }
 }
 
 /// The times of a link. `WIRE.md` names the same numbers.

@@ -16,6 +16,7 @@ use crate::{
         request::{self, Problem, attempt},
     },
     exit::Failure,
+    findings::Absence,
     output::{Printer, safe},
 };
 use futures::StreamExt;
@@ -69,7 +70,7 @@ pub struct Launched {
     /// Links to the agents that answered.
     pub links: BTreeMap<usize, Link>,
     /// Why the others did not.
-    pub absent: BTreeMap<usize, String>,
+    pub absent: BTreeMap<usize, Absence>,
 }
 
 /// Creates everything and waits until each agent answers, or cannot.
@@ -140,7 +141,7 @@ async fn create_jobs(
     cluster: &Cluster,
     spec: &AgentSpec,
     nodes: &[&str],
-) -> Result<(BTreeMap<usize, Job>, BTreeMap<usize, String>), NoNodeAgents> {
+) -> Result<(BTreeMap<usize, Job>, BTreeMap<usize, Absence>), NoNodeAgents> {
     let limit = request::limit(cluster.request_timeout);
     let api: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let manifests: Vec<_> = nodes
@@ -162,13 +163,9 @@ async fn create_jobs(
             }
             Err(problem) => {
                 let why = problem.status().map(|status| safe(&status.message));
-                absent.insert(
-                    index,
-                    format!(
-                        "its Job could not be created: {}",
-                        why.unwrap_or_else(|| "no answer".to_owned())
-                    ),
-                );
+                let why = why.unwrap_or_else(|| "no answer".to_owned());
+                let why = format!("its Job could not be created: {why}");
+                absent.insert(index, gate::obstacle(&problem).because(why));
                 first.get_or_insert(problem);
             }
         }

@@ -29,7 +29,7 @@ pub enum Way {
 }
 
 /// A verb of the plugin that works on a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Verb {
     /// Who can reach whom
     Matrix,
@@ -359,6 +359,57 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
         .collect()
 }
 
+/// All that is to be allowed on one resource in one role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resource, with its subresource: `pods/exec`.
+    pub resource: &'static str,
+    /// Only on the agents' namespace itself.
+    pub only_agent_namespace: bool,
+    /// Verbs, each once.
+    pub verbs: Vec<&'static str>,
+    /// Something that is wanted cannot do its work without it.
+    pub required: bool,
+    /// What it is for, each once.
+    pub why: Vec<&'static str>,
+}
+
+/// Unites what is needed of each resource, in the order in which resources come first. Grants that are to share a role only: their places
+/// are not looked at, but that a rule for one named object is kept apart.
+pub fn united(grants: impl IntoIterator<Item = Grant>) -> Vec<Need> {
+    fn add(known: &mut Vec<&'static str>, word: &'static str) {
+        if !word.is_empty() && !known.contains(&word) {
+            known.push(word);
+        }
+    }
+    let mut needs: Vec<Need> = Vec::new();
+    for grant in grants {
+        let only_agent_namespace = grant.place == Place::AgentNamespaceItself;
+        let key = (grant.group, grant.resource, only_agent_namespace);
+        let known = needs
+            .iter()
+            .position(|need| (need.group, need.resource, need.only_agent_namespace) == key);
+        let at = known.unwrap_or_else(|| {
+            needs.push(Need {
+                group: grant.group,
+                resource: grant.resource,
+                only_agent_namespace,
+                verbs: Vec::new(),
+                required: false,
+                why: Vec::new(),
+            });
+            needs.len() - 1
+        });
+        let need = &mut needs[at];
+        grant.verbs.iter().for_each(|verb| add(&mut need.verbs, verb));
+        need.required |= grant.required;
+        add(&mut need.why, grant.why);
+    }
+    needs
+}
+
 /// Whether the rules that hold in a namespace allow a verb on a resource, as RBAC reads them (rbac.authorization.k8s.io/v1).
 pub fn allows(rules: &[ResourceRule], group: &str, resource: &str, verb: &str) -> bool {
     let has = |list: Option<&Vec<String>>, wanted: &str| {
@@ -389,13 +440,12 @@ pub fn missing(rules: &[ResourceRule], grants: &[Grant], place: Place) -> Vec<(G
 }
 
 /// `create,list jobs.batch`, as kubectl writes it.
-pub fn words(grant: &Grant, verbs: &str) -> String {
-    match grant.group {
-        "" => format!("{verbs} {}", grant.resource),
-        group => match grant.resource.split_once('/') {
-            Some((resource, subresource)) => format!("{verbs} {resource}.{group}/{subresource}"),
-            None => format!("{verbs} {}.{group}", grant.resource),
-        },
+pub fn words(group: &str, resource: &str, verbs: &[&str]) -> String {
+    let verbs = verbs.join(",");
+    match (group, resource.split_once('/')) {
+        ("", _) => format!("{verbs} {resource}"),
+        (group, Some((resource, subresource))) => format!("{verbs} {resource}.{group}/{subresource}"),
+        (group, None) => format!("{verbs} {resource}.{group}"),
     }
 }
 
@@ -403,7 +453,7 @@ pub fn words(grant: &Grant, verbs: &str) -> String {
 pub fn sentence(missing: &[(Grant, &'static str)]) -> String {
     let parts = missing.chunk_by(|(one, _), (other, _)| one == other).map(|chunk| {
         let verbs: Vec<_> = chunk.iter().map(|(_, verb)| *verb).collect();
-        words(&chunk[0].0, &verbs.join(","))
+        words(chunk[0].0.group, chunk[0].0.resource, &verbs)
     });
     parts.collect::<Vec<_>>().join("; ")
 }
@@ -468,6 +518,43 @@ mod tests {
             sentence(&missing(&rules[1..2], &grants, Place::Agents)),
             "create,list,deletecollection jobs.batch; create,list,patch,delete leases.coordination.k8s.io"
         );
+    }
+
+    #[test]
+    fn what_several_verbs_need_of_a_resource_is_one_need() {
+        let both = grants(Verb::Cleanup, &[])
+            .into_iter()
+            .chain(grants(Verb::Matrix, &[Way::Node]));
+        let needs = united(both.filter(|grant| grant.place == Place::Agents));
+        let jobs: Vec<_> = needs.iter().filter(|need| need.resource == "jobs").collect();
+        assert_eq!(jobs.len(), 1, "{needs:?}");
+        assert_eq!(jobs[0].verbs, ["list", "deletecollection", "create"]);
+        assert_eq!(
+            jobs[0].why,
+            ["agents of earlier runs", "one agent per node; removed at the end"]
+        );
+        assert!(jobs[0].required);
+        let optional = grant(Place::Cluster, Way::Both, "", "pods", &["list"], false, "");
+        let required = Grant {
+            required: true,
+            ..optional
+        };
+        assert!(!united([optional])[0].required);
+        assert!(
+            united([optional, required])[0].required,
+            "one that requires it is enough"
+        );
+    }
+
+    #[test]
+    fn a_need_of_one_namespace_is_not_one_of_all() {
+        let cluster_wide = |grant: &Grant| matches!(grant.place, Place::Cluster | Place::AgentNamespaceItself);
+        let needs = united(grants(Verb::Cleanup, &[]).into_iter().filter(cluster_wide));
+        let namespaces = needs.iter().filter(|need| need.resource == "namespaces");
+        let verbs: Vec<_> = namespaces
+            .map(|need| (need.only_agent_namespace, need.verbs.clone()))
+            .collect();
+        assert_eq!(verbs, [(false, vec!["list"]), (true, vec!["get", "delete"])]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     cluster::inventory::{Inventory, Subject},
     exit::Failure,
+    findings::Absence,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ pub struct Planned {
 pub fn describe(
     spec: &LaunchSpec,
     inventory: &Inventory,
-) -> Result<(Vec<Planned>, BTreeMap<Subject, String>), Failure> {
+) -> Result<(Vec<Planned>, BTreeMap<Subject, Absence>), Failure> {
     let image = spec.image.reference()?;
     Ok(match spec.via {
         Via::Auto | Via::Node => {

@@ -1,5 +1,6 @@
 //! What a pod's status says about a container of ours: running, still coming, or never going to. Pure.
 
+use crate::findings::{Absence, Obstacle};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,16 +15,20 @@ const PULL_FAILED_FOR: Duration = Duration::from_secs(15);
 
 /// Reasons after which a container does not start by waiting longer, as the kubelet words them (pkg/kubelet/images/types.go and
 /// pkg/kubelet/kuberuntime/kuberuntime_container.go).
-const HOPELESS: [&str; 9] = [
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "ImageInspectError",
-    "SignatureValidationFailed",
+const HOPELESS: [&str; 5] = [
     "CreateContainerConfigError",
     "CreateContainerError",
     "RunContainerError",
     "PreStartHookError",
     "CrashLoopBackOff",
+];
+
+/// Those that the image is to blame for; nothing but another image helps.
+const NO_IMAGE: [&str; 4] = [
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "SignatureValidationFailed",
 ];
 
 /// Reasons between two attempts to pull an image; the kubelet changes from one to the other and back.
@@ -38,6 +43,8 @@ pub enum Progress {
     Coming(String),
     /// Its image could not be pulled, in the kubelet's words; the kubelet tries again.
     PullFailed(String),
+    /// It will not run, as its image is not there or not acceptable, in the kubelet's words.
+    NoImage(String),
     /// It runs.
     Running,
     /// It will not run (any more), in the kubelet's words.
@@ -46,17 +53,27 @@ pub enum Progress {
 
 impl Progress {
     /// Why it makes no sense to wait any longer; `waited` since the container was asked for, `unchanged` in this very state.
-    pub fn overdue(&self, waited: Duration, unchanged: Duration) -> Option<String> {
+    pub fn overdue(&self, waited: Duration, unchanged: Duration) -> Option<Absence> {
+        let late = |why: String| Some(Obstacle::NotStarted.because(why));
         match self {
-            Self::Unseen if waited >= TAKEN_UP_WITHIN => Some(format!(
+            Self::Unseen if waited >= TAKEN_UP_WITHIN => late(format!(
                 "the kubelet has not taken it up within {} s",
                 TAKEN_UP_WITHIN.as_secs()
             )),
-            Self::PullFailed(why) if unchanged >= PULL_FAILED_FOR => Some(why.clone()),
+            Self::PullFailed(why) if unchanged >= PULL_FAILED_FOR => Some(Obstacle::ImagePull.because(why)),
             Self::Coming(why) if waited >= RUNNING_WITHIN => {
-                Some(format!("{why} (waited {} s)", RUNNING_WITHIN.as_secs()))
+                late(format!("{why} (waited {} s)", RUNNING_WITHIN.as_secs()))
             }
             _ => None,
+        }
+    }
+
+    /// Why it will not run whatever the patience, if the kubelet says so.
+    pub fn final_word(&self) -> Option<Absence> {
+        match self {
+            Self::Hopeless(why) => Some(Obstacle::NotStarted.because(why)),
+            Self::NoImage(why) => Some(Obstacle::ImagePull.because(why)),
+            Self::Unseen | Self::Coming(_) | Self::PullFailed(_) | Self::Running => None,
         }
     }
 }
@@ -88,7 +105,7 @@ impl Stage {
     }
 
     /// As [`Progress::overdue`].
-    pub fn overdue(&self, waited: Duration) -> Option<String> {
+    pub fn overdue(&self, waited: Duration) -> Option<Absence> {
         self.progress.overdue(waited, self.since.elapsed())
     }
 }
@@ -136,7 +153,7 @@ pub fn describe(status: &ContainerStatus) -> String {
     match of_status(status) {
         Progress::Unseen => "unknown".to_owned(),
         Progress::Running => "running".to_owned(),
-        Progress::Coming(why) | Progress::PullFailed(why) | Progress::Hopeless(why) => why,
+        Progress::Coming(why) | Progress::PullFailed(why) | Progress::NoImage(why) | Progress::Hopeless(why) => why,
     }
 }
 
@@ -162,6 +179,8 @@ fn of_status(status: &ContainerStatus) -> Progress {
     let text = format!("{reason}{}", with_message(waiting.message.as_deref()));
     if HOPELESS.contains(&reason) {
         Progress::Hopeless(text)
+    } else if NO_IMAGE.contains(&reason) {
+        Progress::NoImage(text)
     } else if PULL_FAILED.contains(&reason) {
         Progress::PullFailed(text)
     } else {
@@ -228,6 +247,10 @@ mod tests {
                 Progress::Hopeless("CreateContainerConfigError".to_owned()),
             ),
             (
+                json!({ "waiting": { "reason": "ErrImageNeverPull", "message": "not present" } }),
+                Progress::NoImage("ErrImageNeverPull: not present".to_owned()),
+            ),
+            (
                 json!({ "terminated": { "reason": "Error", "exitCode": 127 } }),
                 Progress::Hopeless("container ended (Error, exit code 127)".to_owned()),
             ),
@@ -244,6 +267,7 @@ mod tests {
             Progress::Unseen
                 .overdue(TAKEN_UP_WITHIN, second)
                 .unwrap()
+                .why
                 .contains("kubelet")
         );
         let creating = Progress::Coming("ContainerCreating".to_owned());
@@ -256,6 +280,7 @@ mod tests {
             creating
                 .overdue(RUNNING_WITHIN, second)
                 .unwrap()
+                .why
                 .contains("ContainerCreating")
         );
         let failed = Progress::PullFailed("ErrImagePull: no route".to_owned());
@@ -265,8 +290,8 @@ mod tests {
             "the second pull may succeed"
         );
         assert_eq!(
-            failed.overdue(TAKEN_UP_WITHIN, PULL_FAILED_FOR).as_deref(),
-            Some("ErrImagePull: no route")
+            failed.overdue(TAKEN_UP_WITHIN, PULL_FAILED_FOR),
+            Some(Obstacle::ImagePull.because("ErrImagePull: no route"))
         );
         assert_eq!(Progress::Running.overdue(RUNNING_WITHIN * 2, RUNNING_WITHIN), None);
     }
@@ -279,7 +304,20 @@ mod tests {
         stage.note(Progress::PullFailed("ImagePullBackOff: 401".to_owned()));
         assert_eq!(stage.overdue(PULL_FAILED_FOR / 2), None);
         tokio::time::advance(PULL_FAILED_FOR / 2).await;
-        assert_eq!(stage.overdue(PULL_FAILED_FOR).as_deref(), Some("ImagePullBackOff: 401"));
+        assert_eq!(
+            stage.overdue(PULL_FAILED_FOR),
+            Some(Obstacle::ImagePull.because("ImagePullBackOff: 401"))
+        );
+    }
+
+    #[test]
+    fn a_final_word_says_what_is_to_blame() {
+        let of = |progress: Progress| progress.final_word().map(|absence| absence.obstacle);
+        assert_eq!(of(Progress::NoImage(String::new())), Some(Obstacle::ImagePull));
+        assert_eq!(of(Progress::Hopeless(String::new())), Some(Obstacle::NotStarted));
+        for goes_on in [Progress::Unseen, Progress::Running, Progress::PullFailed(String::new())] {
+            assert_eq!(of(goes_on), None);
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Inventory {
     pub nodes: Vec<Node>,
     /// Services in the asked namespaces, and the cluster's DNS Service, sorted by namespace and name.
     pub services: Vec<Service>,
+    /// Why the cluster's DNS Service is not among them; `None` if it is, or nobody looked.
+    pub dns_missing: Option<String>,
     /// What could not be read or is not there, and what that means for the result, one line each.
     pub gaps: Vec<String>,
 }

@@ -80,18 +80,24 @@ pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Fa
         nodes_of(&raw_pods)
     });
     let mut raw_services = Vec::new();
+    let mut all_listed = true;
     for listed in services? {
         let Some(listed) = listed else {
             gap("Services and EndpointSlices may not be listed: Services are not tested");
+            all_listed = false;
             break;
         };
         raw_services.push(listed);
     }
     let mut dns = vec![dns?];
+    let may_be_unread = dns.iter().any(|dns| dns.unread || (dns.covered && !all_listed));
     if !has_dns(raw_services.iter().chain(dns.iter().map(|dns| &dns.listed))) {
         let elsewhere = self::dns(cluster, scope, &OPENSHIFT_DNS).await?;
         // Most clusters have no such namespace, and say "forbidden" of it to most users: that is no gap.
         dns.extend(has_dns([&elsewhere.listed]).then_some(elsewhere));
+    }
+    if !has_dns(raw_services.iter().chain(dns.iter().map(|dns| &dns.listed))) {
+        inventory.dns_missing = Some(dns_missing(may_be_unread));
     }
     for dns in dns {
         raw_pods.extend(dns.backends);
@@ -162,8 +168,27 @@ async fn services(
 #[derive(Default)]
 struct Dns {
     listed: ServicesAndSlices,
+    /// The scope contains its namespace.
+    covered: bool,
+    /// It may not be looked for.
+    unread: bool,
     backends: Vec<ApiPod>,
     gaps: Vec<String>,
+}
+
+/// Why cluster DNS is not known: a right or the object is missing.
+fn dns_missing(unread: bool) -> String {
+    let namespace = USUAL_DNS.namespace;
+    if unread {
+        return format!(
+            "you may not list services or endpointslices.discovery.k8s.io in namespace {namespace}, so the cluster's DNS Service cannot be looked for (kubectl netcheck rbac matrix prints the Role that allows it)"
+        );
+    }
+    let label = USUAL_DNS.services.unwrap_or_default();
+    format!(
+        "there is no DNS Service: none named kube-dns or labelled {label} on UDP port 53 in namespace {namespace}, nor dns-default in {}",
+        OPENSHIFT_DNS.namespace
+    )
 }
 
 async fn dns(cluster: &Cluster, scope: &Scope, home: &DnsHome) -> Result<Dns, Failure> {
@@ -172,13 +197,14 @@ async fn dns(cluster: &Cluster, scope: &Scope, home: &DnsHome) -> Result<Dns, Fa
         Namespaces::All => true,
         Namespaces::These(names) => names.iter().any(|name| name == namespace),
     };
-    let mut dns = Dns::default();
+    let mut dns = Dns {
+        covered,
+        ..Dns::default()
+    };
     if !covered {
         match services(cluster, Some(namespace), home.services).await? {
             Some(listed) => dns.listed = listed,
-            None => dns.gaps.push(format!(
-                "Services and EndpointSlices in namespace {namespace} may not be listed: cluster DNS cannot be found there"
-            )),
+            None => dns.unread = true,
         }
     }
     if !covered || scope.selector.is_some() {
@@ -337,12 +363,32 @@ mod tests {
         let inventory = inventory(&cluster, &shop()).await.unwrap();
         assert_eq!(inventory.pods.len(), 1);
         assert_eq!(inventory.nodes[0].name, "n1", "pods tell of their nodes");
-        assert_eq!(inventory.gaps.len(), 3, "{:?}", inventory.gaps);
-        assert!(
-            inventory.gaps[2].contains("cluster DNS cannot be found"),
-            "{:?}",
-            inventory.gaps
-        );
+        assert_eq!(inventory.gaps.len(), 2, "{:?}", inventory.gaps);
+        let missing = inventory.dns_missing.unwrap();
+        assert!(missing.contains("you may not list services"), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_dns_is_told_from_one_that_hides_it() {
+        let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.contains("/namespaces/shop/pods") => fake::list(&json!([pod("web")])),
+            line if line.contains("/namespaces/openshift-dns/") => forbidden(),
+            _ => fake::list(&json!([])),
+        });
+        let missing = inventory(&cluster, &shop()).await.unwrap().dns_missing.unwrap();
+        assert!(missing.contains("there is no DNS Service"), "{missing}");
+
+        let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
+            line if line.contains("/services") => forbidden(),
+            line if line.contains("/pods") => fake::list(&json!([pod("web")])),
+            _ => fake::list(&json!([])),
+        });
+        let everywhere = Scope {
+            namespaces: Namespaces::All,
+            selector: None,
+        };
+        let missing = inventory(&cluster, &everywhere).await.unwrap().dns_missing.unwrap();
+        assert!(missing.contains("you may not list services"), "{missing}");
     }
 
     #[tokio::test]
@@ -359,6 +405,7 @@ mod tests {
         });
         let inventory = inventory(&cluster, &shop()).await.unwrap();
         assert!(inventory.services[0].is_dns);
+        assert_eq!(inventory.dns_missing, None);
         assert_eq!(
             inventory.gaps,
             ["pods in namespace openshift-dns may not be listed: the backends of cluster DNS cannot be watched"]

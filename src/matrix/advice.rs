@@ -11,7 +11,7 @@ pub fn next_step(
     destination: &Party,
     source_ips: &[IpAddr],
 ) -> Option<String> {
-    let finding = verdict.class.finding()?;
+    let finding = verdict.finding()?;
     let explain = || format!("kubectl netcheck explain {finding}");
     // A command is copied into a shell: names that no API server would accept must not get into one.
     if ![source, destination].into_iter().all(is_plain) {

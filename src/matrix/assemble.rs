@@ -31,7 +31,7 @@ pub fn row(
         id: safe(&names.id(planned)),
         case: safe(&names.case(planned)),
         class: verdict.class,
-        finding: verdict.class.finding().map(Into::into),
+        finding: verdict.finding().map(Into::into),
         next_step: next_step(planned, &verdict, &source, &destination, source_ips),
         source,
         destination,

@@ -1,6 +1,7 @@
 //! What is known about one probe when it is judged: what was asked, what the source says, what was seen at each end.
 
 use super::book::Book;
+use crate::findings::Absence;
 use netcheck_wire::probe::{Direction, Outcome, Packet, Sighting};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,7 +76,7 @@ pub enum Aim {
 #[derive(Debug, Clone)]
 pub struct Observed {
     /// The source's side, or why there is none.
-    pub source: Result<SourceSide, String>,
+    pub source: Result<SourceSide, Absence>,
     /// Every place where the probe may have arrived.
     pub ends: Vec<End>,
     /// Nodes it should have passed, in the request's direction; asked only if the probe did not succeed.

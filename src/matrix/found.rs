@@ -1,7 +1,8 @@
 //! Rows that did not hold, as findings: the form in which every verb reports what is wrong.
 
 use super::{
-    report::Row,
+    class::Class,
+    report::{Row, Untold},
     text::{evidence, title},
 };
 use crate::findings::{self, Finding};
@@ -25,6 +26,18 @@ pub fn findings(rows: &[Row]) -> Vec<Finding> {
         .collect()
 }
 
+/// A finding for each thing that is no row although it was to be tested.
+pub fn untold(untold: &[Untold]) -> Vec<Finding> {
+    let Some(page) = Class::NotTested.finding().and_then(findings::page) else {
+        return Vec::new();
+    };
+    let found = untold.iter().map(|untold| Finding {
+        fix: Some(untold.hint.clone()),
+        ..Finding::new(page, &untold.what, &untold.why)
+    });
+    found.collect()
+}
+
 fn finding(row: &Row, count: usize) -> Option<Finding> {
     let page = findings::page(row.finding.as_deref()?)?;
     let subject = match count {
@@ -43,7 +56,7 @@ fn finding(row: &Row, count: usize) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::{class::Class, sample};
+    use crate::matrix::sample;
 
     #[test]
     fn every_row_that_did_not_hold_is_in_one_finding_with_its_evidence() {
@@ -60,6 +73,23 @@ mod tests {
             found
                 .iter()
                 .all(|finding| !finding.expected.is_empty() && finding.fix.is_some())
+        );
+    }
+
+    #[test]
+    fn what_an_agent_is_to_blame_for_is_a_finding_of_the_agent_and_inconclusive() {
+        let report = sample::report(sample::rows());
+        let mut untested = report
+            .status
+            .rows
+            .into_iter()
+            .find(|row| row.class == Class::NotTested)
+            .unwrap();
+        untested.finding = Some(findings::Obstacle::ImagePull.finding().into());
+        let found = findings(&[untested]);
+        assert_eq!(
+            (found[0].id.as_str(), found[0].severity),
+            ("agent-image-pull", findings::Severity::Inconclusive)
         );
     }
 

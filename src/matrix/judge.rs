@@ -9,6 +9,7 @@ use super::{
     icmp,
     ports::Serving,
 };
+use crate::findings::{Absence, Obstacle};
 use netcheck_wire::probe::{Direction, Outcome, Packet, Sighting};
 use std::{net::IpAddr, time::Duration};
 
@@ -17,6 +18,8 @@ use std::{net::IpAddr, time::Duration};
 pub struct Verdict {
     /// The class.
     pub class: Class,
+    /// For what was not tested: what stood in the way.
+    pub obstacle: Obstacle,
     /// What was found, in one line.
     pub reason: String,
     /// Who said no, or who answered in place of the destination, where that is known.
@@ -33,6 +36,7 @@ impl Verdict {
     fn new(class: Class, reason: impl Into<String>) -> Self {
         Self {
             class,
+            obstacle: Obstacle::default(),
             reason: reason.into(),
             by: None,
             backend: None,
@@ -42,8 +46,20 @@ impl Verdict {
     }
 
     /// A verdict for what was never tried.
-    pub fn not_tested(why: impl Into<String>) -> Self {
-        Self::new(Class::NotTested, why)
+    pub fn not_tested(why: impl Into<Absence>) -> Self {
+        let Absence { obstacle, why } = why.into();
+        Self {
+            obstacle,
+            ..Self::new(Class::NotTested, why)
+        }
+    }
+
+    /// Id of the finding, for `explain`; `None` where all is well.
+    pub fn finding(&self) -> Option<&'static str> {
+        match self.class {
+            Class::NotTested => Some(self.obstacle.finding()),
+            class => class.finding(),
+        }
     }
 
     fn by(mut self, by: impl Into<String>) -> Self {
@@ -92,7 +108,7 @@ const NEIGHBOUR_GIVES_UP: Duration = Duration::from_millis(800);
 pub fn judge(case: &Case<'_>, observed: &Observed) -> Verdict {
     let source = match &observed.source {
         Ok(source) => source,
-        Err(why) => return Verdict::not_tested(why),
+        Err(why) => return Verdict::not_tested(why.clone()),
     };
     let sight = Sight {
         case,
@@ -101,7 +117,7 @@ pub fn judge(case: &Case<'_>, observed: &Observed) -> Verdict {
         transit: &observed.transit,
     };
     let verdict = match &source.outcome {
-        Outcome::NotSent { why } => Verdict::not_tested(why),
+        Outcome::NotSent { why } => Verdict::not_tested(why.as_str()),
         Outcome::Failed { errno } if OWN_TROUBLE.contains(&errno.as_str()) => {
             Verdict::not_tested(format!("the source's own kernel could not send it: {errno}"))
         }

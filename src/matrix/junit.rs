@@ -5,8 +5,8 @@
 //! anywhere still leaves a file with one errored case.
 
 use super::{
-    class::Meaning,
-    report::{MatrixReport, Row},
+    class::{Class, Meaning},
+    report::{MatrixReport, Row, Untold},
     text::evidence,
 };
 use crate::exit::Failure;
@@ -37,6 +37,7 @@ pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
         format!("{} of {} pairs", coverage.pairs_tested, coverage.pairs_in_scope),
     ));
     suite.add_test_cases(cases.into_iter().map(|(name, rows)| case(name, &rows, allowed)));
+    suite.add_test_cases(coverage.untold.iter().map(|untold| untold_case(untold, allowed)));
     suite.set_time(Duration::from_millis(report.status.timing.total_ms));
     write(suite)
 }
@@ -100,13 +101,7 @@ fn case(name: &str, rows: &[&Row], allowed: Option<&str>) -> TestCase {
         Some((Meaning::Failed, row)) => non_success(NonSuccessKind::Failure, row, rows),
         Some((Meaning::Inconclusive, row)) => match allowed {
             None => non_success(NonSuccessKind::Error, row, rows),
-            Some(reason) => {
-                let mut status = TestCaseStatus::skipped();
-                status
-                    .set_type(row.class.id())
-                    .set_message(format!("{} (allowed: {reason})", row.reason));
-                status
-            }
+            Some(reason) => skipped(row.class, &row.reason, reason),
         },
     };
     let mut case = TestCase::new(name, status);
@@ -117,11 +112,38 @@ fn case(name: &str, rows: &[&Row], allowed: Option<&str>) -> TestCase {
     case
 }
 
+fn untold_case(untold: &Untold, allowed: Option<&str>) -> TestCase {
+    let status = match allowed {
+        None => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_type(Class::NotTested.id()).set_message(untold.why.as_str());
+            status.set_description(untold.hint.as_str());
+            status
+        }
+        Some(reason) => skipped(Class::NotTested, &untold.why, reason),
+    };
+    let mut case = TestCase::new(untold.what.as_str(), status);
+    case.set_classname(NAME);
+    case
+}
+
+/// What could not be told and is accepted.
+fn skipped(class: Class, why: &str, allowed: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status
+        .set_type(class.id())
+        .set_message(format!("{why} (allowed: {allowed})"));
+    status
+}
+
 fn non_success(kind: NonSuccessKind, worst: &Row, rows: &[&Row]) -> TestCaseStatus {
     let mut text = String::new();
     for row in rows.iter().filter(|row| row.class.meaning() != Meaning::Held) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}: {}", row.id, row.class.title());
+        if let Some(finding) = &row.finding {
+            let _ = writeln!(text, "  {:<8} {finding}", "finding");
+        }
         for (head, line) in evidence(row) {
             let _ = writeln!(text, "  {head:<8} {line}");
         }

@@ -8,7 +8,10 @@ use super::{
     plan::{EndPoint, Facts, Row, rounds},
     ports,
 };
-use crate::cluster::inventory::Subject;
+use crate::{
+    cluster::inventory::Subject,
+    findings::{Absence, Obstacle},
+};
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use netcheck_wire::{
     message::{Event, Task},
@@ -38,7 +41,7 @@ pub trait Agents {
     /// The agent that can enter a subject's namespace, and the place's number there.
     fn place(&self, subject: &Subject) -> Option<(Self::Agent, u32)>;
     /// Has one agent do one task; an error means that the result is not whole.
-    fn run(&self, agent: Self::Agent, task: Task) -> impl Future<Output = Result<Vec<Event>, String>>;
+    fn run(&self, agent: Self::Agent, task: Task) -> impl Future<Output = Result<Vec<Event>, Absence>>;
 }
 
 /// What was observed of every row, in the order of the rows.
@@ -86,7 +89,7 @@ pub async fn measure<A: Agents>(
 /// What came in so far. A place is keyed by its agent and number.
 struct Found<K> {
     watched: HashMap<K, Result<(), String>>,
-    results: HashMap<u32, Result<ProbeResult, String>>,
+    results: HashMap<u32, Result<ProbeResult, Absence>>,
     seen: HashMap<(u32, K), Result<Sightings, String>>,
 }
 
@@ -142,7 +145,7 @@ async fn watch<A: Agents>(agents: &A, rows: &[Row], facts: &Facts, found: &mut F
                 }
             }
             Err(why) => places.into_iter().for_each(|place| {
-                found.watched.insert((agent, place), Err(why.clone()));
+                found.watched.insert((agent, place), Err(why.to_string()));
             }),
         }
     }
@@ -176,11 +179,10 @@ async fn send<A: Agents>(
                         kind: kind.clone(),
                     });
                 }
-                None => drop(
-                    found
-                        .results
-                        .insert(id, Err("no agent was started for its source".into())),
-                ),
+                None => {
+                    let why = Obstacle::NotStarted.because("no agent was started for its source");
+                    found.results.insert(id, Err(why));
+                }
             }
         }
         let start = BETWEEN_ROUNDS * u32::try_from(round).unwrap_or(u32::MAX);
@@ -199,7 +201,9 @@ async fn send<A: Agents>(
             let outcome = agents.run(agent, task).await;
             (
                 ids,
-                outcome.map_err(|why| format!("the stream of its agent is incomplete: {why}")),
+                outcome.map_err(|why: Absence| {
+                    why.reworded(|why| format!("the stream of its agent is incomplete: {why}"))
+                }),
             )
         }));
     }
@@ -231,7 +235,8 @@ async fn send<A: Agents>(
                     }
                 }
                 for id in unheard {
-                    found.results.insert(id, Err("its agent reported no outcome".into()));
+                    let why = Obstacle::StreamIncomplete.because("its agent reported no outcome");
+                    found.results.insert(id, Err(why));
                 }
             }
             Err(why) => ids.into_iter().for_each(|id| {
@@ -304,7 +309,7 @@ async fn look<A: Agents>(agents: &A, rows: &[Row], found: &mut Found<Key<A>>) {
                 }
             }
             Err(why) => asked.into_iter().for_each(|(probe, place)| {
-                found.seen.insert((probe, (agent, place)), Err(why.clone()));
+                found.seen.insert((probe, (agent, place)), Err(why.to_string()));
             }),
         }
     }
@@ -341,7 +346,7 @@ fn observed<A: Agents>(agents: &A, index: usize, row: &Row, facts: &Facts, found
 fn source_side(row: &Row, result: &ProbeResult, facts: &Facts) -> SourceSide {
     let blind = match facts.get(&row.pair.from) {
         Some(Ok(facts)) => facts.cannot_watch.clone(),
-        Some(Err(why)) => Some(why.clone()),
+        Some(Err(why)) => Some(why.to_string()),
         None => None,
     };
     SourceSide {
@@ -363,7 +368,7 @@ fn serving(protocol: Protocol, end: &EndPoint, facts: &Facts) -> Option<ports::S
 fn watch_of<A: Agents>(agents: &A, probe: u32, subject: &Subject, facts: &Facts, found: &Found<Key<A>>) -> Watch {
     let located = facts.get(subject);
     if let Some(Err(why)) = located {
-        return Watch::Blind(why.clone());
+        return Watch::Blind(why.to_string());
     }
     if let Some(Ok(facts)) = located
         && let Some(why) = &facts.cannot_watch

@@ -7,9 +7,13 @@ use super::{
     evidence::{Aim, Protocol},
     naming::Names,
     ports,
+    report::Untold,
     select::{Goal, Named, Pair, Selection, backend_of},
 };
-use crate::cluster::inventory::{Inventory, Pod, Port, Service, Subject};
+use crate::{
+    cluster::inventory::{Inventory, Pod, Port, Service, Subject},
+    findings::{Absence, Obstacle},
+};
 use netcheck_wire::probe::{PlaceFacts, ProbeKind, Record};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,7 +62,7 @@ pub struct Wish {
 }
 
 /// What the namespaces hold, or why that is not known.
-pub type Facts = BTreeMap<Subject, Result<PlaceFacts, String>>;
+pub type Facts = BTreeMap<Subject, Result<PlaceFacts, Absence>>;
 
 /// A place where a probe may arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +97,7 @@ pub struct Row {
     /// Nodes it should pass, by name: the source's, then those of the ends.
     pub transit: Vec<String>,
     /// What to send, or why nothing is sent.
-    pub probe: Result<ProbeKind, String>,
+    pub probe: Result<ProbeKind, Absence>,
     /// For DNS: addresses of which the answer must hold one.
     pub expects: Vec<IpAddr>,
     /// What the API says is wrong with the destination, which explains a failure.
@@ -109,6 +113,8 @@ pub struct Plan {
     pub over_limit: usize,
     /// What is no row and why, one line each.
     pub notes: Vec<String>,
+    /// What was to be tested and could not even be made rows: with any, the run is not called good.
+    pub untold: Vec<Untold>,
 }
 
 impl Plan {
@@ -199,13 +205,23 @@ impl<'a> Planner<'a> {
             notes: notes.map(|(why, whom)| format!("{why} {}", list(whom))).collect(),
             ..Plan::default()
         };
-        let knows_dns = self.inventory.services.iter().any(|service| service.is_dns);
-        if !knows_dns && self.named.is_none() && self.wish.protocols.contains(&Protocol::Dns) {
-            plan.notes
-                .push("no cluster DNS Service found: DNS is not tested".into());
-        }
+        plan.untold.extend(self.untold_dns());
         self.limit(&mut plan);
         plan
+    }
+
+    /// Cluster DNS, if it was to be tested and is not known. Who names destinations has not asked for it.
+    fn untold_dns(&self) -> Option<Untold> {
+        let known = self.inventory.services.iter().any(|service| service.is_dns);
+        if known || self.named.is_some() || !self.wish.protocols.contains(&Protocol::Dns) {
+            return None;
+        }
+        let why = self.inventory.dns_missing.as_deref();
+        Some(Untold {
+            what: "cluster DNS".into(),
+            why: why.unwrap_or("there is no DNS Service").into(),
+            hint: "--protocol tcp leaves DNS out".into(),
+        })
     }
 
     // ---- destinations ----
@@ -218,14 +234,10 @@ impl<'a> Planner<'a> {
             ip,
             port,
         };
-        let trouble = if pod.running {
-            None
-        } else {
-            Some(not_running(&who, pod))
-        };
+        let trouble: Option<Absence> = (!pod.running).then(|| not_running(&who, pod).into());
         let addresses = self.addresses(&pair.from, &pod.ips);
         if addresses.is_empty() && (trouble.is_some() || pod.ips.is_empty()) {
-            let why = trouble.unwrap_or_else(|| format!("{who} has no address"));
+            let why = trouble.unwrap_or_else(|| format!("{who} has no address").into());
             for protocol in [Protocol::Tcp, Protocol::Icmp]
                 .into_iter()
                 .filter(|protocol| self.wish.protocols.contains(protocol))
@@ -282,7 +294,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Declared ports and those that listen. In a hostNetwork pod's namespace all of the node's sockets listen, so only declared ones count.
-    fn pod_ports(&self, pod: &Pod, ip: IpAddr) -> Result<Vec<Dial>, String> {
+    fn pod_ports(&self, pod: &Pod, ip: IpAddr) -> Result<Vec<Dial>, Absence> {
         let mut ports: BTreeMap<u16, Option<String>> = pod
             .ports
             .iter()
@@ -297,7 +309,8 @@ impl<'a> Planner<'a> {
                     }
                 }
                 Some(Err(why)) if ports.is_empty() => {
-                    return Err(format!("which ports listen in {} is not known: {why}", pod_name(pod)));
+                    let who = pod_name(pod);
+                    return Err(why.reworded(|why| format!("which ports listen in {who} is not known: {why}")));
                 }
                 _ => {}
             }
@@ -514,7 +527,7 @@ impl<'a> Planner<'a> {
     // ---- what is no probe ----
 
     /// Notes what cannot be probed; a destination that the user named also gets the row that says so.
-    fn leave(&self, pair: &Pair, why: &'static str, whom: &str, row: impl FnOnce(String) -> Row, draft: &mut Draft) {
+    fn leave(&self, pair: &Pair, why: &'static str, whom: &str, row: impl FnOnce(Absence) -> Row, draft: &mut Draft) {
         let named = self.named.is_some_and(|named| match &pair.to {
             Goal::Pod(uid) => named.pods.contains(uid),
             Goal::Node(name) => named.nodes.contains(name),
@@ -523,7 +536,7 @@ impl<'a> Planner<'a> {
             }
         });
         if named {
-            draft.rows.push(row(format!("{why} {whom}")));
+            draft.rows.push(row(format!("{why} {whom}").into()));
         }
         draft.left_out.entry(why).or_default().insert(whom.to_owned());
     }
@@ -545,7 +558,7 @@ impl<'a> Planner<'a> {
         );
     }
 
-    fn leave_without_local(&self, pair: &Pair, service: &Service, row: impl FnOnce(String) -> Row, draft: &mut Draft) {
+    fn leave_without_local(&self, pair: &Pair, service: &Service, row: impl FnOnce(Absence) -> Row, draft: &mut Draft) {
         let from = self.source_name(&pair.from);
         let whom = format!("Service {}/{} from {from}", service.namespace, service.name);
         self.leave(
@@ -575,7 +588,7 @@ impl<'a> Planner<'a> {
         ends: Vec<EndPoint>,
         port_name: Option<String>,
         probe: ProbeKind,
-        trouble: Option<String>,
+        trouble: Option<Absence>,
     ) -> Row {
         let (protocol, target) = match &probe {
             ProbeKind::Tcp { to } => (Protocol::Tcp, *to),
@@ -599,7 +612,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn unknown_target(&self, pair: &Pair, protocol: Protocol, aim: Aim, why: String) -> Row {
+    fn unknown_target(&self, pair: &Pair, protocol: Protocol, aim: Aim, why: Absence) -> Row {
         let family = self.wish.families.first().copied().unwrap_or(Family::Ipv4);
         let why = self.source_trouble(&pair.from, protocol).unwrap_or(why);
         Row {
@@ -667,18 +680,19 @@ impl<'a> Planner<'a> {
     }
 
     /// Why nothing can be sent from there.
-    fn source_trouble(&self, from: &Subject, protocol: Protocol) -> Option<String> {
+    fn source_trouble(&self, from: &Subject, protocol: Protocol) -> Option<Absence> {
         if let Subject::Pod(uid) = from
             && let Some(pod) = self.pod(uid)
             && !pod.running
         {
-            return Some(not_running(&pod_name(pod), pod));
+            return Some(not_running(&pod_name(pod), pod).into());
         }
         match self.facts_of(from)? {
-            Err(why) => Some(format!("{} cannot be entered: {why}", self.source_name(from))),
+            Err(why) => Some(why.reworded(|why| format!("{} cannot be entered: {why}", self.source_name(from)))),
             Ok(facts) if protocol == Protocol::Icmp => {
                 let why = facts.cannot_ping.as_ref()?;
-                Some(format!("{} cannot send an echo: {why}", self.source_name(from)))
+                let why = format!("{} cannot send an echo: {why}", self.source_name(from));
+                Some(Obstacle::CapabilityMissing.because(why))
             }
             Ok(_) => None,
         }
@@ -741,11 +755,11 @@ impl<'a> Planner<'a> {
 
     // ---- look-ups ----
 
-    fn facts_of(&self, subject: &Subject) -> Option<Result<&'a PlaceFacts, String>> {
+    fn facts_of(&self, subject: &Subject) -> Option<Result<&'a PlaceFacts, Absence>> {
         let facts = self.facts?;
         Some(match facts.get(subject) {
             Some(found) => found.as_ref().map_err(Clone::clone),
-            None => Err("no agent was started for it".into()),
+            None => Err(Obstacle::NotStarted.because("no agent was started for it")),
         })
     }
 

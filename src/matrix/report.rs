@@ -129,6 +129,21 @@ pub struct Coverage {
     pub out_of_scope: Vec<String>,
     /// What is no row, and why, one line each.
     pub notes: Vec<String>,
+    /// What was to be tested and could not even be made rows. With any, a run is not called good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<Untold>,
+}
+
+/// Something that was to be tested and could not even be made rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Untold {
+    /// What, by a name that is the same from run to run.
+    pub what: String,
+    /// Which right or object is missing, one line.
+    pub why: String,
+    /// What the user can do, one line.
+    pub hint: String,
 }
 
 /// Rows by class.

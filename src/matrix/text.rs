@@ -226,14 +226,15 @@ fn failures(out: &mut String, rows: &[Row], style: Style<'_>) {
 }
 
 fn inconclusive(out: &mut String, report: &MatrixReport, style: Style<'_>) {
-    let mut reasons: BTreeMap<(Class, &str), Vec<&Row>> = BTreeMap::new();
+    let mut reasons: BTreeMap<(Class, &str, &str), Vec<&Row>> = BTreeMap::new();
     for row in report
         .status
         .rows
         .iter()
         .filter(|row| row.class.meaning() == Meaning::Inconclusive)
     {
-        reasons.entry((row.class, &row.reason)).or_default().push(row);
+        let finding = row.finding.as_deref().unwrap_or_default();
+        reasons.entry((row.class, &row.reason, finding)).or_default().push(row);
     }
     if reasons.is_empty() {
         return;
@@ -241,13 +242,17 @@ fn inconclusive(out: &mut String, report: &MatrixReport, style: Style<'_>) {
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(key, rows)| (std::cmp::Reverse(rows.len()), *key));
     out.push('\n');
-    for ((class, reason), rows) in reasons.iter().take(MOST_REASONS) {
+    for ((class, reason, finding), rows) in reasons.iter().take(MOST_REASONS) {
         let example = rows.first().map_or_else(String::new, |row| title(row));
         let _ = match rows.len() {
-            1 => writeln!(out, "{}: {example}: {reason}", style.word(*class, class.word())),
+            1 => writeln!(
+                out,
+                "{}: {example}: {reason} ({finding})",
+                style.word(*class, class.word())
+            ),
             count => writeln!(
                 out,
-                "{}: {count} rows, such as {example}: {reason}",
+                "{}: {count} rows, such as {example}: {reason} ({finding})",
                 style.word(*class, class.word())
             ),
         };
@@ -281,6 +286,9 @@ fn coverage(out: &mut String, report: &MatrixReport) {
     for line in &coverage.out_of_scope {
         let _ = writeln!(out, "out of scope: {line}");
     }
+    for untold in &coverage.untold {
+        let _ = writeln!(out, "not tested: {}: {}; {}", untold.what, untold.why, untold.hint);
+    }
     for line in &coverage.notes {
         let _ = writeln!(out, "note: {line}");
     }
@@ -307,9 +315,9 @@ fn closing(out: &mut String, report: &MatrixReport, style: Style<'_>) {
     let allowed = summary
         .inconclusive_allowed
         .as_ref()
-        .filter(|_| summary.inconclusive > 0);
+        .filter(|_| summary.inconclusive > 0 || !report.status.coverage.untold.is_empty());
     let allowed = allowed.map_or_else(String::new, |reason| {
-        format!(" (inconclusive rows are allowed: {reason})")
+        format!(" (what could not be told is allowed: {reason})")
     });
     let timing = &report.status.timing;
     let _ = writeln!(

@@ -10,6 +10,7 @@ use crate::{
         list::{self, Namespaces, Scope},
     },
     exit::{Exit, Failure},
+    findings::Absence,
     matrix::{
         assemble,
         book::Book,
@@ -20,7 +21,7 @@ use crate::{
         measure::{Agents, Measured, measure},
         naming::Names,
         plan::{self, Facts, Family, Plan, Wish},
-        report::{API_VERSION, Conclusion, MatrixReport, Row},
+        report::{API_VERSION, Conclusion, MatrixReport, Row, Untold},
         select::{Choice, Named, Selection, select},
         style::Style,
         text,
@@ -123,6 +124,7 @@ struct Request {
 struct Tested {
     rows: Vec<Row>,
     notes: Vec<String>,
+    untold: Vec<Untold>,
     over_limit: usize,
     interrupted: bool,
     agents: Duration,
@@ -263,7 +265,7 @@ impl Request {
             objects,
             without_agent: absent
                 .iter()
-                .map(|(subject, why)| format!("{}: {}", names.in_words(subject), safe(why)))
+                .map(|(subject, why)| format!("{}: {}", names.in_words(subject), safe(&why.why)))
                 .collect(),
             pairs: self.selection.pairs.len(),
             pairs_in_scope: self.selection.pairs_in_scope,
@@ -327,6 +329,7 @@ impl Request {
         Tested {
             rows,
             notes,
+            untold: plan.untold,
             over_limit: plan.over_limit,
             interrupted: measured.interrupted || shared.interrupt.is_requested(),
             agents,
@@ -339,10 +342,15 @@ impl Request {
         let after = list::inventory(&self.cluster, &self.scope)
             .await
             .map_err(|failure| failure.message)?;
-        if after.gaps == self.inventory.gaps {
+        let unread = |inventory: &Inventory| -> Vec<String> {
+            let dns = inventory.dns_missing.iter();
+            inventory.gaps.iter().chain(dns).cloned().collect()
+        };
+        let gaps = unread(&after);
+        if gaps == unread(&self.inventory) {
             Ok(after)
         } else {
-            Err(after.gaps.join("; "))
+            Err(gaps.join("; "))
         }
     }
 
@@ -351,7 +359,7 @@ impl Request {
         self.selection
             .subjects(&self.inventory)
             .into_iter()
-            .map(|subject| (subject, Err(why.to_owned())))
+            .map(|subject| (subject, Err(why.into())))
             .collect()
     }
 
@@ -438,8 +446,8 @@ impl Agents for Crew<'_> {
         self.0.place(subject)
     }
 
-    async fn run(&self, agent: AgentIndex, task: Task) -> Result<Vec<Event>, String> {
-        self.0.run(agent, task).await.map_err(|error| error.to_string())
+    async fn run(&self, agent: AgentIndex, task: Task) -> Result<Vec<Event>, Absence> {
+        self.0.run(agent, task).await.map_err(Absence::from)
     }
 }
 

@@ -1,9 +1,9 @@
-//! `rbac VERB`: the least an administrator must grant for a verb to work, as objects to apply.
+//! `rbac VERB…`: the least an administrator must grant for verbs to work, as objects to apply.
 
 use crate::{
     agents::{
         DEFAULT_NAMESPACE, Via, manifest,
-        permissions::{self, Grant, Place, Verb, Way, words},
+        permissions::{self, Grant, Need, Place, Verb, Way, words},
     },
     cli::{ConnectFlags, Format, KubectlFlags, OutputFlags},
     cluster::Cluster,
@@ -12,7 +12,7 @@ use crate::{
 };
 use clap::Args;
 use serde_json::{Value, json};
-use std::{fmt::Write as _, path::PathBuf};
+use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
 
 /// Namespace of the cluster's DNS.
 const DNS_NAMESPACE: &str = "kube-system";
@@ -24,12 +24,15 @@ Examples:
   # Let ada run the matrix in namespace shop, and apply it at once
   kubectl netcheck rbac matrix -n shop --user ada | kubectl apply -f -
 
+  # One set of roles to run the matrix and to clean up after it
+  kubectl netcheck rbac matrix cleanup --group oncall
+
   # Roles only, for the second way in, in all namespaces
   kubectl netcheck rbac matrix --via ephemeral -A")]
 pub struct RbacArgs {
-    /// The verb that shall be allowed
-    #[arg(value_enum)]
-    verb: Verb,
+    /// The verbs that shall be allowed
+    #[arg(value_enum, value_name = "VERB", required = true)]
+    verbs: Vec<Verb>,
     /// Namespace that is looked at (default: the context's)
     #[arg(short = 'n', long, value_name = "NAME")]
     namespace: Option<String>,
@@ -132,15 +135,13 @@ fn objects(args: &RbacArgs, namespace: &str, subjects: &[Value]) -> Result<Vec<E
         Via::Node => &[Way::Node],
         Via::Ephemeral => &[Way::Ephemeral],
     };
-    let grants = permissions::grants(args.verb, ways);
-    let at = |wanted: &[Place]| -> Vec<Grant> {
-        grants
-            .iter()
-            .filter(|grant| wanted.contains(&grant.place))
-            .copied()
-            .collect()
-    };
-    let name = format!("netcheck-{}", args.verb.word());
+    // The same roles, whatever the order in which verbs are named.
+    let verbs: BTreeSet<Verb> = args.verbs.iter().copied().collect();
+    let grants: Vec<Grant> = verbs.iter().flat_map(|verb| permissions::grants(*verb, ways)).collect();
+    let at =
+        |wanted: &[Place]| permissions::united(grants.iter().copied().filter(|grant| wanted.contains(&grant.place)));
+    let words: Vec<&str> = verbs.iter().map(|verb| verb.word()).collect();
+    let name = format!("netcheck-{}", words.join("-"));
     let mut objects = Vec::new();
     if !at(&[Place::Agents]).is_empty() {
         objects.push(Explained {
@@ -200,11 +201,11 @@ fn role(
     objects: &mut Vec<Explained>,
     namespace: Option<&str>,
     name: &str,
-    grants: &[Grant],
+    needs: &[Need],
     agent_namespace: &str,
     subjects: &[Value],
 ) {
-    if grants.is_empty() {
+    if needs.is_empty() {
         return;
     }
     let (kind, binding) = match namespace {
@@ -218,19 +219,20 @@ fn role(
     if let Some(namespace) = namespace {
         metadata["namespace"] = json!(namespace);
     }
-    let rules: Vec<_> = grants
+    let rules: Vec<_> = needs
         .iter()
-        .map(|grant| {
-            let mut rule = json!({ "apiGroups": [grant.group], "resources": [grant.resource], "verbs": grant.verbs });
-            if grant.place == Place::AgentNamespaceItself {
+        .map(|need| {
+            let mut rule = json!({ "apiGroups": [need.group], "resources": [need.resource], "verbs": need.verbs });
+            if need.only_agent_namespace {
                 rule["resourceNames"] = json!([agent_namespace]);
             }
             rule
         })
         .collect();
-    let comments = grants.iter().filter(|grant| !grant.why.is_empty()).map(|grant| {
-        let optional = if grant.required { "" } else { " (optional)" };
-        format!("{}: {}{optional}", words(grant, &grant.verbs.join(",")), grant.why)
+    let comments = needs.iter().filter(|need| !need.why.is_empty()).map(|need| {
+        let optional = if need.required { "" } else { " (optional)" };
+        let what = words(need.group, need.resource, &need.verbs);
+        format!("{what}: {}{optional}", need.why.join("; "))
     });
     objects.push(Explained {
         comments: comments.collect(),
@@ -291,9 +293,9 @@ mod tests {
     use super::*;
     use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
 
-    fn args(verb: Verb, via: Via, all_namespaces: bool) -> RbacArgs {
+    fn args(verbs: &[Verb], via: Via, all_namespaces: bool) -> RbacArgs {
         RbacArgs {
-            verb,
+            verbs: verbs.to_vec(),
             namespace: None,
             all_namespaces,
             agent_namespace: "netcheck".to_owned(),
@@ -322,7 +324,7 @@ mod tests {
     #[test]
     fn each_role_is_as_narrow_as_its_place() {
         assert_eq!(
-            names(&args(Verb::Matrix, Via::Node, false)),
+            names(&args(&[Verb::Matrix], Via::Node, false)),
             [
                 "Namespace - netcheck",
                 "ClusterRole - netcheck-matrix",
@@ -336,14 +338,35 @@ mod tests {
             ]
         );
         assert_eq!(
-            names(&args(Verb::Matrix, Via::Ephemeral, true)),
+            names(&args(&[Verb::Matrix], Via::Ephemeral, true)),
             ["ClusterRole - netcheck-matrix", "ClusterRoleBinding - netcheck-matrix"]
         );
     }
 
     #[test]
+    fn several_verbs_share_roles_that_say_everything_once() {
+        let both = names(&args(&[Verb::Cleanup, Verb::Matrix, Verb::Cleanup], Via::Node, false));
+        assert_eq!(both, names(&args(&[Verb::Matrix, Verb::Cleanup], Via::Node, false)));
+        assert!(
+            both.contains(&"Role netcheck netcheck-matrix-cleanup-agents".to_owned()),
+            "{both:?}"
+        );
+        for all_namespaces in [false, true] {
+            let args = args(&[Verb::Matrix, Verb::Cleanup], Via::Auto, all_namespaces);
+            for explained in objects(&args, "shop", &[]).unwrap() {
+                let rules = explained.object["rules"].as_array().cloned().unwrap_or_default();
+                let mut seen = BTreeSet::new();
+                for rule in &rules {
+                    let what = (&rule["apiGroups"], &rule["resources"], &rule["resourceNames"]);
+                    assert!(seen.insert(format!("{what:?}")), "{what:?} twice");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_api_reads_what_is_printed() {
-        let args = args(Verb::Matrix, Via::Auto, false);
+        let args = args(&[Verb::Matrix, Verb::Cleanup], Via::Auto, false);
         for explained in objects(&args, "shop", &[]).unwrap() {
             match explained.object["kind"].as_str() {
                 Some("Role") => drop(serde_json::from_value::<Role>(explained.object).unwrap()),
@@ -355,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_agents_namespace_is_the_only_one_named_in_the_cluster_role() {
-        let objects = objects(&args(Verb::Cleanup, Via::Auto, false), "shop", &[]).unwrap();
+        let objects = objects(&args(&[Verb::Cleanup], Via::Auto, false), "shop", &[]).unwrap();
         let cluster_role = objects
             .iter()
             .find(|explained| explained.object["kind"] == "ClusterRole")
@@ -374,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_service_account_needs_its_namespace() {
-        let mut args = args(Verb::Matrix, Via::Auto, false);
+        let mut args = args(&[Verb::Matrix], Via::Auto, false);
         args.serviceaccount = vec!["ci".to_owned()];
         let failure = subjects(&args).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);

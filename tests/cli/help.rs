@@ -14,6 +14,7 @@ fn help_pages() {
         ("schema", &["schema", "--help"]),
         ("images", &["images", "--help"]),
         ("completion", &["completion", "--help"]),
+        ("rbac", &["rbac", "--help"]),
     ];
     for (name, arguments) in pages {
         let outcome = plugin.run(arguments);

@@ -183,6 +183,7 @@ impl<D: Dial> Driver<D> {
             Ok(Ok(stream)) => stream,
             Ok(Err(DialError::Retry(why))) => return Err(Ending::Cut(Cut(why))),
             Ok(Err(DialError::Never(why))) => return Err(LinkError::Lost(why).into()),
+            Ok(Err(DialError::Forbidden(why))) => return Err(LinkError::Forbidden(why).into()),
             Err(_) => return Err(late("no stream could be opened")),
         };
         let (reader, writer) = split(stream);

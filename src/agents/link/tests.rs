@@ -223,3 +223,41 @@ async fn a_dropped_link_lets_the_agent_go() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+#[test]
+fn every_end_of_a_link_has_its_page() {
+    let lost = || LinkError::Lost("cut".to_owned());
+    let refused = |words: &str| LinkError::Refused(words.to_owned());
+    let version = LinkError::Version {
+        version: "9".to_owned(),
+        theirs: 9,
+        ours: 1,
+    };
+    for (error, obstacle) in [
+        (version, Obstacle::VersionMismatch),
+        (
+            refused("the agent (version 9) speaks protocol 9, the plugin (version 1) 1"),
+            Obstacle::VersionMismatch,
+        ),
+        (refused("busy"), Obstacle::NotStarted),
+        (
+            LinkError::Forbidden("exec is forbidden".to_owned()),
+            Obstacle::Forbidden,
+        ),
+        (lost(), Obstacle::StreamIncomplete),
+        (
+            LinkError::Incomplete {
+                announced: 6,
+                arrived: 5,
+            },
+            Obstacle::StreamIncomplete,
+        ),
+        (LinkError::Protocol("nonsense".to_owned()), Obstacle::StreamIncomplete),
+        (LinkError::Timeout(Duration::from_secs(1)), Obstacle::StreamIncomplete),
+        (LinkError::Closed, Obstacle::StreamIncomplete),
+        (LinkError::Task("no such place".to_owned()), Obstacle::Untested),
+    ] {
+        let words = error.to_string();
+        assert_eq!(Absence::from(error), obstacle.because(words));
+    }
+}

@@ -13,6 +13,7 @@ use crate::{
         Cluster,
         request::{self, attempt},
     },
+    findings::{Absence, Obstacle},
     output::{Phase, safe},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -75,7 +76,8 @@ pub async fn await_agents(
                         phase.set(launched.links.len(), total);
                     }
                     Err(error) => {
-                        launched.absent.insert(index, format!("its agent does not answer: {error}"));
+                        let why = Absence::from(error).reworded(|why| format!("its agent does not answer: {why}"));
+                        launched.absent.insert(index, why);
                     }
                 }
             }
@@ -83,23 +85,21 @@ pub async fn await_agents(
                 Seen::Trouble(why) => trouble = Some(why),
                 Seen::Gone(pod) => {
                     if let Some(index) = index_of(spec, &pod).filter(|index| waiting.remove(index).is_some()) {
-                        launched.absent.insert(index, "its agent's pod was deleted before it ran".to_owned());
+                        let why = Obstacle::NotStarted.because("its agent's pod was deleted before it ran");
+                        launched.absent.insert(index, why);
                     }
                 }
                 Seen::Is(pod) => {
                     let Some(index) = index_of(spec, &pod) else { continue };
                     let Some(awaited) = waiting.get_mut(&index) else { continue };
                     awaited.note(waiting::of_container(&pod, CONTAINER));
-                    match &awaited.stage.progress {
-                        Progress::Running => {
-                            waiting.remove(&index);
-                            opening.push(open(&pods, spec, index, &pod, limit));
-                        }
-                        Progress::Hopeless(why) => {
-                            launched.absent.insert(index, format!("its agent did not start: {why}"));
-                            waiting.remove(&index);
-                        }
-                        Progress::Unseen | Progress::Coming(_) | Progress::PullFailed(_) => {}
+                    let progress = &awaited.stage.progress;
+                    if let Some(why) = progress.final_word() {
+                        launched.absent.insert(index, did_not_start(why));
+                        waiting.remove(&index);
+                    } else if *progress == Progress::Running {
+                        waiting.remove(&index);
+                        opening.push(open(&pods, spec, index, &pod, limit));
                     }
                 }
             },
@@ -128,20 +128,29 @@ impl Awaited {
     }
 
     /// Why it makes no sense to wait any longer.
-    fn overdue(&self, waited: Duration, refusal: Option<&String>, trouble: Option<&str>) -> Option<String> {
-        if !self.has_pod {
-            return match (refusal, trouble) {
-                (Some(refusal), _) => Some(format!("the cluster did not create its agent's pod: {refusal}")),
-                _ if waited < TAKEN_UP_WITHIN * 2 => None,
-                (None, Some(trouble)) => Some(format!("it is not known whether its agent started: {trouble}")),
-                (None, None) => {
-                    Some("the cluster did not create its agent's pod (is kube-controller-manager at work?)".to_owned())
-                }
-            };
+    fn overdue(&self, waited: Duration, refusal: Option<&String>, trouble: Option<&str>) -> Option<Absence> {
+        if self.has_pod {
+            return self.stage.overdue(waited).map(did_not_start);
         }
-        let why = self.stage.overdue(waited)?;
-        Some(format!("its agent did not start: {why}"))
+        match (refusal, trouble) {
+            // What keeps a controller from creating a pod is admission: policies, quotas, webhooks.
+            (Some(refusal), _) => {
+                Some(Obstacle::Forbidden.because(format!("the cluster did not create its agent's pod: {refusal}")))
+            }
+            _ if waited < TAKEN_UP_WITHIN * 2 => None,
+            (None, Some(trouble)) => {
+                Some(Obstacle::NotStarted.because(format!("it is not known whether its agent started: {trouble}")))
+            }
+            (None, None) => Some(
+                Obstacle::NotStarted
+                    .because("the cluster did not create its agent's pod (is kube-controller-manager at work?)"),
+            ),
+        }
     }
+}
+
+fn did_not_start(absence: Absence) -> Absence {
+    absence.reworded(|why| format!("its agent did not start: {why}"))
 }
 
 /// What the Job controller says of pods it could not create, by index.
@@ -206,9 +215,18 @@ mod tests {
         let refusal = "exceeded quota".to_owned();
         assert_eq!(awaited.overdue(TAKEN_UP_WITHIN, None, None), None);
         let why = |refusal, trouble| awaited.overdue(TAKEN_UP_WITHIN * 2, refusal, trouble).unwrap();
-        assert!(why(Some(&refusal), None).contains("exceeded quota"));
-        assert!(why(None, Some("forbidden")).contains("forbidden"));
-        assert!(why(None, None).contains("kube-controller-manager"));
+        for (absence, obstacle, words) in [
+            (why(Some(&refusal), None), Obstacle::Forbidden, "exceeded quota"),
+            (
+                why(None, Some("connection refused")),
+                Obstacle::NotStarted,
+                "connection refused",
+            ),
+            (why(None, None), Obstacle::NotStarted, "kube-controller-manager"),
+        ] {
+            assert_eq!(absence.obstacle, obstacle, "{absence}");
+            assert!(absence.why.contains(words), "{absence}");
+        }
     }
 
     #[test]

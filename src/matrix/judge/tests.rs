@@ -185,6 +185,14 @@ impl Scene {
     }
 
     fn judge(&self) -> Verdict {
+        self.judge_what(&Observed {
+            source: Ok(self.source.clone()),
+            ends: self.ends.clone(),
+            transit: self.transit.clone(),
+        })
+    }
+
+    fn judge_what(&self, observed: &Observed) -> Verdict {
         let book = book();
         let case = Case {
             protocol: self.protocol,
@@ -196,14 +204,7 @@ impl Scene {
             trouble: Some("pod shop/api is not ready: CrashLoopBackOff"),
             book: &book,
         };
-        judge(
-            &case,
-            &Observed {
-                source: Ok(self.source.clone()),
-                ends: self.ends.clone(),
-                transit: self.transit.clone(),
-            },
-        )
+        judge(&case, observed)
     }
 }
 
@@ -921,6 +922,23 @@ fn echoes_are_judged_alike() {
             "ping_group_range",
         ),
     ]);
+}
+
+#[test]
+fn what_was_not_tested_names_the_page_of_what_stood_in_the_way() {
+    for obstacle in Obstacle::ALL {
+        let scene = Scene::healthy();
+        let observed = Observed {
+            source: Err(obstacle.because("node/n1: no")),
+            ends: scene.ends.clone(),
+            transit: Vec::new(),
+        };
+        let verdict = scene.judge_what(&observed);
+        assert_eq!(verdict.class, Class::NotTested);
+        assert_eq!(verdict.finding(), Some(obstacle.finding()));
+        assert_eq!(verdict.reason, "node/n1: no");
+    }
+    assert_eq!(Scene::healthy().judge().finding(), None);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use super::*;
 use crate::matrix::{
     assemble,
-    class::Class,
     plan::Family,
     sample::{pod, report, row, rows},
 };
@@ -38,6 +37,33 @@ fn what_could_not_be_told_is_an_error_unless_allowed() {
     assert!(of_report(&unanswered).unwrap().contains("<error"));
     unanswered.status.summary = assemble::summary(&unanswered.status.rows, Some("known".into()));
     let xml = of_report(&unanswered).unwrap();
+    assert!(
+        xml.contains("<skipped") && xml.contains("known") && !xml.contains("<error"),
+        "{xml}"
+    );
+}
+
+#[test]
+fn what_could_not_even_be_made_a_row_is_an_errored_case_unless_allowed() {
+    let mut held = report(vec![row(
+        &pod("web", "n1"),
+        &pod("api", "n2"),
+        80,
+        Family::Ipv4,
+        Class::Reached,
+    )]);
+    held.status.coverage.untold = vec![Untold {
+        what: "cluster DNS".into(),
+        why: "you may not list services".into(),
+        hint: "--protocol tcp leaves DNS out".into(),
+    }];
+    let xml = of_report(&held).unwrap();
+    assert!(xml.contains("<error") && xml.contains(r#"errors="1""#), "{xml}");
+    for part in ["name=\"cluster DNS\"", "you may not list services", "--protocol tcp"] {
+        assert!(xml.contains(part), "{part}: {xml}");
+    }
+    held.status.summary = assemble::summary(&held.status.rows, Some("known".into()));
+    let xml = of_report(&held).unwrap();
     assert!(
         xml.contains("<skipped") && xml.contains("known") && !xml.contains("<error"),
         "{xml}"

@@ -68,7 +68,7 @@ impl Agents for Script {
         }
     }
 
-    async fn run(&self, agent: u8, task: Task) -> Result<Vec<Event>, String> {
+    async fn run(&self, agent: u8, task: Task) -> Result<Vec<Event>, Absence> {
         let name = match &task {
             Task::Locate { .. } => "locate",
             Task::Watch { .. } => "watch",
@@ -78,7 +78,7 @@ impl Agents for Script {
         let when = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         self.log.borrow_mut().push((agent, name, when));
         if self.broken.contains(&(agent, name)) {
-            return Err("the stream was cut".into());
+            return Err(Obstacle::StreamIncomplete.because("the stream was cut"));
         }
         if self.hangs && name == "probe" {
             std::future::pending::<()>().await;
@@ -224,12 +224,9 @@ async fn a_second_handshake_to_the_same_port_waits_a_second() {
 async fn a_cut_stream_is_never_a_result() {
     let rows = [row("a", "b", 80)];
     let cut = measured(&Script::breaking(1, "probe"), &rows, &facts()).await;
-    assert!(
-        cut.observed[0]
-            .source
-            .as_ref()
-            .is_err_and(|why| why.contains("the stream was cut"))
-    );
+    assert!(cut.observed[0].source.as_ref().is_err_and(
+        |absence| absence.obstacle == Obstacle::StreamIncomplete && absence.why.contains("the stream was cut")
+    ));
     let unwatched = measured(&Script::breaking(2, "watch"), &rows, &facts()).await;
     assert_eq!(blind(&unwatched.observed[0]), "the stream was cut");
     let unseen = measured(&Script::breaking(2, "look"), &rows, &facts()).await;
@@ -239,7 +236,10 @@ async fn a_cut_stream_is_never_a_result() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_entered_or_watched_says_why() {
     let mut facts = facts();
-    facts.insert(Subject::Pod("b".into()), Err("ImagePullBackOff".into()));
+    facts.insert(
+        Subject::Pod("b".into()),
+        Err(Obstacle::ImagePull.because("ImagePullBackOff")),
+    );
     let rows = [row("a", "b", 80), row("c", "b", 80)];
     let measured = measured(&Script::new(), &rows, &facts).await;
     assert_eq!(blind(&measured.observed[0]), "ImagePullBackOff");
@@ -248,7 +248,7 @@ async fn what_cannot_be_entered_or_watched_says_why() {
         measured.observed[1]
             .source
             .as_ref()
-            .is_err_and(|why| why.contains("no agent"))
+            .is_err_and(|absence| absence.obstacle == Obstacle::NotStarted && absence.why.contains("no agent"))
     );
 }
 
@@ -261,7 +261,11 @@ async fn a_row_that_is_not_to_be_sent_keeps_its_reason() {
     let script = Script::new();
     let measured = measured(&script, &[idle], &facts()).await;
     assert_eq!(
-        measured.observed[0].source.as_ref().err().map(String::as_str),
+        measured.observed[0]
+            .source
+            .as_ref()
+            .err()
+            .map(|absence| absence.why.as_str()),
         Some("pod a is not running")
     );
     assert!(script.tasks().is_empty(), "nobody is bothered for it");
@@ -285,7 +289,11 @@ async fn an_interrupt_returns_what_is_known() {
     .await;
     assert!(measured.interrupted);
     assert_eq!(
-        measured.observed[0].source.as_ref().err().map(String::as_str),
+        measured.observed[0]
+            .source
+            .as_ref()
+            .err()
+            .map(|absence| absence.why.as_str()),
         Some("interrupted")
     );
 }
@@ -299,7 +307,10 @@ async fn an_interrupt_lets_probes_under_way_end_and_starts_no_others() {
     assert!(measured.interrupted);
     assert!(measured.observed[0].source.is_ok(), "the first round was through");
     for late in &measured.observed[1..] {
-        assert_eq!(late.source.as_ref().err().map(String::as_str), Some("interrupted"));
+        assert_eq!(
+            late.source.as_ref().err().map(|absence| absence.why.as_str()),
+            Some("interrupted")
+        );
     }
     assert_eq!(script.tasks(), [(2, "watch"), (1, "probe"), (2, "look")]);
 }

@@ -283,19 +283,38 @@ fn dns_is_asked_as_the_pod_would_ask() {
 }
 
 #[test]
-fn a_cluster_without_dns_is_said_to_have_none() {
+fn cluster_dns_that_is_not_known_is_untold_where_it_was_asked_for() {
     let mut inventory = cluster();
     inventory.services.remove(0);
+    inventory.dns_missing = Some("you may not list services".into());
     let selection = everything(&inventory);
-    let note = "no cluster DNS Service found: DNS is not tested".to_owned();
-    let made = plan(&selection, &inventory, &known(), &wish(), None);
-    assert!(made.notes.contains(&note), "{:?}", made.notes);
+    let untold = |wish: &Wish, named: Option<&Named>| plan(&selection, &inventory, &known(), wish, named).untold;
+    let found = untold(&wish(), None);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].what.as_str(), found[0].why.as_str()),
+        ("cluster DNS", "you may not list services")
+    );
+    assert!(found[0].hint.contains("--protocol tcp"), "{found:?}");
     let tcp_only = Wish {
         protocols: [Protocol::Tcp].into(),
         ..wish()
     };
-    let made = plan(&selection, &inventory, &known(), &tcp_only, None);
-    assert!(!made.notes.contains(&note));
+    assert!(untold(&tcp_only, None).is_empty(), "not asked for");
+    let named = Named {
+        pods: ["api".to_owned()].into(),
+        ..Named::default()
+    };
+    assert!(
+        untold(&wish(), Some(&named)).is_empty(),
+        "only what was named is asked for"
+    );
+    let whole = cluster();
+    assert!(
+        plan(&everything(&whole), &whole, &known(), &wish(), None)
+            .untold
+            .is_empty()
+    );
 }
 
 #[test]
@@ -445,6 +464,37 @@ fn families_and_protocols_are_as_wished() {
         shown(&made, "web", &api()),
         ["icmp !pod shop/web cannot send an echo: ping_group_range"]
     );
+    let unsent = made.rows.iter().find_map(|row| row.probe.as_ref().err());
+    assert_eq!(unsent.map(|why| why.obstacle), Some(Obstacle::CapabilityMissing));
+}
+
+#[test]
+fn what_kept_an_agent_away_is_kept_with_the_row() {
+    let inventory = cluster();
+    let mut facts = known();
+    let pulled = Obstacle::ImagePull.because("ImagePullBackOff");
+    facts.insert(Subject::Pod("web".into()), Err(pulled));
+    facts.remove(&Subject::Node("n2".into()));
+    let made = plan(&everything(&inventory), &inventory, &facts, &wish(), None);
+    let obstacle = |from: Subject| {
+        let found: BTreeSet<_> = made
+            .rows
+            .iter()
+            .filter(|row| row.pair.from == from)
+            .map(|row| row.probe.as_ref().err().map(|why| why.obstacle))
+            .collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.into_iter().next().flatten()
+    };
+    assert_eq!(obstacle(Subject::Pod("web".into())), Some(Obstacle::ImagePull));
+    assert_eq!(obstacle(Subject::Node("n2".into())), Some(Obstacle::NotStarted));
+    // What listens in web is not known for the same reason.
+    let to_web = made.rows.iter().filter(|row| row.pair.to == Goal::Pod("web".into()));
+    let from_coredns = to_web.filter(|row| row.pair.from == Subject::Pod("coredns".into()));
+    let obstacles: Vec<_> = from_coredns
+        .map(|row| row.probe.as_ref().err().map(|why| why.obstacle))
+        .collect();
+    assert_eq!(obstacles, [Some(Obstacle::ImagePull)]);
 }
 
 #[test]

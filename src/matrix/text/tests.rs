@@ -73,3 +73,27 @@ fn different_failures_come_before_repeats() {
 fn nothing_to_test_is_said() {
     assert!(table(&report(Vec::new()), at(100)).starts_with("nothing to test"));
 }
+
+#[test]
+fn what_could_not_be_told_names_the_page_that_explains_it() {
+    let untested = Row {
+        finding: Some("agent-image-pull".into()),
+        reason: "node/n1: its agent did not start: ErrImagePull".into(),
+        ..row(&pod("web", "n1"), &pod("api", "n2"), 80, Family::Ipv4, Class::NotTested)
+    };
+    let text = table(&report(vec![untested]), at(100));
+    assert!(text.contains("ErrImagePull (agent-image-pull)"), "{text}");
+}
+
+#[test]
+fn what_is_no_row_although_it_was_to_be_tested_is_in_the_coverage() {
+    let mut report = report(rows());
+    report.status.coverage.untold = vec![crate::matrix::report::Untold {
+        what: "cluster DNS".into(),
+        why: "there is no DNS Service".into(),
+        hint: "--protocol tcp leaves DNS out".into(),
+    }];
+    let text = table(&report, at(100));
+    let line = "not tested: cluster DNS: there is no DNS Service; --protocol tcp leaves DNS out";
+    assert!(text.lines().any(|written| written == line), "{text}");
+}

@@ -8,7 +8,7 @@ use crate::{
     matrix::{
         assemble, found,
         naming::Names,
-        report::{API_VERSION, Conclusion, Coverage, KIND, MatrixReport, Metadata, Spec, Status, Timing},
+        report::{API_VERSION, Conclusion, Coverage, KIND, MatrixReport, Metadata, Spec, Status, Timing, Untold},
     },
     output::safe,
 };
@@ -27,6 +27,7 @@ impl Request {
         let Tested {
             rows,
             notes,
+            untold,
             over_limit,
             interrupted,
             agents,
@@ -68,7 +69,17 @@ impl Request {
                 .chain(farewell.incomplete.iter().chain(&farewell.resumed).cloned())
                 .map(|line| safe(&line))
                 .collect(),
+            untold: untold
+                .into_iter()
+                .map(|Untold { what, why, hint }| Untold {
+                    what: safe(&what),
+                    why: safe(&why),
+                    hint: safe(&hint),
+                })
+                .collect(),
         };
+        let mut findings = found::findings(&rows);
+        findings.extend(found::untold(&coverage.untold));
         MatrixReport {
             api_version: API_VERSION.into(),
             kind: KIND.into(),
@@ -90,7 +101,7 @@ impl Request {
                 max_nodes: limit(self.max_nodes).map(|limit| limit as u64),
             },
             status: Status {
-                conclusion: conclusion(assemble::conclusion(&rows, interrupted), farewell),
+                conclusion: conclusion(assemble::conclusion(&rows, interrupted), &coverage.untold, farewell),
                 way: safe(&way.to_string()),
                 coverage,
                 summary: assemble::summary(&rows, allowed(args.allow_inconclusive.as_deref(), farewell)),
@@ -99,7 +110,7 @@ impl Request {
                     probe_phase_ms: probes.as_millis() as u64,
                     total_ms: started.elapsed().as_millis() as u64,
                 },
-                findings: found::findings(&rows),
+                findings,
                 rows,
             },
         }
@@ -112,14 +123,14 @@ pub(super) fn limit(limit: usize) -> Option<usize> {
 }
 
 /// All rows held, and yet something may be missing: that is no good result.
-fn conclusion(by_rows: Conclusion, farewell: &Farewell) -> Conclusion {
+fn conclusion(by_rows: Conclusion, untold: &[Untold], farewell: &Farewell) -> Conclusion {
     match by_rows {
-        Conclusion::Held if !farewell.incomplete.is_empty() => Conclusion::Inconclusive,
+        Conclusion::Held if !untold.is_empty() || !farewell.incomplete.is_empty() => Conclusion::Inconclusive,
         other => other,
     }
 }
 
-/// Why inconclusive rows are accepted. That is said of rows that are known: an incomplete run is never accepted (`WIRE.md`).
+/// Why what could not be told is accepted. That is said of what is known to be missing: an incomplete run is never accepted (`WIRE.md`).
 fn allowed(reason: Option<&str>, farewell: &Farewell) -> Option<String> {
     reason.filter(|_| farewell.incomplete.is_empty()).map(safe)
 }
@@ -127,6 +138,22 @@ fn allowed(reason: Option<&str>, farewell: &Farewell) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_to_be_tested_and_is_no_row_keeps_a_run_from_being_called_good() {
+        let whole = Farewell::default();
+        let dns = [Untold {
+            what: "cluster DNS".into(),
+            ..Untold::default()
+        }];
+        assert_eq!(conclusion(Conclusion::Held, &dns, &whole), Conclusion::Inconclusive);
+        assert_eq!(conclusion(Conclusion::Failed, &dns, &whole), Conclusion::Failed);
+        assert_eq!(
+            conclusion(Conclusion::Interrupted, &dns, &whole),
+            Conclusion::Interrupted
+        );
+        assert_eq!(allowed(Some("known"), &whole).as_deref(), Some("known"));
+    }
 
     #[test]
     fn an_incomplete_run_is_never_called_good() {
@@ -138,10 +165,10 @@ mod tests {
             incomplete: vec!["the session has no confirmed end".into()],
             ..Farewell::default()
         };
-        assert_eq!(conclusion(Conclusion::Held, &whole), Conclusion::Held);
-        assert_eq!(conclusion(Conclusion::Held, &incomplete), Conclusion::Inconclusive);
+        assert_eq!(conclusion(Conclusion::Held, &[], &whole), Conclusion::Held);
+        assert_eq!(conclusion(Conclusion::Held, &[], &incomplete), Conclusion::Inconclusive);
         for other in [Conclusion::Failed, Conclusion::Inconclusive, Conclusion::Interrupted] {
-            assert_eq!(conclusion(other, &incomplete), other);
+            assert_eq!(conclusion(other, &[], &incomplete), other);
         }
         assert_eq!(allowed(Some("known"), &whole).as_deref(), Some("known"));
         assert_eq!(allowed(Some("known"), &incomplete), None);

@@ -59,7 +59,7 @@ fn planned(to: Goal) -> plan::Row {
         aim: Aim::Pod,
         ends: Vec::new(),
         transit: Vec::new(),
-        probe: Err(String::new()),
+        probe: Err("".into()),
         expects: Vec::new(),
         trouble: None,
     }
