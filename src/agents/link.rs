@@ -12,7 +12,7 @@ mod peer;
 mod tests;
 
 use crate::findings::{Absence, Obstacle};
-use netcheck_wire::{AgentHello, Event, Task};
+use netcheck_wire::{AgentHello, Event, Task, TaskId};
 use std::{
     future::Future,
     sync::{
@@ -145,12 +145,64 @@ impl Default for Timing {
     }
 }
 
+/// What a task sends while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Something it found.
+    Event(Event),
+    /// Raw bytes.
+    Data(Vec<u8>),
+}
+
+/// Pieces that may wait for whoever takes them. Beyond that the link reads no further, and what the agent has kept for a new stream fills:
+/// its tasks wait.
+const PIECES_AHEAD: usize = 16;
+
+/// A task whose pieces are taken while it runs. Dropping it stops the task.
+#[derive(Debug)]
+pub struct Flow {
+    id: TaskId,
+    commands: mpsc::Sender<Command>,
+    pieces: mpsc::Receiver<Piece>,
+    answer: oneshot::Receiver<Result<Vec<Event>, LinkError>>,
+    fate: Arc<Fate>,
+}
+
+impl Flow {
+    /// The next piece, in the order in which the agent sent them; `None` when there are no more, and [`Flow::end`] says why.
+    pub async fn next(&mut self) -> Option<Piece> {
+        self.pieces.recv().await
+    }
+
+    /// Asks the agent to end the task. What it still has to send is to be taken all the same.
+    pub async fn stop(&self) {
+        // A link that is gone has ended the task already.
+        let _ = self.commands.send(Command::Stop { id: self.id }).await;
+    }
+
+    /// How the task ended: an error unless every piece of it has arrived.
+    pub async fn end(self) -> Result<(), LinkError> {
+        let answer = self.answer.await.unwrap_or_else(|_| Err(self.fate.why()));
+        answer.map(drop)
+    }
+}
+
 /// What the driver is asked to do.
+#[derive(Debug)]
 enum Command {
     Run {
         task: Task,
         until: Until,
         reply: oneshot::Sender<Result<Vec<Event>, LinkError>>,
+    },
+    Flow {
+        task: Task,
+        pieces: mpsc::Sender<Piece>,
+        reply: oneshot::Sender<Result<Vec<Event>, LinkError>>,
+        begun: oneshot::Sender<TaskId>,
+    },
+    Stop {
+        id: TaskId,
     },
     Finish {
         reply: oneshot::Sender<Result<(), LinkError>>,
@@ -164,6 +216,8 @@ enum Until {
     Done,
     /// After this many events; the task itself goes on.
     Events(usize),
+    /// When the agent says it is done, which it is only if it is stopped.
+    Stopped,
 }
 
 /// What became of a link, written by its driver.
@@ -230,6 +284,32 @@ impl Link {
             return Err(self.fate.why());
         }
         answer.await.unwrap_or_else(|_| Err(self.fate.why()))
+    }
+
+    /// Starts a task that goes on until it is stopped, and whose pieces are taken one by one.
+    pub async fn flow(&self, task: Task) -> Result<Flow, LinkError> {
+        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+        let (reply, answer) = oneshot::channel();
+        let (begun, beginning) = oneshot::channel();
+        let command = Command::Flow {
+            task,
+            pieces: sender,
+            reply,
+            begun,
+        };
+        if self.commands.send(command).await.is_err() {
+            return Err(self.fate.why());
+        }
+        let Ok(id) = beginning.await else {
+            return Err(self.fate.why());
+        };
+        Ok(Flow {
+            id,
+            commands: self.commands.clone(),
+            pieces,
+            answer,
+            fate: Arc::clone(&self.fate),
+        })
     }
 
     /// Stops what runs, compares the totals of the whole session, and lets the agent go.

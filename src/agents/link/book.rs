@@ -1,15 +1,17 @@
 //! Bookkeeping of a link, without I/O: which tasks run, what came of each, and whether the totals match in the end.
 
-use super::{LinkError, Until};
+use super::{LinkError, Piece, Until};
 use crate::output::safe;
-use netcheck_wire::{Event, FromAgent, Task, TaskId, ToAgent, Totals};
+use netcheck_wire::{Event, FromAgent, Task, TaskId, ToAgent, Totals, message::DATA_HEADER};
 use std::collections::BTreeMap;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// More results of one task than any run can ask for: an agent that sends them is not ours.
 const MOST_EVENTS: usize = 1 << 18;
 
 type Reply = oneshot::Sender<Result<Vec<Event>, LinkError>>;
+/// Where a task's pieces go.
+pub type Taker = mpsc::Sender<Piece>;
 
 /// One task that the agent has not reported done.
 struct Running {
@@ -19,6 +21,8 @@ struct Running {
     until: Until,
     /// `None` once the caller has been answered.
     reply: Option<Reply>,
+    /// Whoever takes what the task sends while it runs; without one, events are kept for the reply.
+    taker: Option<Taker>,
     /// The agent was told to stop it.
     stopping: bool,
 }
@@ -33,18 +37,26 @@ pub struct Book {
 
 impl Book {
     /// Enters a new task; the result is to be sent to the agent.
-    pub fn begin(&mut self, task: Task, until: Until, reply: Reply) -> ToAgent {
+    pub fn begin(&mut self, task: Task, until: Until, reply: Reply, taker: Option<Taker>) -> (TaskId, ToAgent) {
         self.last_id += 1;
         let mut running = Running {
             events: Vec::new(),
             arrived: 0,
             until,
             reply: Some(reply),
+            taker,
             stopping: false,
         };
         running.answer_if_reached();
         self.running.insert(self.last_id, running);
-        ToAgent::Task { id: self.last_id, task }
+        (self.last_id, ToAgent::Task { id: self.last_id, task })
+    }
+
+    /// What has to be sent so that the agent ends a task early; nothing if it is done or was told already.
+    pub fn stop(&mut self, id: TaskId) -> Option<ToAgent> {
+        let running = self.running.get_mut(&id).filter(|running| !running.stopping)?;
+        running.stopping = true;
+        Some(ToAgent::Stop { id })
     }
 
     /// What has to be sent so that the agent comes to its end: open-ended tasks do not stop by themselves.
@@ -70,14 +82,14 @@ impl Book {
                 self.totals.events += 1;
                 let running = self.running.get_mut(&id).ok_or_else(|| unknown(id))?;
                 running.arrived += 1;
-                if running.reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
-                    // Nobody waits for this any more.
+                if running.is_abandoned() {
                     running.reply = None;
+                    running.taker = None;
                     running.events.clear();
-                    if !running.stopping {
-                        running.stopping = true;
-                        return Ok(Received::Answer(ToAgent::Stop { id }));
-                    }
+                    return Ok(self.stop(id).map_or(Received::Nothing, Received::Answer));
+                }
+                if let Some(taker) = &running.taker {
+                    return Ok(Received::Piece(taker.clone(), Piece::Event(event)));
                 }
                 if running.reply.is_some() {
                     if running.events.len() >= MOST_EVENTS {
@@ -130,16 +142,24 @@ impl Book {
         }
     }
 
-    /// Counts a data frame.
-    pub fn receive_data(&mut self, payload: &[u8]) -> Result<(), LinkError> {
-        let Some((id, bytes)) = payload.split_first_chunk::<4>() else {
+    /// Enters a data frame.
+    pub fn receive_data(&mut self, payload: &[u8]) -> Result<Received, LinkError> {
+        let Some((id, bytes)) = payload.split_first_chunk::<DATA_HEADER>() else {
             return Err(LinkError::Protocol("a data frame without a task number".to_owned()));
         };
         let id = TaskId::from_be_bytes(*id);
-        self.running.get_mut(&id).ok_or_else(|| unknown(id))?.arrived += 1;
+        let running = self.running.get_mut(&id).ok_or_else(|| unknown(id))?;
+        running.arrived += 1;
         self.totals.data_frames += 1;
         self.totals.data_bytes += bytes.len() as u64;
-        Ok(())
+        if running.is_abandoned() {
+            running.taker = None;
+            return Ok(self.stop(id).map_or(Received::Nothing, Received::Answer));
+        }
+        Ok(match &running.taker {
+            Some(taker) => Received::Piece(taker.clone(), Piece::Data(bytes.to_vec())),
+            None => Received::Nothing,
+        })
     }
 
     /// Tells everybody who still waits why there will be no result.
@@ -154,6 +174,12 @@ impl Book {
 }
 
 impl Running {
+    /// Whether nobody waits for its outcome, or takes its pieces, any more.
+    fn is_abandoned(&self) -> bool {
+        self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+            || self.taker.as_ref().is_some_and(mpsc::Sender::is_closed)
+    }
+
     fn answer_if_reached(&mut self) {
         if let Until::Events(due) = self.until
             && self.events.len() >= due
@@ -166,12 +192,14 @@ impl Running {
 }
 
 /// What a message asks of the driver.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Received {
     /// Nothing.
     Nothing,
     /// Send this.
     Answer(ToAgent),
+    /// Hand this over.
+    Piece(Taker, Piece),
     /// The session is complete.
     End,
 }

@@ -1,13 +1,13 @@
 //! The driver of a link: owns the stream, keeps it alive, and opens a new one when it is cut.
 
 use super::{
-    Command, Dial, DialError, Fate, LinkError, Timing,
-    book::{Book, Received},
+    Command, Dial, DialError, Fate, LinkError, Piece, Timing, Until,
+    book::{Book, Received, Taker},
 };
 use crate::output::safe;
 use netcheck_wire::{
     AgentHello, Decoder, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, ToAgent,
-    session::Accepted,
+    session::{Accepted, WINDOW},
 };
 use std::{
     collections::VecDeque,
@@ -22,8 +22,9 @@ use tokio::{
 
 /// Frames are turned into bytes ahead of the stream only up to this many bytes; the rest waits as messages.
 const AHEAD: usize = 1 << 18;
-/// The receiver is told where we are after this many frames, or after [`Timing::acknowledge`].
+/// The other side is told where we are after this many frames, after this many bytes, or after [`Timing::acknowledge`].
 const FRAMES_PER_ACKNOWLEDGEMENT: u32 = 100;
+const BYTES_PER_ACKNOWLEDGEMENT: usize = WINDOW / 8;
 /// So many streams in a row that brought nothing new and did not live long mean that resuming leads nowhere.
 const BARREN_STREAMS: u32 = 20;
 /// A stream that lived this long was worth opening, whatever it carried.
@@ -50,6 +51,7 @@ pub async fn drive<D: Dial>(
         session: Session::default(),
         book: Book::default(),
         outbox: VecDeque::new(),
+        inward: VecDeque::new(),
         finish: None,
         complete: false,
     };
@@ -77,6 +79,8 @@ struct Driver<D> {
     book: Book,
     /// Messages that are not numbered yet, for want of room in the window or in the stream.
     outbox: VecDeque<ToAgent>,
+    /// Pieces on their way to whoever takes them. While there are any, nothing more is read.
+    inward: VecDeque<(Taker, Piece)>,
     finish: Option<oneshot::Sender<Result<(), LinkError>>>,
     /// The agent's end arrived and its totals match.
     complete: bool,
@@ -254,7 +258,7 @@ impl<D: Dial> Driver<D> {
     /// Moves frames both ways until the session is over or the stream is.
     async fn pump(&mut self, stream: &mut Stream<D::Stream>) -> Result<(), Ending> {
         let (mut heard, mut spoke) = (Instant::now(), Instant::now());
-        let mut unacknowledged = 0;
+        let (mut unacknowledged, mut unacknowledged_bytes) = (0, 0);
         let mut farewell: Option<Instant> = None;
         let step = (self.timing.acknowledge.min(self.timing.silence) / 2).max(Duration::from_millis(1));
         let mut tick = interval(step);
@@ -262,8 +266,11 @@ impl<D: Dial> Driver<D> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             // What came with the last read, also together with the hello.
-            while let Some(frame) = stream.decoder.next_frame().map_err(cut)? {
+            while self.inward.is_empty()
+                && let Some(frame) = stream.decoder.next_frame().map_err(cut)?
+            {
                 unacknowledged += u32::from(frame.kind.is_numbered());
+                unacknowledged_bytes += frame.payload.len();
                 self.take(&frame)?;
             }
             while stream.pending().len() < AHEAD && self.session.has_room() {
@@ -274,7 +281,7 @@ impl<D: Dial> Driver<D> {
                     .send(Kind::Message, payload)
                     .map_err(|error| fatal(&error))?;
                 stream.queue(&frame)?;
-                (spoke, unacknowledged) = (Instant::now(), 0);
+                (spoke, unacknowledged, unacknowledged_bytes) = (Instant::now(), 0, 0);
             }
             if self.complete {
                 let until = *farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
@@ -285,11 +292,16 @@ impl<D: Dial> Driver<D> {
             let now = Instant::now();
             let quiet = now - spoke;
             if unacknowledged >= FRAMES_PER_ACKNOWLEDGEMENT
+                || unacknowledged_bytes >= BYTES_PER_ACKNOWLEDGEMENT
                 || (unacknowledged > 0 && quiet >= self.timing.acknowledge)
                 || quiet >= self.timing.heartbeat
             {
                 stream.queue(&self.session.unnumbered(Kind::Heartbeat, Vec::new()))?;
-                (spoke, unacknowledged) = (now, 0);
+                (spoke, unacknowledged, unacknowledged_bytes) = (now, 0, 0);
+            }
+            if !self.inward.is_empty() {
+                // Not the other side is silent: we do not listen.
+                heard = now;
             }
             if now - heard >= self.timing.silence {
                 return Err(Ending::Cut(Cut(format!(
@@ -298,7 +310,8 @@ impl<D: Dial> Driver<D> {
                 ))));
             }
             tokio::select! {
-                read = stream.reader.read(&mut buffer) => {
+                () = hand_over(&mut self.inward), if !self.inward.is_empty() => {}
+                read = stream.reader.read(&mut buffer), if self.inward.is_empty() => {
                     let count = read.map_err(cut)?;
                     if count == 0 {
                         stream.decoder.finish().map_err(cut)?;
@@ -320,10 +333,22 @@ impl<D: Dial> Driver<D> {
     fn obey(&mut self, command: Option<Command>) {
         match command {
             Some(Command::Run { task, until, reply }) if self.finish.is_none() => {
-                let message = self.book.begin(task, until, reply);
+                let (_, message) = self.book.begin(task, until, reply, None);
                 self.outbox.push_back(message);
             }
-            Some(Command::Run { reply, .. }) => {
+            Some(Command::Flow {
+                task,
+                pieces,
+                reply,
+                begun,
+            }) if self.finish.is_none() => {
+                let (id, message) = self.book.begin(task, Until::Stopped, reply, Some(pieces));
+                self.outbox.push_back(message);
+                // Who gave up drops the pieces' other end too, which stops the task.
+                let _ = begun.send(id);
+            }
+            Some(Command::Stop { id }) => self.outbox.extend(self.book.stop(id)),
+            Some(Command::Run { reply, .. } | Command::Flow { reply, .. }) => {
                 // The caller may have given up.
                 let _ = reply.send(Err(LinkError::Closed));
             }
@@ -350,23 +375,43 @@ impl<D: Dial> Driver<D> {
         }
         match frame.kind {
             Kind::Heartbeat => {}
-            Kind::Data => self.book.receive_data(&frame.payload)?,
+            Kind::Data => {
+                let received = self.book.receive_data(&frame.payload)?;
+                self.act_upon(received);
+            }
             Kind::Message => {
                 let message: FromAgent = serde_json::from_slice(&frame.payload)
                     .map_err(|error| LinkError::Protocol(format!("a message is unreadable: {error}")))?;
-                match self.book.receive(message)? {
-                    Received::Nothing => {}
-                    Received::Answer(message) => self.outbox.push_back(message),
-                    Received::End => {
-                        self.complete = true;
-                        self.outbox.push_back(ToAgent::EndReceived);
-                    }
-                }
+                let received = self.book.receive(message)?;
+                self.act_upon(received);
             }
             Kind::Refusal => return Err(refusal(frame)),
             Kind::Hello => return Err(LinkError::Protocol("a second hello on one stream".to_owned()).into()),
         }
         Ok(())
+    }
+
+    fn act_upon(&mut self, received: Received) {
+        match received {
+            Received::Nothing => {}
+            Received::Answer(message) => self.outbox.push_back(message),
+            Received::Piece(taker, piece) => self.inward.push_back((taker, piece)),
+            Received::End => {
+                self.complete = true;
+                self.outbox.push_back(ToAgent::EndReceived);
+            }
+        }
+    }
+}
+
+/// Hands the first piece over as soon as there is room for it. Dropping the future loses nothing.
+async fn hand_over(inward: &mut VecDeque<(Taker, Piece)>) {
+    let Some((taker, _)) = inward.front() else { return };
+    let room = taker.clone().reserve_owned().await;
+    if let Some((_, piece)) = inward.pop_front()
+        && let Ok(room) = room
+    {
+        room.send(piece);
     }
 }
 

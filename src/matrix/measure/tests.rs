@@ -74,6 +74,7 @@ impl Agents for Script {
             Task::Watch { .. } => "watch",
             Task::Probe { .. } => "probe",
             Task::Look { .. } => "look",
+            Task::Capture(_) | Task::Clock => "capture",
         };
         let when = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         self.log.borrow_mut().push((agent, name, when));
@@ -84,7 +85,7 @@ impl Agents for Script {
             std::future::pending::<()>().await;
         }
         Ok(match task {
-            Task::Locate { .. } => Vec::new(),
+            Task::Locate { .. } | Task::Capture(_) | Task::Clock => Vec::new(),
             Task::Watch { places } => places
                 .into_iter()
                 .map(|place| Event::Watching(Placed { place, outcome: Ok(()) }))
