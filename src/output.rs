@@ -5,13 +5,12 @@ mod document;
 mod interrupt;
 mod printer;
 mod progress;
-mod safe;
 mod table;
 
 pub use colour::{ColourChoice, Tone};
 pub use document::{document, lines, yaml};
 pub use interrupt::Interrupt;
+pub use netcheck_decode::safe;
 pub use printer::Printer;
 pub use progress::Phase;
-pub use safe::safe;
 pub use table::{Cell, Table};
