@@ -73,6 +73,11 @@ fn mistakes_are_usage_errors_with_a_suggestion() {
         (&["schema", "Verson"], "Version"),
         (&["-n", "shop", "version"], "after the verb"),
         (&["version", "--request-timeout", "soon"], "no duration"),
+        (&["version", "--request-timeout", "18446744073709551615"], "no duration"),
+        (&["matrix", "--timeout", "0"], "between 2s and 120s"),
+        (&["matrix", "--timeout", "5ms"], "between 2s and 120s"),
+        (&["matrix", "--timeout", "3m"], "between 2s and 120s"),
+        (&["matrix", "--timeout", "18446744073709551615"], "no duration"),
         (&[], "Usage"),
     ] {
         let outcome = plugin.run(arguments);
