@@ -1,12 +1,12 @@
 //! The report for CI: JUnit XML with one case for each stable name, written whole or not at all.
 //!
 //! A case is a pair of workloads, a port, a family and a relation of nodes: the same from run to run whatever the pods are called. Rows that
-//! share a case are one case with the worst result. What could not be told is an error, never a pass, and a run that did not get
-//! anywhere still leaves a file with one errored case.
+//! share a case are one case with the worst result. What could not be told is an error, never a pass; a run that did not get anywhere still
+//! leaves a file with one errored case, and one that did not get through has an errored case beside those of its rows.
 
 use super::{
     class::Meaning,
-    report::{MatrixReport, Row},
+    report::{Conclusion, MatrixReport, Row, Status},
     text::evidence,
 };
 use crate::exit::Failure;
@@ -37,6 +37,14 @@ pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
         format!("{} of {} pairs", coverage.pairs_tested, coverage.pairs_in_scope),
     ));
     suite.add_test_cases(cases.into_iter().map(|(name, rows)| case(name, &rows, allowed)));
+    if let Some(why) = not_through(&report.status) {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status
+            .set_type("run")
+            .set_message(why)
+            .set_description(coverage.notes.join("\n"));
+        suite.add_test_case(of_the_run("run", status));
+    }
     suite.set_time(Duration::from_millis(report.status.timing.total_ms));
     write(suite)
 }
@@ -48,11 +56,29 @@ pub fn of_failure(failure: &Failure) -> Result<String, Failure> {
     if let Some(hint) = &failure.hint {
         status.set_description(hint.as_str());
     }
-    let mut case = TestCase::new("set-up", status);
-    case.set_classname(NAME);
     let mut suite = TestSuite::new(NAME);
-    suite.add_test_case(case);
+    suite.add_test_case(of_the_run("set-up", status));
     write(suite)
+}
+
+/// A case that stands for no row.
+fn of_the_run(name: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(name, status);
+    case.set_classname(NAME);
+    case
+}
+
+/// Why the run as a whole is no result although its rows may look well: the exit code says so, and CI reads this file instead of it.
+fn not_through(status: &Status) -> Option<&'static str> {
+    match status.conclusion {
+        Conclusion::Held | Conclusion::Failed => None,
+        Conclusion::Interrupted => Some("interrupted: not everything was tested"),
+        Conclusion::Inconclusive if status.summary.inconclusive_allowed.is_some() => None,
+        // The rows that could not be told are in it by themselves, if there are any.
+        Conclusion::Inconclusive if status.summary.inconclusive > 0 => Some("some rows could not be told"),
+        Conclusion::Inconclusive if status.rows.is_empty() => Some("could not tell: nothing was tested"),
+        Conclusion::Inconclusive => Some("incomplete: results may be missing"),
+    }
 }
 
 /// Whether [`save`] can be expected to work: tried before a run, so that a wrong path costs none.

@@ -5,6 +5,7 @@ use crate::matrix::{
     assemble,
     class::Class,
     plan::Family,
+    report::Conclusion,
     sample::{pod, report, row, rows},
 };
 
@@ -42,6 +43,46 @@ fn what_could_not_be_told_is_an_error_unless_allowed() {
         xml.contains("<skipped") && xml.contains("known") && !xml.contains("<error"),
         "{xml}"
     );
+}
+
+#[test]
+fn rows_that_held_do_not_hide_a_run_that_is_incomplete() {
+    let mut incomplete = report(vec![held()]);
+    assert!(!of_report(&incomplete).unwrap().contains("<error"));
+    incomplete.status.conclusion = Conclusion::Inconclusive;
+    incomplete
+        .status
+        .coverage
+        .notes
+        .push("the session with the agent on node/n1 has no confirmed end".into());
+    let xml = of_report(&incomplete).unwrap();
+    assert!(
+        xml.contains(r#"<testcase name="run""#) && xml.contains(r#"errors="1""#),
+        "{xml}"
+    );
+    assert!(xml.contains("incomplete") && xml.contains("no confirmed end"), "{xml}");
+}
+
+#[test]
+fn a_run_without_rows_is_no_green_suite() {
+    let xml = of_report(&report(Vec::new())).unwrap();
+    assert!(xml.contains(r#"tests="1""#) && xml.contains(r#"errors="1""#), "{xml}");
+    assert!(xml.contains("could not tell"), "{xml}");
+}
+
+#[test]
+fn what_is_allowed_does_not_excuse_an_interrupt() {
+    let untold = row(&pod("web", "n1"), &pod("db", "n2"), 80, Family::Ipv4, Class::NotTested);
+    let mut interrupted = report(vec![held(), untold]);
+    interrupted.status.summary = assemble::summary(&interrupted.status.rows, Some("known".into()));
+    assert!(!of_report(&interrupted).unwrap().contains("<error"));
+    interrupted.status.conclusion = Conclusion::Interrupted;
+    let xml = of_report(&interrupted).unwrap();
+    assert!(xml.contains(r#"errors="1""#) && xml.contains("interrupted"), "{xml}");
+}
+
+fn held() -> Row {
+    row(&pod("web", "n1"), &pod("api", "n2"), 80, Family::Ipv4, Class::Reached)
 }
 
 #[test]
