@@ -15,9 +15,13 @@ mod credentials;
 mod fake_api;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/interrupt.rs"]
+mod interrupt;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/plugin.rs"]
 mod plugin;
 #[path = "cli/proxy.rs"]
 mod proxy;
+#[path = "cli/shop.rs"]
+mod shop;
