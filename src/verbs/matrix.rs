@@ -48,6 +48,9 @@ const MAX_PROBES: usize = 2000;
 const MAX_NODES: usize = 20;
 /// What a run may take besides its probes: agents' start (image pulls), looking, removal.
 const OVERHEAD: Duration = Duration::from_mins(5);
+/// Rounds of probes, one after the other, that a run has time for even if in each of them something waits for its whole timeout. One is
+/// usual, and one more for each Service before the same pods.
+const SLOW_ROUNDS: u32 = 8;
 
 /// Runs the verb.
 pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
@@ -228,9 +231,11 @@ impl Request {
             .filter(|subject| self.is_bystander(subject))
             .cloned()
             .collect();
-        let spec = args
-            .agents
-            .launch_spec(subjects.into_iter().collect(), OVERHEAD + args.timeout * 2, shared);
+        let spec = args.agents.launch_spec(
+            subjects.into_iter().collect(),
+            OVERHEAD + args.timeout * SLOW_ROUNDS,
+            shared,
+        );
         LaunchSpec { bystanders, ..spec }
     }
 
