@@ -25,3 +25,5 @@ mod plugin;
 mod proxy;
 #[path = "cli/shop.rs"]
 mod shop;
+#[path = "cli/told_before.rs"]
+mod told_before;

@@ -27,7 +27,6 @@ use crate::{
     },
     output::{Printer, document, safe},
 };
-use intent::Intent;
 use netcheck_wire::{Event, Task};
 use outcome::limit;
 use std::{
@@ -41,6 +40,8 @@ mod intent;
 mod midrun;
 mod outcome;
 mod targets;
+
+pub use intent::Intent;
 
 /// Probes without `--max-probes` and `--yes`.
 const MAX_PROBES: usize = 2000;
