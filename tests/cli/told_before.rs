@@ -3,9 +3,31 @@
 use serde_json::Value;
 
 use crate::{
-    fake_api::FakeApi,
+    fake_api::{FakeApi, status},
     shop,
 };
+
+/// Nobody can remove an ephemeral container: no flag silences that.
+#[test]
+fn ephemeral_containers_are_told_of_even_quietly() {
+    let api = FakeApi::start(|request| {
+        if request.line.starts_with("PATCH ") {
+            let message = r#"pods "web-1" is forbidden: User "jane" cannot patch resource "pods/ephemeralcontainers" in API group """#;
+            status(403, "Forbidden", message)
+        } else {
+            shop::answer(request)
+        }
+    });
+    let outcome = shop::plugin(&api).run(&["matrix", "-q", "--via", "ephemeral", "--image", "agent:test"]);
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains("adding one ephemeral container to each of 2 pods"),
+        "{}",
+        outcome.stderr
+    );
+}
 
 #[test]
 fn a_dry_run_prints_a_document_that_has_a_schema() {
