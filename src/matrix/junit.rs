@@ -2,7 +2,7 @@
 //!
 //! A case is a pair of workloads, a port, a family and a relation of nodes: the same from run to run whatever the pods are called. Rows that
 //! share a case are one case with the worst result. What could not be told is an error, never a pass; a run that did not get anywhere still
-//! leaves a file with one errored case, and one that did not get through has an errored case beside those of its rows.
+//! leaves a file with one errored case, and one that did not get through, or left something behind, has one beside those of its rows.
 
 use super::{
     class::Meaning,
@@ -22,8 +22,8 @@ use std::{
 /// Name of the report and of its suite.
 const NAME: &str = "kubectl netcheck matrix";
 
-/// The XML of a run.
-pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
+/// The XML of a run. `left_behind` says what could not be removed in the end.
+pub fn of_report(report: &MatrixReport, left_behind: &[Failure]) -> Result<String, Failure> {
     let mut cases: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in &report.status.rows {
         cases.entry(&row.case).or_default().push(row);
@@ -44,6 +44,15 @@ pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
             .set_message(why)
             .set_description(coverage.notes.join("\n"));
         suite.add_test_case(of_the_run("run", status));
+    }
+    if let [first, ..] = left_behind {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        let all: Vec<&str> = left_behind.iter().map(|failure| failure.message.as_str()).collect();
+        status
+            .set_type("removal")
+            .set_message(first.message.as_str())
+            .set_description(all.join("\n"));
+        suite.add_test_case(of_the_run("removal", status));
     }
     suite.set_time(Duration::from_millis(report.status.timing.total_ms));
     write(suite)

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use crate::{
-    agents::{self, AgentIndex, Fleet, LaunchSpec, Way},
+    agents::{self, AgentIndex, Farewell, Fleet, LaunchSpec, Way},
     cli::{Format, MatrixArgs},
     cluster::{
         Cluster,
@@ -61,7 +61,10 @@ pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
     let outcome = Box::pin(test(&args, &shared)).await;
     let (ended, xml) = match &outcome {
         Ok(None) => return Ok(Exit::Held),
-        Ok(Some(report)) => (show(report, &shared).map(|()| exit(report)), junit::of_report(report)),
+        Ok(Some((report, farewell))) => (
+            show(report, &shared).map(|()| exit(report, farewell)),
+            junit::of_report(report, &farewell.failures),
+        ),
         // CI reads the file even if there is nothing else to read.
         Err(failure) => (Err(failure.clone()), junit::of_failure(failure)),
     };
@@ -78,8 +81,8 @@ fn not_held(exit: Exit) -> Exit {
     if exit == Exit::Held { Exit::Unknown } else { exit }
 }
 
-/// The report; `None` for `--dry-run`, which makes none.
-async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<MatrixReport>, Failure> {
+/// The report, and how the agents were left; `None` for `--dry-run`, which makes none.
+async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<(MatrixReport, Farewell)>, Failure> {
     let started = Instant::now();
     let creation_timestamp = jiff::Timestamp::now().to_string();
     let request = tokio::select! {
@@ -98,14 +101,8 @@ async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<MatrixReport>
     for failure in &farewell.failures {
         shared.printer.failure(failure);
     }
-    Ok(Some(request.report(
-        args,
-        tested,
-        &way,
-        &farewell,
-        creation_timestamp,
-        started,
-    )))
+    let report = request.report(args, tested, &way, &farewell, creation_timestamp, started);
+    Ok(Some((report, farewell)))
 }
 
 /// What is to be done, with all that is known before an agent runs.
@@ -467,7 +464,17 @@ fn show(report: &MatrixReport, shared: &Shared) -> Result<(), Failure> {
     printer.data(&text)
 }
 
-fn exit(report: &MatrixReport) -> Exit {
+/// Whatever the rows say: where an object of ours stays behind, a promise is broken, and nothing is called well.
+fn exit(report: &MatrixReport, farewell: &Farewell) -> Exit {
+    let exit = exit_by_rows(report);
+    if farewell.failures.is_empty() {
+        exit
+    } else {
+        not_held(exit)
+    }
+}
+
+fn exit_by_rows(report: &MatrixReport) -> Exit {
     match report.status.conclusion {
         Conclusion::Held => Exit::Held,
         Conclusion::Failed => Exit::Failed,
@@ -488,6 +495,20 @@ fn interrupted() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::{class::Class, sample};
+
+    #[test]
+    fn an_object_that_stays_behind_is_no_success() {
+        let (web, api) = (sample::pod("web", "n1"), sample::pod("api", "n2"));
+        let report = |class| sample::report(vec![sample::row(&web, &api, 80, Family::Ipv4, class)]);
+        let left = Farewell {
+            failures: vec![Failure::unknown("cannot remove Job netcheck-0123bcdf-0")],
+            ..Farewell::default()
+        };
+        assert_eq!(exit(&report(Class::Reached), &Farewell::default()), Exit::Held);
+        assert_eq!(exit(&report(Class::Reached), &left), Exit::Unknown);
+        assert_eq!(exit(&report(Class::Refused), &left), Exit::Failed);
+    }
 
     #[test]
     fn what_is_missing_takes_a_good_result_back_and_hides_no_bad_one() {
