@@ -45,18 +45,24 @@ pub enum Verb {
     /// Remove everything that runs have left in the cluster
     Cleanup(Box<With<CleanupArgs>>),
     /// Print the least-privilege Role that verbs need
+    #[command(args = ConnectFlags::ignored_by_a_verb(&["namespace", "context", "kubeconfig", "user"]))]
     Rbac(Offline<RbacArgs>),
     /// List the container images a run may use, for clusters without internet access
+    #[command(args = ConnectFlags::ignored_by_a_verb(&[]))]
     Images(Offline<ImagesArgs>),
     /// Say what a finding means, how to look yourself, and what mends it
+    #[command(args = ConnectFlags::ignored_by_a_verb(&[]))]
     Explain(Offline<ExplainArgs>),
     /// Print the JSON Schema of a report
+    #[command(args = ConnectFlags::ignored_by_a_verb(&[]))]
     Schema(Offline<SchemaArgs>),
     /// Print a completion script
+    #[command(args = ConnectFlags::ignored_by_a_verb(&[]))]
     Completion(CompletionArgs),
     /// Print the versions of the plugin, its agent and the API server
     Version(Box<Connected<VersionArgs>>),
-    /// List kubectl's own flags, which every verb that talks to the cluster takes
+    /// List kubectl's own flags, which every verb takes
+    #[command(args = ConnectFlags::ignored_by_a_verb(&[]))]
     Options,
     /// Cleans up after a run that was killed; runs beside it.
     #[command(name = crate::agents::sentinel::VERB, hide = true)]

@@ -15,6 +15,8 @@ mod credentials;
 mod fake_api;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/interrupt.rs"]
+mod interrupt;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/plugin.rs"]
@@ -23,3 +25,7 @@ mod plugin;
 mod proxy;
 #[path = "cli/rbac.rs"]
 mod rbac;
+#[path = "cli/shop.rs"]
+mod shop;
+#[path = "cli/told_before.rs"]
+mod told_before;

@@ -93,7 +93,8 @@ impl Lessons {
 /// Adds an agent to each pod and waits until it answers, or cannot.
 pub async fn launch(cluster: &Cluster, spec: &EphemeralSpec, members: &[Member], printer: &Printer) -> Launched {
     if !members.is_empty() {
-        printer.note(format!(
+        // A warning, because it must be told before: -q silences notes.
+        printer.warn(format!(
             "adding one ephemeral container to each of {} pods: it ends with the run, but stays listed until its pod is deleted (nobody can remove it)",
             members.len()
         ));

@@ -204,7 +204,11 @@ impl Fleet {
         run: &RunId,
         printer: &Printer,
     ) -> Result<Launched, NoNodeAgents> {
-        if let Some(missing) = gate::not_allowed(cluster, &spec.agent_namespace).await? {
+        let missing = tokio::select! {
+            missing = gate::not_allowed(cluster, &spec.agent_namespace) => missing?,
+            () = spec.interrupt.requested() => return Err(interrupted().into()),
+        };
+        if let Some(missing) = missing {
             return Err(NoNodeAgents::not_granted(format!(
                 "you may not {missing} in namespace {:?}",
                 spec.agent_namespace

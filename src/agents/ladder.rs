@@ -190,6 +190,19 @@ mod tests {
 
     const OURS: &str = "netcheck-0123bcdf-raw";
 
+    /// Every privilege of it is what users are told of in `README.md`: whoever changes one sees it here.
+    #[test]
+    fn all_of_an_ephemeral_container_on_each_rung() {
+        let run = RunId::parse("0123bcdf").unwrap();
+        for rung in Rung::ALL {
+            let command = ["/netcheck-agent".to_owned(), "serve".to_owned()];
+            insta::assert_json_snapshot!(
+                format!("rung-{}", rung.word()),
+                patch(&run, rung, "agent:dev", &command)
+            );
+        }
+    }
+
     #[test]
     fn a_name_tells_run_and_rung() {
         let run = RunId::parse("0123bcdf").unwrap();

@@ -281,6 +281,12 @@ mod tests {
         );
     }
 
+    /// Every privilege of it is what users are told of in `README.md`: whoever changes one sees it here.
+    #[test]
+    fn all_of_a_node_agents_job() {
+        insta::assert_json_snapshot!(job(&spec(), "node-1", 0).unwrap());
+    }
+
     #[test]
     fn the_lease_outlives_the_deadline_and_ends_with_the_jobs() {
         let lease = lease(&spec(), "ada@laptop", "2026-01-01T00:00:00Z".parse().unwrap()).unwrap();

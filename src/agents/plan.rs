@@ -10,11 +10,12 @@ use crate::{
     exit::Failure,
     findings::Absence,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Objects of one kind that would be created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Planned {
     /// `Namespace`, `Lease`, `Job`, `EphemeralContainer`.

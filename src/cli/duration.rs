@@ -1,6 +1,26 @@
 //! Durations as kubectl takes them.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
+
+/// What a `time.Duration` of Go's holds, and so the longest that kubectl takes: an `i64` of nanoseconds, 292 years. Within it no sum of a
+/// few durations overflows.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
+/// How long a probe may wait. Below, the kernel's only repetition of a SYN, and with it ICMP errors, come too late to be seen; above, the
+/// agent would not obey. (`ephemeral-image/WIRE.md`: Messages, Limits)
+const OF_A_PROBE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(120);
+
+/// Parses how long a probe may wait for its answer.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn of_a_probe(text: &str) -> Result<Duration, String> {
+    let duration = parse(text)?;
+    if OF_A_PROBE.contains(&duration) {
+        return Ok(duration);
+    }
+    let (least, most) = (OF_A_PROBE.start().as_secs(), OF_A_PROBE.end().as_secs());
+    Err(format!("a probe waits between {least}s and {most}s"))
+}
 
 /// Go's `time.ParseDuration` without fractions of a unit's sign, plus a bare number, which kubectl takes as seconds.
 ///
@@ -8,8 +28,9 @@ use std::time::Duration;
 /// Says what is accepted.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write 500ms, 5s, 2m30s or 1h");
+    let within = |duration: Duration| if duration > LONGEST { Err(wrong()) } else { Ok(duration) };
     if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
+        return within(Duration::from_secs(seconds));
     }
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -32,7 +53,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(wrong)?;
         rest = tail;
     }
-    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+    if text.is_empty() { Err(wrong()) } else { within(total) }
 }
 
 #[cfg(test)]
@@ -53,6 +74,30 @@ mod tests {
         }
         for text in ["", "s", "5x", "-1s", "1e99h", "5s3", "99999999999999999999h", "."] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_go_cannot_hold_is_refused() {
+        assert!(parse("9223372036").is_ok() && parse("292y").is_err());
+        for text in ["9223372037", "18446744073709551615", "2562048h"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_probe_waits_long_enough_to_be_told_and_no_longer_than_agents_obey() {
+        for (text, accepted) in [
+            ("0", false),
+            ("50ms", false),
+            ("1.9s", false),
+            ("2s", true),
+            ("3", true),
+            ("2m", true),
+            ("2m1s", false),
+            ("18446744073709551615", false),
+        ] {
+            assert_eq!(of_a_probe(text).is_ok(), accepted, "{text}");
         }
     }
 }

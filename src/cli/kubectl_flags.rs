@@ -1,9 +1,9 @@
-//! kubectl's own flags. All are supported; the few that are in daily use are shown in a verb's help, the others by
-//! `kubectl netcheck options`.
+//! kubectl's own flags. All are taken by every verb, and heeded where they mean something; the few that are in daily use are shown in a
+//! verb's help, the others by `kubectl netcheck options`.
 
 use std::{convert::Infallible, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, Command, ValueEnum};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use serde::{Deserialize, Serialize};
 
@@ -109,9 +109,49 @@ pub struct ConnectFlags {
     /// Accepted for kubectl's sake; netcheck keeps no cache
     #[arg(value_parser = file, long, value_name = "DIR", hide = true)]
     pub cache_dir: Option<PathBuf>,
+    /// What means nothing here.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub ignored: IgnoredFlags,
+}
+
+/// Flags of kubectl's that are about kubectl itself (`kubectl options`): scripts that pass one set of flags to all of it must not fail here.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = HEADING)]
+pub struct IgnoredFlags {
+    /// Accepted for kubectl's sake; netcheck reads no preferences
+    #[arg(long, value_name = "FILE", hide = true)]
+    kuberc: Option<String>,
+    /// Accepted for kubectl's sake; netcheck's logs are never held back
+    #[arg(long, value_name = "DURATION", hide = true)]
+    log_flush_frequency: Option<String>,
+    /// Accepted for kubectl's sake; netcheck has a version of its own
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    match_server_version: Option<bool>,
+    /// Accepted for kubectl's sake; netcheck has no profiler
+    #[arg(long, value_name = "NAME", hide = true)]
+    profile: Option<String>,
+    /// Accepted for kubectl's sake; netcheck has no profiler
+    #[arg(long, value_name = "FILE", hide = true)]
+    profile_output: Option<String>,
+    /// Accepted for kubectl's sake; netcheck's logs are chosen by -v alone
+    #[arg(long, value_name = "PATTERN=LEVEL", hide = true)]
+    vmodule: Option<String>,
+    /// Accepted for kubectl's sake; netcheck does not act on the server's warnings
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    warnings_as_errors: Option<bool>,
 }
 
 impl ConnectFlags {
+    /// All of these as hidden arguments of a verb that asks no cluster and so ignores them, but those that it reads by itself.
+    pub fn ignored_by_a_verb(own: &[&str]) -> Vec<Arg> {
+        let command = Self::augment_args(Command::new("ignored"));
+        let others = command
+            .get_arguments()
+            .filter(|flag| !own.contains(&flag.get_id().as_str()));
+        others.map(|flag| flag.clone().hide(true)).collect()
+    }
+
     /// Empty values count as not given, as in kubectl: scripts write `--context "$CONTEXT"`.
     #[must_use]
     pub fn without_empty(mut self) -> Self {

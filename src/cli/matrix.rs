@@ -55,8 +55,8 @@ pub struct MatrixArgs {
     #[arg(long, value_name = "4|6", value_parser = family, value_delimiter = ',', help_heading = SCOPE)]
     pub family: Vec<Family>,
 
-    /// How long one probe waits for its answer
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "3s", help_heading = LIMITS)]
+    /// How long one probe waits for its answer: 2s to 2m
+    #[arg(long, value_name = "DURATION", value_parser = duration::of_a_probe, default_value = "3s", help_heading = LIMITS)]
     pub timeout: Duration,
 
     /// Send at most this many probes (default: 2000; with --yes no limit)

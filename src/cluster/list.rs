@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Resource,
     api::{ListParams, ObjectList},
-    core::NamespaceResourceScope,
+    core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, fmt::Debug};
@@ -270,10 +270,37 @@ fn nodes_of(pods: &[ApiPod]) -> Vec<Node> {
     names.into_iter().map(node).collect()
 }
 
-/// All pages of a list. When the server has forgotten a continuation (HTTP 410), the list starts again without pages.
+/// All pages of a list.
 pub(crate) async fn list<K>(cluster: &Cluster, api: &Api<K>, selector: Option<&str>) -> Result<Vec<K>, Problem>
 where
     K: Clone + DeserializeOwned + Debug,
+{
+    let page = |params: ListParams| async move { api.list(&params).await };
+    pages(cluster, selector, page).await
+}
+
+/// All pages of a list of which only the objects' metadata are wanted.
+pub(crate) async fn list_metadata<K>(
+    cluster: &Cluster,
+    api: &Api<K>,
+    selector: Option<&str>,
+) -> Result<Vec<PartialObjectMeta<K>>, Problem>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let page = |params: ListParams| async move { api.list_metadata(&params).await };
+    pages(cluster, selector, page).await
+}
+
+/// Asks for page after page. When the server has forgotten a continuation (HTTP 410), the list starts again without pages.
+async fn pages<K, P>(
+    cluster: &Cluster,
+    selector: Option<&str>,
+    page: impl Fn(ListParams) -> P,
+) -> Result<Vec<K>, Problem>
+where
+    K: Clone,
+    P: Future<Output = kube::Result<ObjectList<K>>>,
 {
     let limit = request::limit(cluster.request_timeout);
     let mut params = ListParams {
@@ -283,7 +310,7 @@ where
     };
     let mut items = Vec::new();
     loop {
-        let page: ObjectList<K> = match attempt(limit, api.list(&params)).await {
+        let page = match attempt(limit, page(params.clone())).await {
             Err(problem) if params.continue_token.is_some() && problem.status().is_some_and(|s| s.code == 410) => {
                 items.clear();
                 params.continue_token = None;

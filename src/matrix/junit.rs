@@ -1,12 +1,12 @@
 //! The report for CI: JUnit XML with one case for each stable name, written whole or not at all.
 //!
 //! A case is a pair of workloads, a port, a family and a relation of nodes: the same from run to run whatever the pods are called. Rows that
-//! share a case are one case with the worst result. What could not be told is an error, never a pass, and a run that did not get
-//! anywhere still leaves a file with one errored case.
+//! share a case are one case with the worst result. What could not be told is an error, never a pass; a run that did not get anywhere still
+//! leaves a file with one errored case, and one that did not get through, or left something behind, has one beside those of its rows.
 
 use super::{
     class::{Class, Meaning},
-    report::{MatrixReport, Row, Untold},
+    report::{Conclusion, MatrixReport, Row, Status, Untold},
     text::evidence,
 };
 use crate::exit::Failure;
@@ -22,8 +22,8 @@ use std::{
 /// Name of the report and of its suite.
 const NAME: &str = "kubectl netcheck matrix";
 
-/// The XML of a run.
-pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
+/// The XML of a run. `left_behind` says what could not be removed in the end.
+pub fn of_report(report: &MatrixReport, left_behind: &[Failure]) -> Result<String, Failure> {
     let mut cases: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in &report.status.rows {
         cases.entry(&row.case).or_default().push(row);
@@ -38,6 +38,23 @@ pub fn of_report(report: &MatrixReport) -> Result<String, Failure> {
     ));
     suite.add_test_cases(cases.into_iter().map(|(name, rows)| case(name, &rows, allowed)));
     suite.add_test_cases(coverage.untold.iter().map(|untold| untold_case(untold, allowed)));
+    if let Some(why) = not_through(&report.status) {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status
+            .set_type("run")
+            .set_message(why)
+            .set_description(coverage.notes.join("\n"));
+        suite.add_test_case(of_the_run("run", status));
+    }
+    if let [first, ..] = left_behind {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        let all: Vec<&str> = left_behind.iter().map(|failure| failure.message.as_str()).collect();
+        status
+            .set_type("removal")
+            .set_message(first.message.as_str())
+            .set_description(all.join("\n"));
+        suite.add_test_case(of_the_run("removal", status));
+    }
     suite.set_time(Duration::from_millis(report.status.timing.total_ms));
     write(suite)
 }
@@ -49,11 +66,29 @@ pub fn of_failure(failure: &Failure) -> Result<String, Failure> {
     if let Some(hint) = &failure.hint {
         status.set_description(hint.as_str());
     }
-    let mut case = TestCase::new("set-up", status);
-    case.set_classname(NAME);
     let mut suite = TestSuite::new(NAME);
-    suite.add_test_case(case);
+    suite.add_test_case(of_the_run("set-up", status));
     write(suite)
+}
+
+/// A case that stands for no row.
+fn of_the_run(name: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(name, status);
+    case.set_classname(NAME);
+    case
+}
+
+/// Why the run as a whole is no result although its rows may look well: the exit code says so, and CI reads this file instead of it.
+fn not_through(status: &Status) -> Option<&'static str> {
+    match status.conclusion {
+        Conclusion::Held | Conclusion::Failed => None,
+        Conclusion::Interrupted => Some("interrupted: not everything was tested"),
+        Conclusion::Inconclusive if status.summary.inconclusive_allowed.is_some() => None,
+        // The rows that could not be told are in it by themselves, if there are any.
+        Conclusion::Inconclusive if status.summary.inconclusive > 0 => Some("some rows could not be told"),
+        Conclusion::Inconclusive if status.rows.is_empty() => Some("could not tell: nothing was tested"),
+        Conclusion::Inconclusive => Some("incomplete: results may be missing"),
+    }
 }
 
 /// Whether [`save`] can be expected to work: tried before a run, so that a wrong path costs none.

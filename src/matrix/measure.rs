@@ -1,7 +1,7 @@
 //! Has a plan's probes sent and watched for, by agents. The only part of `matrix` that waits.
 //!
-//! Order: every place where a probe may arrive is watched before the first probe leaves; then all sources send, in rounds a second apart
-//! (see [`super::plan::rounds`]); then each destination is asked what it saw.
+//! Order: every place where a probe may arrive is watched before the first probe leaves; then all sources send, in rounds at least a second
+//! apart (see [`super::plan::rounds`]); then each destination is asked what it saw.
 
 use super::{
     evidence::{End, Observed, Protocol, SourceSide, Watch},
@@ -24,10 +24,12 @@ use std::{
     pin::{Pin, pin},
     time::Duration,
 };
+use tokio::sync::oneshot;
 
 /// Probes that one agent has under way at once.
 const PARALLEL: u32 = 512;
-/// Time between two rounds.
+/// Time between two rounds of one agent at least, and also between the end of one and the begin of the next: an agent that is behind (its
+/// queue is full, its stream stands still) would otherwise send two at once.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 /// How long probes under way, and then destinations, may take at most after the user interrupted.
 const AFTER_INTERRUPT: Duration = Duration::from_secs(3);
@@ -165,6 +167,7 @@ async fn send<A: Agents>(
     let rounds = rounds(rows, |subject| agents.place(subject).ok_or_else(|| subject.clone()));
     let mut total = 0;
     let mut under_way = FuturesUnordered::new();
+    let mut earlier: BTreeMap<A::Agent, oneshot::Receiver<()>> = BTreeMap::new();
     for (round, indices) in rounds.into_iter().enumerate() {
         let mut probes: BTreeMap<A::Agent, Vec<Probe>> = BTreeMap::new();
         for index in indices {
@@ -187,25 +190,37 @@ async fn send<A: Agents>(
         }
         let start = BETWEEN_ROUNDS * u32::try_from(round).unwrap_or(u32::MAX);
         let stopped = &stopped;
-        under_way.extend(probes.into_iter().map(|(agent, probes)| async move {
-            tokio::time::sleep(start).await;
-            let ids: Vec<u32> = probes.iter().map(|probe| probe.id).collect();
-            if stopped.get() {
-                return (ids, Err("interrupted".into()));
-            }
-            let task = Task::Probe {
-                probes,
-                timeout_ms,
-                parallel: PARALLEL,
-            };
-            let outcome = agents.run(agent, task).await;
-            (
-                ids,
-                outcome.map_err(|why: Absence| {
-                    why.reworded(|why| format!("the stream of its agent is incomplete: {why}"))
-                }),
-            )
-        }));
+        for (agent, probes) in probes {
+            let (through, is_through) = oneshot::channel::<()>();
+            let earlier = earlier.insert(agent, is_through);
+            under_way.push(async move {
+                // Dropped when its round is through, however that ends: that is what the next round waits for.
+                let _through = through;
+                let after_the_earlier = async {
+                    if let Some(earlier) = earlier {
+                        drop(earlier.await);
+                        tokio::time::sleep(BETWEEN_ROUNDS).await;
+                    }
+                };
+                tokio::join!(tokio::time::sleep(start), after_the_earlier);
+                let ids: Vec<u32> = probes.iter().map(|probe| probe.id).collect();
+                if stopped.get() {
+                    return (ids, Err("interrupted".into()));
+                }
+                let task = Task::Probe {
+                    probes,
+                    timeout_ms,
+                    parallel: PARALLEL,
+                };
+                let outcome = agents.run(agent, task).await;
+                (
+                    ids,
+                    outcome.map_err(|why: Absence| {
+                        why.reworded(|why| format!("the stream of its agent is incomplete: {why}"))
+                    }),
+                )
+            });
+        }
     }
     progress(0, total);
     let mut done = 0;

@@ -122,8 +122,20 @@ type Runs = BTreeMap<(String, RunId), Found>;
 /// Looks, removes, reports.
 ///
 /// # Errors
-/// If nothing can be looked at.
+/// If nothing can be looked at, or the user interrupts.
 pub async fn run(args: CleanupArgs, shared: Shared) -> Result<Exit, Failure> {
+    tokio::select! {
+        result = clean_up(&args, &shared) => result,
+        // A removal may stop anywhere: whoever comes next finds what is left by itself.
+        () = shared.interrupt.requested() => Err(Failure {
+            exit: Exit::Interrupted,
+            message: "interrupted: something may be left".to_owned(),
+            hint: Some("kubectl netcheck cleanup goes on where this one ended".to_owned()),
+        }),
+    }
+}
+
+async fn clean_up(args: &CleanupArgs, shared: &Shared) -> Result<Exit, Failure> {
     let cluster = Cluster::connect(&shared.flags).await?;
     let printer = &shared.printer;
     let phase = printer.phase("looking for remains");

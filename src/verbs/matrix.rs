@@ -2,7 +2,7 @@
 
 use super::Shared;
 use crate::{
-    agents::{self, AgentIndex, Fleet, LaunchSpec, Way},
+    agents::{self, AgentIndex, Farewell, Fleet, LaunchSpec, Way},
     cli::{Format, MatrixArgs},
     cluster::{
         Cluster,
@@ -28,7 +28,6 @@ use crate::{
     },
     output::{Printer, document, safe},
 };
-use intent::Intent;
 use netcheck_wire::{Event, Task};
 use outcome::limit;
 use std::{
@@ -43,12 +42,17 @@ mod midrun;
 mod outcome;
 mod targets;
 
+pub use intent::Intent;
+
 /// Probes without `--max-probes` and `--yes`.
 const MAX_PROBES: usize = 2000;
 /// Nodes without `--max-nodes` and `--yes`.
 const MAX_NODES: usize = 20;
 /// What a run may take besides its probes: agents' start (image pulls), looking, removal.
 const OVERHEAD: Duration = Duration::from_mins(5);
+/// Rounds of probes, one after the other, that a run has time for even if in each of them something waits for its whole timeout. One is
+/// usual, and one more for each Service before the same pods.
+const SLOW_ROUNDS: u32 = 8;
 
 /// Runs the verb.
 pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
@@ -58,7 +62,10 @@ pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
     let outcome = Box::pin(test(&args, &shared)).await;
     let (ended, xml) = match &outcome {
         Ok(None) => return Ok(Exit::Held),
-        Ok(Some(report)) => (show(report, &shared).map(|()| exit(report)), junit::of_report(report)),
+        Ok(Some((report, farewell))) => (
+            show(report, &shared).map(|()| exit(report, farewell)),
+            junit::of_report(report, &farewell.failures),
+        ),
         // CI reads the file even if there is nothing else to read.
         Err(failure) => (Err(failure.clone()), junit::of_failure(failure)),
     };
@@ -75,8 +82,8 @@ fn not_held(exit: Exit) -> Exit {
     if exit == Exit::Held { Exit::Unknown } else { exit }
 }
 
-/// The report; `None` for `--dry-run`, which makes none.
-async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<MatrixReport>, Failure> {
+/// The report, and how the agents were left; `None` for `--dry-run`, which makes none.
+async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<(MatrixReport, Farewell)>, Failure> {
     let started = Instant::now();
     let creation_timestamp = jiff::Timestamp::now().to_string();
     let request = tokio::select! {
@@ -95,14 +102,8 @@ async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<MatrixReport>
     for failure in &farewell.failures {
         shared.printer.failure(failure);
     }
-    Ok(Some(request.report(
-        args,
-        tested,
-        &way,
-        &farewell,
-        creation_timestamp,
-        started,
-    )))
+    let report = request.report(args, tested, &way, &farewell, creation_timestamp, started);
+    Ok(Some((report, farewell)))
 }
 
 /// What is to be done, with all that is known before an agent runs.
@@ -230,9 +231,11 @@ impl Request {
             .filter(|subject| self.is_bystander(subject))
             .cloned()
             .collect();
-        let spec = args
-            .agents
-            .launch_spec(subjects.into_iter().collect(), OVERHEAD + args.timeout * 2, shared);
+        let spec = args.agents.launch_spec(
+            subjects.into_iter().collect(),
+            OVERHEAD + args.timeout * SLOW_ROUNDS,
+            shared,
+        );
         LaunchSpec { bystanders, ..spec }
     }
 
@@ -469,7 +472,17 @@ fn show(report: &MatrixReport, shared: &Shared) -> Result<(), Failure> {
     printer.data(&text)
 }
 
-fn exit(report: &MatrixReport) -> Exit {
+/// Whatever the rows say: where an object of ours stays behind, a promise is broken, and nothing is called well.
+fn exit(report: &MatrixReport, farewell: &Farewell) -> Exit {
+    let exit = exit_by_rows(report);
+    if farewell.failures.is_empty() {
+        exit
+    } else {
+        not_held(exit)
+    }
+}
+
+fn exit_by_rows(report: &MatrixReport) -> Exit {
     match report.status.conclusion {
         Conclusion::Held => Exit::Held,
         Conclusion::Failed => Exit::Failed,
@@ -490,6 +503,20 @@ fn interrupted() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::{class::Class, sample};
+
+    #[test]
+    fn an_object_that_stays_behind_is_no_success() {
+        let (web, api) = (sample::pod("web", "n1"), sample::pod("api", "n2"));
+        let report = |class| sample::report(vec![sample::row(&web, &api, 80, Family::Ipv4, class)]);
+        let left = Farewell {
+            failures: vec![Failure::unknown("cannot remove Job netcheck-0123bcdf-0")],
+            ..Farewell::default()
+        };
+        assert_eq!(exit(&report(Class::Reached), &Farewell::default()), Exit::Held);
+        assert_eq!(exit(&report(Class::Reached), &left), Exit::Unknown);
+        assert_eq!(exit(&report(Class::Refused), &left), Exit::Failed);
+    }
 
     #[test]
     fn what_is_missing_takes_a_good_result_back_and_hides_no_bad_one() {

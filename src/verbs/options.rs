@@ -19,7 +19,7 @@ pub fn run(printer: &Printer) -> Result<Exit, Failure> {
         .mut_args(|argument| argument.hide(false).help_heading(None))
         .help_template("{options}\n");
     printer.data(&format!(
-        "These flags, kubectl's own, are taken by every verb that talks to the cluster, after the verb:\n\n{}",
+        "These flags, kubectl's own, are taken by every verb, after the verb; verbs that ask no cluster ignore them:\n\n{}",
         command.render_help()
     ))?;
     Ok(Exit::Held)

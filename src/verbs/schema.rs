@@ -34,6 +34,11 @@ const KINDS: &[Kind] = &[
         schema: || schema_for!(crate::verbs::images::ImageList),
     },
     Kind {
+        name: "MatrixPlan",
+        about: "matrix --dry-run",
+        schema: || schema_for!(crate::verbs::matrix::Intent),
+    },
+    Kind {
         name: "MatrixReport",
         about: "matrix",
         schema: || schema_for!(crate::matrix::report::MatrixReport),

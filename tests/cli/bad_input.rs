@@ -3,6 +3,7 @@
 use crate::{
     fake_api::{Answer, FakeApi, closed, status, version},
     plugin::Plugin,
+    shop,
 };
 
 #[test]
@@ -95,6 +96,54 @@ fn no_answer_within_the_request_timeout() {
     plugin
         .look(&["--request-timeout", "300ms"])
         .assert_fails(3, "did not answer", "--request-timeout");
+}
+
+/// Headers come at once, the rest never: to wait for the beginning of an answer is not enough.
+#[test]
+fn an_answer_that_stalls_in_its_middle() {
+    for (arguments, stalls) in [
+        (&["deploy/web"][..], "/deployments/web"),
+        (&["deploy", "-l", "app=web"], "/deployments?"),
+        (&["rollout/web"], "/apis"),
+        (&["-l", "app=web"], "labelSelector=app%3Dweb"),
+    ] {
+        let api = FakeApi::start(move |request| {
+            if request.path().contains(stalls) {
+                Answer::Stall
+            } else {
+                shop::answer(request)
+            }
+        });
+        let outcome = shop::plugin(&api).look(&[arguments, &["--request-timeout", "300ms"]].concat());
+        outcome.assert_fails(3, "did not answer within 300ms", "--request-timeout");
+    }
+}
+
+#[test]
+fn named_by_a_label_they_are_listed_page_by_page() {
+    let api = FakeApi::start(|request| {
+        let path = request.path();
+        if !path.contains("/deployments?") {
+            return shop::answer(request);
+        }
+        let deployment = |name: &str| serde_json::json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"selector": {"matchLabels": {"app": name}}}});
+        let (name, more) = if path.contains("continue=more") {
+            ("web", "")
+        } else {
+            ("api", "more")
+        };
+        let page = serde_json::json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {"continue": more}, "items": [deployment(name)]});
+        Answer::Json(200, page.to_string())
+    });
+    let outcome = shop::plugin(&api).look(&["deploy", "-l", "tier=front", "--image", "agent:test"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let pages: Vec<_> = api
+        .seen()
+        .into_iter()
+        .filter(|request| request.path().contains("/deployments?"))
+        .collect();
+    assert_eq!(pages.len(), 2, "{pages:?}");
+    assert!(pages.iter().all(|page| page.path().contains("limit=500")), "{pages:?}");
 }
 
 #[test]

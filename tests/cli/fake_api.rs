@@ -42,6 +42,8 @@ pub enum Answer {
     Json(u16, String),
     /// Accept the request and stay silent until the client leaves.
     Silence,
+    /// Begin to answer, and stop in the middle of the body until the client leaves.
+    Stall,
     /// Close the connection without a word.
     HangUp,
     /// Say yes to CONNECT and read the next request of the same connection.
@@ -113,6 +115,12 @@ fn serve(mut stream: TcpStream, answer: &(impl Fn(&Request) -> Answer + ?Sized),
                 if stream.write_all((head + &body).as_bytes()).is_err() {
                     return;
                 }
+            }
+            Answer::Stall => {
+                let head = "HTTP/1.1 200 Answer\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+                let _ = stream.write_all(head.as_bytes());
+                let _ = reader.read_to_end(&mut Vec::new());
+                return;
             }
             Answer::Silence => {
                 // Ends when the client gives up.

@@ -63,6 +63,80 @@ fn help_needs_no_configuration() {
     assert_eq!(plugin.run(&["matrix", "--help"]).code, 0);
 }
 
+/// As `kubectl options` of 1.32 to 1.34 lists them.
+#[test]
+fn every_verb_takes_all_of_kubectls_own_flags() {
+    let flags = [
+        "--as=x",
+        "--as-group=x",
+        "--as-uid=x",
+        "--as-user-extra=x=y",
+        "--cache-dir=x",
+        "--certificate-authority=x",
+        "--client-certificate=x",
+        "--client-key=x",
+        "--cluster=x",
+        "--context=x",
+        "--disable-compression=false",
+        "--insecure-skip-tls-verify=false",
+        "--kubeconfig=x",
+        "--kuberc=x",
+        "--log-flush-frequency=5s",
+        "--match-server-version",
+        "--namespace=x",
+        "--password=x",
+        "--profile=none",
+        "--profile-output=profile.pprof",
+        "--request-timeout=0",
+        "--server=x",
+        "--tls-server-name=x",
+        "--token=x",
+        "--user=x",
+        "--username=x",
+        "--vmodule=x=1",
+        "--warnings-as-errors=true",
+    ];
+    let plugin = Plugin::new();
+    for verb in [
+        "matrix",
+        "cleanup",
+        "rbac",
+        "images",
+        "explain",
+        "schema",
+        "completion",
+        "version",
+        "options",
+    ] {
+        // Help that is asked for last needs all that stands before it to be understood.
+        let outcome = plugin.run(&[&[verb][..], &flags, &["--help"]].concat());
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{verb}");
+    }
+}
+
+#[test]
+fn verbs_that_ask_no_cluster_ignore_which() {
+    let plugin = Plugin::new();
+    for verb in [
+        &["explain", "matrix-refused"][..],
+        &["schema", "Version"],
+        &["images", "list"],
+    ] {
+        let elsewhere = [
+            "-n",
+            "shop",
+            "--context",
+            "none",
+            "--kubeconfig",
+            "/nowhere",
+            "--warnings-as-errors",
+        ];
+        let (plain, with_flags) = (plugin.run(verb), plugin.run(&[verb, &elsewhere].concat()));
+        assert_eq!((with_flags.code, with_flags.stderr.as_str()), (0, ""), "{verb:?}");
+        assert_eq!(with_flags.stdout, plain.stdout, "{verb:?}");
+    }
+}
+
 #[test]
 fn mistakes_are_usage_errors_with_a_suggestion() {
     let plugin = Plugin::new();
@@ -74,6 +148,11 @@ fn mistakes_are_usage_errors_with_a_suggestion() {
         (&["schema", "Verson"], "Version"),
         (&["-n", "shop", "version"], "after the verb"),
         (&["version", "--request-timeout", "soon"], "no duration"),
+        (&["version", "--request-timeout", "18446744073709551615"], "no duration"),
+        (&["matrix", "--timeout", "0"], "between 2s and 120s"),
+        (&["matrix", "--timeout", "5ms"], "between 2s and 120s"),
+        (&["matrix", "--timeout", "3m"], "between 2s and 120s"),
+        (&["matrix", "--timeout", "18446744073709551615"], "no duration"),
         (&[], "Usage"),
     ] {
         let outcome = plugin.run(arguments);

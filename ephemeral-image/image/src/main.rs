@@ -16,6 +16,11 @@ use netcheck_oci::{Image, Reference, Written};
 /// The image that the plugin of this version asks for.
 const DEFAULT_NAME: &str = concat!("ghcr.io/kubectl-netcheck/netcheck-agent:", env!("CARGO_PKG_VERSION"));
 
+/// What the agent may weigh, in bytes: 3 MB, the product's budget.
+const AGENT_AT_MOST: u64 = 3_000_000;
+/// What the image may weigh, compressed, in bytes: 8 MB, the product's budget.
+const IMAGE_AT_MOST: u64 = 8_000_000;
+
 /// Part of the sources: whoever builds the image also has this folder.
 const LOCK_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian.lock");
 
@@ -112,6 +117,7 @@ fn main() -> ExitCode {
 
 fn build(arguments: &Build) -> Result<()> {
     let (agent, architecture) = content::read_agent(&arguments.agent)?;
+    within(AGENT_AT_MOST, "the agent", agent.len() as u64)?;
     let lock_file = &arguments.packages.lock_file;
     let text = fs::read_to_string(lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
     let packages = Packages::fetch(&arguments.packages.cache()?, &lock::parse(&text)?, architecture)?;
@@ -125,10 +131,19 @@ fn build(arguments: &Build) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let written = image.write_archive(&arguments.output)?;
+    within(IMAGE_AT_MOST, "the image", written.archive_size)?;
     let digest_file = arguments.output.with_extension("digest");
     fs::write(&digest_file, format!("{}\n", written.manifest_digest))
         .with_context(|| format!("cannot write {}", digest_file.display()))?;
     report(&arguments.output, architecture, &written, content_sizes)
+}
+
+/// Both travel to every node that is looked at: what has grown too large is noticed here, and not by users.
+fn within(limit: u64, what: &str, size: u64) -> Result<()> {
+    if size > limit {
+        bail!("{what} has {size} bytes, more than the {limit} it may have");
+    }
+    Ok(())
 }
 
 fn report(archive: &Path, architecture: &str, written: &Written, content_sizes: [u64; 2]) -> Result<()> {

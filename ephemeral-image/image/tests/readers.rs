@@ -79,6 +79,10 @@ fn trials() -> Vec<Trial> {
             "an_agent_that_is_not_there_is_named",
             an_agent_that_is_not_there_is_named,
         ),
+        Trial::test(
+            "an_agent_that_is_too_large_is_refused",
+            an_agent_that_is_too_large_is_refused,
+        ),
         with_root("no_shell_and_the_socket_folder", &[], no_shell_and_the_socket_folder),
         with_root(
             "the_loader_finds_every_library",
@@ -163,6 +167,19 @@ fn an_agent_that_needs_libraries_is_refused() -> Result<(), Failed> {
 fn an_agent_that_is_not_there_is_named() -> Result<(), Failed> {
     let error = refused(&["build", "--agent", "/nonexistent/agent"])?;
     assert!(error.contains("/nonexistent/agent"), "{error}");
+    Ok(())
+}
+
+/// Zeroes weigh nothing in the compressed image, but on the node they do.
+fn an_agent_that_is_too_large_is_refused() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let agent = folder.path().join("agent");
+    let mut program = tiny_program();
+    program.resize(3_000_001, 0);
+    fs::write(&agent, program)?;
+    let agent = agent.display().to_string();
+    let error = refused(&["build", "--agent", &agent, "--output", "/nonexistent/image.tar"])?;
+    assert!(error.contains("the agent has 3000001 bytes"), "{error}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
     Api,
-    api::{DynamicObject, ListParams},
+    api::DynamicObject,
     core::{ApiResource, GroupVersionKind, Selector, discovery::v2::APIGroupDiscovery},
 };
 use serde_json::Value;
@@ -12,7 +12,11 @@ use serde_json::Value;
 use super::{Select, Target, kinds::Kind, words::Named};
 use crate::{
     cli::KubectlFlags,
-    cluster::{Cluster, errors},
+    cluster::{
+        Cluster,
+        list::list,
+        request::{self, attempt},
+    },
     exit::Failure,
     output::safe,
     suggest::closest,
@@ -104,19 +108,14 @@ async fn objects(cluster: &Cluster, wanted: Wanted, selector: Option<&str>) -> R
         _ => Api::all_with(cluster.client.clone(), &wanted.resource),
     };
     let objects = if let Some(name) = &wanted.name {
-        match api.get(name).await {
+        match attempt(request::limit(cluster.request_timeout), api.get(name)).await {
             Ok(object) => vec![object],
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Err(missing(&wanted, name)),
-            Err(error) => return Err(errors::failure(&format!("look up {}", wanted.label), error)),
+            Err(problem) if problem.is_not_found() => return Err(missing(&wanted, name)),
+            Err(problem) => return Err(problem.into_failure(&format!("look up {}", wanted.label))),
         }
     } else {
-        let params = ListParams {
-            label_selector: selector.map(str::to_owned),
-            ..ListParams::default()
-        };
-        let list = api.list(&params).await;
-        list.map_err(|error| errors::failure(&format!("list {}", wanted.resource.plural), error))?
-            .items
+        let listed = list(cluster, &api, selector).await;
+        listed.map_err(|problem| problem.into_failure(&format!("list {}", wanted.resource.plural)))?
     };
     if objects.is_empty() {
         let by = selector
@@ -209,11 +208,12 @@ fn pod_selector(label: &str, object: &Value) -> Result<Selector, Failure> {
 }
 
 async fn discover(cluster: &Cluster, named: &Named) -> Result<ApiResource, Failure> {
-    let groups = cluster
-        .client
-        .list_api_groups_aggregated()
-        .await
-        .map_err(|error| errors::failure("ask which resource types there are", error))?;
+    let groups = request::call(
+        request::limit(cluster.request_timeout),
+        "ask which resource types there are",
+        cluster.client.list_api_groups_aggregated(),
+    )
+    .await?;
     find(&groups.items, &named.type_word, named.group.as_deref()).ok_or_else(|| {
         let failure = Failure::usage(format!(
             "there is no resource type {:?} that stands for pods",

@@ -17,6 +17,8 @@ struct Script {
     broken: BTreeSet<(u8, &'static str)>,
     hangs: bool,
     fails: bool,
+    /// How long each task of probes takes.
+    takes: Duration,
     log: RefCell<Vec<(u8, &'static str, Duration)>>,
     began: Option<tokio::time::Instant>,
 }
@@ -34,6 +36,13 @@ impl Script {
             broken: [(agent, task)].into(),
             ..Self::new()
         }
+    }
+
+    /// Seconds at which probes were handed out, and to whom.
+    fn rounds(&self) -> Vec<(u8, u64)> {
+        let log = self.log.borrow();
+        let probes = log.iter().filter(|(_, task, _)| *task == "probe");
+        probes.map(|(agent, _, when)| (*agent, when.as_secs())).collect()
     }
 
     fn tasks(&self) -> Vec<(u8, &'static str)> {
@@ -83,6 +92,9 @@ impl Agents for Script {
         }
         if self.hangs && name == "probe" {
             std::future::pending::<()>().await;
+        }
+        if name == "probe" {
+            tokio::time::sleep(self.takes).await;
         }
         Ok(match task {
             Task::Locate { .. } | Task::Capture(_) | Task::Clock => Vec::new(),
@@ -211,14 +223,25 @@ async fn a_second_handshake_to_the_same_port_waits_a_second() {
     let script = Script::new();
     let rows = [row("a", "b", 80), row("a", "b", 81), row("a", "b", 80)];
     measured(&script, &rows, &facts()).await;
-    let times: Vec<u64> = script
-        .log
-        .borrow()
-        .iter()
-        .filter(|(_, task, _)| *task == "probe")
-        .map(|(.., when)| when.as_secs())
-        .collect();
-    assert_eq!(times, [0, 1]);
+    assert_eq!(script.rounds(), [(1, 0), (1, 1)]);
+}
+
+/// An agent that is behind may have only just sent the last probe of its round: a second counts from there.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_behind_gets_no_second_round_on_top() {
+    let script = Script {
+        takes: Duration::from_secs(3),
+        ..Script::new()
+    };
+    let from_both = [
+        row("a", "b", 80),
+        row("b", "a", 80),
+        row("a", "b", 80),
+        row("a", "b", 80),
+    ];
+    let slow = measured(&script, &from_both, &facts()).await;
+    assert_eq!(script.rounds(), [(1, 0), (2, 0), (1, 4), (1, 8)]);
+    assert!(slow.observed.iter().all(|observed| observed.source.is_ok()), "{slow:?}");
 }
 
 #[tokio::test(start_paused = true)]

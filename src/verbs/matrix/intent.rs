@@ -1,6 +1,7 @@
 //! What `--dry-run` answers: all that would be created and sent.
 
 use crate::{agents::Planned, output::Table};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -8,12 +9,13 @@ use std::fmt::Write as _;
 pub const KIND: &str = "MatrixPlan";
 
 /// What a run would create and send.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "MatrixPlan")]
 pub struct Intent {
     /// `netcheck.dev/v1alpha1`.
     pub api_version: &'static str,
-    /// [`KIND`].
+    /// `MatrixPlan`.
     pub kind: &'static str,
     /// Objects that would be created.
     pub objects: Vec<Planned>,

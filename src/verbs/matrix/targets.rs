@@ -4,9 +4,8 @@ use crate::{
     cli::{KubectlFlags, MatrixArgs},
     cluster::{
         Cluster,
-        errors::failure,
         inventory::Inventory,
-        list::{Namespaces, Scope},
+        list::{Namespaces, Scope, list_metadata},
         resolve::{self, Chosen, Target},
     },
     exit::Failure,
@@ -14,11 +13,8 @@ use crate::{
     output::safe,
 };
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::ListParams};
+use kube::Api;
 use std::collections::BTreeSet;
-
-/// Objects per page: what kubectl asks for.
-const PAGE: u32 = 500;
 
 /// Namespaces and names of pods.
 type PodNames = BTreeSet<(String, String)>;
@@ -80,22 +76,12 @@ impl Targets {
         };
         let mut found = PodNames::new();
         for api in apis {
-            let mut params = ListParams::default().labels(selector).limit(PAGE);
-            loop {
-                let page = api
-                    .list_metadata(&params)
-                    .await
-                    .map_err(|error| failure("list pods", error))?;
-                found.extend(
-                    page.items
-                        .into_iter()
-                        .filter_map(|pod| Some((pod.metadata.namespace?, pod.metadata.name?))),
-                );
-                match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                    Some(token) => params = params.continue_token(&token),
-                    None => break,
-                }
-            }
+            let pods = list_metadata(cluster, &api, Some(selector)).await;
+            let pods = pods.map_err(|problem| problem.into_failure("list pods"))?;
+            found.extend(
+                pods.into_iter()
+                    .filter_map(|pod| Some((pod.metadata.namespace?, pod.metadata.name?))),
+            );
         }
         Ok(Some(found))
     }
