@@ -56,9 +56,32 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { within(total) }
 }
 
+/// A duration as it is written: `1m30s`.
+pub fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let words: String = parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    if words.is_empty() {
+        format!("{}ms", duration.as_millis())
+    } else {
+        words
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_read_back() {
+        for text in ["500ms", "5s", "2m30s", "1h", "25h1s"] {
+            assert_eq!(words(parse(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn kubectl_spellings() {
