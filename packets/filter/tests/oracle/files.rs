@@ -1,0 +1,147 @@
+//! Files: the same packets as tcpdump, and the same expressions refused.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use libtest_mimic::{Failed, Trial};
+use netcheck_filter::{Filter, NoNames, Options, Packet, Source, WHOLE_PACKET, run};
+
+use crate::corpus;
+use crate::expressions::{ACCEPTED_HERE, BOTH, OTHERWISE, REFUSED_BY_BOTH, REFUSED_HERE};
+use crate::tcpdump::{Corpus, ETHERNET, RAW, Verdict};
+
+pub fn trials() -> Vec<Trial> {
+    let missing = Command::new("tcpdump").arg("--version").output().is_err();
+    let trial = |name: &str, test: fn() -> Result<(), Failed>| {
+        let name = if missing {
+            format!("{name} (tcpdump is not installed)")
+        } else {
+            name.to_owned()
+        };
+        Trial::test(name, test).with_ignored_flag(missing)
+    };
+    vec![
+        trial("the same frames of an Ethernet file pass", || {
+            same_packets(Source::EthernetFile, ETHERNET, corpus::ethernet())
+        }),
+        trial("the same packets of a raw IP file pass", || {
+            same_packets(Source::RawFile, RAW, corpus::raw())
+        }),
+        trial("what tcpdump refuses is refused", refused_by_both),
+        trial("known differences are as documented", differences),
+    ]
+}
+
+/// Which packets pass here, or why the expression is refused.
+pub fn ours(expression: &str, source: Source, packets: &[corpus::Packet]) -> Result<BTreeSet<usize>, String> {
+    let options = Options {
+        source,
+        snap_length: WHOLE_PACKET,
+        drop_loopback_copies: false,
+    };
+    let program = Filter::parse(expression)
+        .and_then(|filter| filter.compile(options, &NoNames))
+        .map_err(|error| error.to_string())?;
+    let passes = |packet: &corpus::Packet| {
+        let packet = Packet {
+            original_length: packet.original_length,
+            ..Packet::from(&*packet.bytes)
+        };
+        run(&program, packet) == WHOLE_PACKET
+    };
+    Ok(packets
+        .iter()
+        .enumerate()
+        .filter(|(_, packet)| passes(packet))
+        .map(|(index, _)| index)
+        .collect())
+}
+
+/// How ours and tcpdump's judgement of an expression differ, if they do.
+///
+/// libpcap's optimiser leaves away reads whose outcome cannot matter, so cut packets may pass only with it. Where tcpdump with and
+/// without it disagree, either is right.
+pub fn difference(expression: &str, source: Source, corpus: &Corpus) -> Option<String> {
+    let ours = ours(expression, source, &corpus.packets);
+    match (ours, corpus.ask(expression, true), corpus.ask(expression, false)) {
+        (Err(_), Verdict::Refused(_), _) => None,
+        (Err(ours), Verdict::Passed(_), _) => Some(format!("`{expression}`: refused here only: {ours}")),
+        (Ok(ours), Verdict::Refused(theirs), unoptimised) => match unoptimised {
+            // The optimiser has found out that nothing passes.
+            Verdict::Passed(none) if theirs.contains("rejects all packets") && ours == none => None,
+            _ => Some(format!("`{expression}`: refused by tcpdump only: {theirs}")),
+        },
+        (Ok(ours), Verdict::Passed(optimised), Verdict::Passed(plain)) => {
+            let wrong: Vec<usize> = (0..corpus.packets.len())
+                .filter(|index| optimised.contains(index) == plain.contains(index))
+                .filter(|index| ours.contains(index) != plain.contains(index))
+                .collect();
+            let first = corpus.packets.get(*wrong.first()?)?;
+            Some(format!(
+                "`{expression}`: {} packets judged differently, the first is {first:02x?}",
+                wrong.len()
+            ))
+        }
+        (Ok(_), Verdict::Passed(_), Verdict::Refused(theirs)) => Some(format!("`{expression}`: {theirs}")),
+    }
+}
+
+fn same_packets(source: Source, link_type: u32, packets: Vec<corpus::Packet>) -> Result<(), Failed> {
+    let corpus = Corpus::new(packets, link_type);
+    report(
+        BOTH.iter()
+            .filter_map(|expression| difference(expression, source, &corpus))
+            .collect(),
+    )
+}
+
+fn refused_by_both() -> Result<(), Failed> {
+    let corpus = Corpus::new(corpus::ethernet(), ETHERNET);
+    let mut wrong = Vec::new();
+    for expression in REFUSED_BY_BOTH {
+        if let Ok(_) = ours(expression, Source::EthernetFile, &corpus.packets) {
+            wrong.push(format!("`{expression}` is accepted here"));
+        }
+        if let Verdict::Passed(_) = corpus.ask(expression, true) {
+            wrong.push(format!("`{expression}` is accepted by tcpdump"));
+        }
+    }
+    report(wrong)
+}
+
+fn differences() -> Result<(), Failed> {
+    let corpus = Corpus::new(corpus::ethernet(), ETHERNET);
+    let mut wrong = Vec::new();
+    for expression in REFUSED_HERE {
+        if ours(expression, Source::EthernetFile, &corpus.packets).is_ok() {
+            wrong.push(format!("`{expression}` is accepted here"));
+        }
+        if let Verdict::Refused(theirs) = corpus.ask(expression, false) {
+            wrong.push(format!("`{expression}` is refused by tcpdump, too: {theirs}"));
+        }
+    }
+    for (expression, theirs) in OTHERWISE {
+        let ours = ours(expression, Source::EthernetFile, &corpus.packets)?;
+        match corpus.ask(theirs, true) {
+            Verdict::Passed(passed) if passed == ours => {}
+            _ => wrong.push(format!("`{expression}` is not tcpdump's `{theirs}`")),
+        }
+    }
+    for expression in ACCEPTED_HERE {
+        if let Err(ours) = ours(expression, Source::EthernetFile, &corpus.packets) {
+            wrong.push(format!("`{expression}` is refused here: {ours}"));
+        }
+        if let Verdict::Passed(_) = corpus.ask(expression, true) {
+            wrong.push(format!("`{expression}` is accepted by tcpdump, too"));
+        }
+    }
+    report(wrong)
+}
+
+fn report(wrong: Vec<String>) -> Result<(), Failed> {
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} differences\n{}", wrong.len(), wrong.join("\n")).into())
+    }
+}
