@@ -98,6 +98,11 @@ impl Printer {
         }
     }
 
+    /// Whether the reader of stdout has left (`| head`): nobody wants more data.
+    pub fn reader_has_left(&self) -> bool {
+        self.shared.reader_left.load(Ordering::Relaxed)
+    }
+
     /// A line for the user on stderr, unless `--quiet`.
     pub fn note(&self, line: impl AsRef<str>) {
         if !self.shared.quiet {

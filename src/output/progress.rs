@@ -63,6 +63,11 @@ impl Phase {
         self.bar.set_position(done as u64);
     }
 
+    /// What to show beside the phase's name while it lasts; where there is no bar, with each sign of life.
+    pub fn say(&self, news: impl AsRef<str>) {
+        self.bar.set_message(format!("{}: {}", self.name, safe(news.as_ref())));
+    }
+
     /// Ends the phase with one line of result: `starting agents: 3 of 3 in 1.8 s`.
     pub fn finish(self, result: impl AsRef<str>) {
         self.bar.finish_and_clear();

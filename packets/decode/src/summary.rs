@@ -28,6 +28,16 @@ pub struct Summary {
     pub dns: Option<Dns>,
 }
 
+impl Summary {
+    /// Sender and receiver by the innermost IP header.
+    pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        match &self.network {
+            Some(Network::Ip(packet)) => Some((packet.source, packet.destination)),
+            _ => None,
+        }
+    }
+}
+
 /// An Ethernet header with its VLAN tags.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
