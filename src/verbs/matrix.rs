@@ -3,7 +3,6 @@
 use super::Shared;
 use crate::{
     agents::{self, AgentIndex, Fleet, LaunchSpec, Way},
-    cli::{Format, MatrixArgs},
     cluster::{
         Cluster,
         inventory::{Inventory, Pod, Subject},
@@ -26,8 +25,9 @@ use crate::{
         style::Style,
         text,
     },
-    output::{Printer, document, safe},
+    output::{Format, Printer, document, safe},
 };
+pub use args::MatrixArgs;
 use intent::Intent;
 use netcheck_wire::{Event, Task};
 use outcome::limit;
@@ -38,6 +38,7 @@ use std::{
 };
 use targets::Targets;
 
+mod args;
 mod intent;
 mod midrun;
 mod outcome;
@@ -230,9 +231,12 @@ impl Request {
             .filter(|subject| self.is_bystander(subject))
             .cloned()
             .collect();
-        let spec = args
-            .agents
-            .launch_spec(subjects.into_iter().collect(), OVERHEAD + args.timeout * 2, shared);
+        let spec = args.agents.launch_spec(
+            subjects.into_iter().collect(),
+            OVERHEAD + args.timeout * 2,
+            &shared.flags,
+            &shared.interrupt,
+        );
         LaunchSpec { bystanders, ..spec }
     }
 

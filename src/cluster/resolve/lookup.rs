@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::{Select, Target, kinds::Kind, words::Named};
 use crate::{
-    cli::KubectlFlags,
     cluster::{Cluster, errors},
     exit::Failure,
+    flags::KubectlFlags,
     output::safe,
     suggest::closest,
 };
