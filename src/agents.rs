@@ -34,7 +34,7 @@ pub use image::ImageChoice;
 pub use link::LinkError;
 pub use plan::{Planned, describe};
 
-use crate::{cli::KubectlFlags, cluster::inventory::Subject, output::Interrupt};
+use crate::{cluster::inventory::Subject, flags::KubectlFlags, output::Interrupt};
 use std::{collections::BTreeSet, time::Duration};
 
 /// The agents' namespace where the user names none.

@@ -1,21 +1,19 @@
-//! The command line: what is typed becomes a verb with its arguments.
+//! The command line: what is typed becomes a verb with its arguments. Lists the verbs; each owns its own arguments.
 
 mod complete;
-pub mod duration;
-mod kubectl_flags;
-mod matrix;
 mod text;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::verbs::{
-    cleanup::CleanupArgs, completion::CompletionArgs, explain::ExplainArgs, images::ImagesArgs, rbac::RbacArgs,
-    schema::SchemaArgs, version::VersionArgs,
+use crate::{
+    flags::{ConnectFlags, KubectlFlags, OutputFlags},
+    verbs::{
+        cleanup::CleanupArgs, completion::CompletionArgs, explain::ExplainArgs, images::ImagesArgs, matrix::MatrixArgs,
+        rbac::RbacArgs, schema::SchemaArgs, version::VersionArgs,
+    },
 };
 
 pub use complete::{answer as complete, is_completer};
-pub use kubectl_flags::{ConnectFlags, Format, KubectlFlags, OutputFlags};
-pub use matrix::MatrixArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod cluster;
 pub mod exit;
 pub mod findings;
+pub mod flags;
 pub mod matrix;
 pub mod output;
 pub mod start;

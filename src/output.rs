@@ -2,6 +2,7 @@
 
 mod colour;
 mod document;
+mod format;
 mod interrupt;
 mod printer;
 mod progress;
@@ -9,6 +10,7 @@ mod table;
 
 pub use colour::{ColourChoice, Tone};
 pub use document::{document, lines, yaml};
+pub use format::Format;
 pub use interrupt::Interrupt;
 pub use netcheck_decode::safe;
 pub use printer::Printer;

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser as _, error::ErrorKind};
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     agents,
-    cli::{self, Cli, ConnectFlags, Connected, KubectlFlags, Offline, OutputFlags, Verb, With},
+    cli::{self, Cli, Connected, Offline, Verb, With},
     exit::{Exit, Failure},
+    flags::{ConnectFlags, KubectlFlags, OutputFlags},
     output::{ColourChoice, Interrupt, Printer},
     verbs::{self, Shared},
 };
@@ -78,7 +79,7 @@ fn run(verb: Verb) -> ExitCode {
             offline(&output, |printer| verbs::schema::run(&args, &output, printer))
         }
         Verb::Completion(args) => offline(&OutputFlags::default(), |printer| {
-            verbs::completion::run(&args, printer)
+            verbs::completion::run(&args, Cli::command(), printer)
         }),
         Verb::Options => offline(&OutputFlags::default(), verbs::options::run),
         Verb::Version(verb) => {

@@ -11,7 +11,7 @@ pub mod schema;
 pub mod version;
 
 use crate::{
-    cli::KubectlFlags,
+    flags::KubectlFlags,
     output::{Interrupt, Printer},
 };
 

@@ -1,7 +1,7 @@
 //! Flags of every verb that starts agents.
 
 use super::{DEFAULT_NAMESPACE, ImageChoice, LaunchSpec, Via};
-use crate::{cluster::inventory::Subject, verbs::Shared};
+use crate::{cluster::inventory::Subject, flags::KubectlFlags, output::Interrupt};
 use clap::Args;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -28,7 +28,13 @@ pub struct AgentFlags {
 
 impl AgentFlags {
     /// What to launch for these subjects.
-    pub fn launch_spec(&self, subjects: Vec<Subject>, deadline: Duration, shared: &Shared) -> LaunchSpec {
+    pub fn launch_spec(
+        &self,
+        subjects: Vec<Subject>,
+        deadline: Duration,
+        flags: &KubectlFlags,
+        interrupt: &Interrupt,
+    ) -> LaunchSpec {
         LaunchSpec {
             subjects,
             bystanders: BTreeSet::new(),
@@ -40,8 +46,8 @@ impl AgentFlags {
             },
             agent_namespace: self.agent_namespace.clone(),
             deadline,
-            flags: shared.flags.clone(),
-            interrupt: shared.interrupt.clone(),
+            flags: flags.clone(),
+            interrupt: interrupt.clone(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Jobs' own deadlines do the same more slowly.
 
 use super::{run::RunId, sweep};
-use crate::{cli::KubectlFlags, cluster::Cluster};
+use crate::{cluster::Cluster, flags::KubectlFlags};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufRead, BufReader, Write},

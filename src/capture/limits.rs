@@ -1,6 +1,6 @@
 //! What bounds a capture: time, packets and bytes, whichever comes first. Pure.
 
-use crate::cli::duration;
+use crate::flags::duration;
 use std::time::Duration;
 
 /// Time of a capture without `--duration`.

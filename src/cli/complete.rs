@@ -6,8 +6,8 @@ mod live;
 
 use std::{ffi::OsString, path::Path};
 
-use clap::CommandFactory as _;
-use clap_complete::CompletionCandidate;
+use clap::{Command, CommandFactory as _};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 
 use super::Cli;
 use crate::{cluster, output::safe};
@@ -26,7 +26,7 @@ pub fn is_completer(program: &Path) -> bool {
 
 /// The lines that kubectl wants for these words.
 pub fn answer(words: &[OsString]) -> String {
-    let mut command = Cli::command();
+    let mut command = with_candidates(Cli::command());
     let mut line = vec![OsString::from("kubectl-netcheck")];
     line.extend_from_slice(words);
     if words.is_empty() {
@@ -50,10 +50,20 @@ pub fn answer(words: &[OsString]) -> String {
     lines
 }
 
-pub(super) use live::{namespaces, targets};
+/// Adds what only the cluster or the kubeconfig knows to the arguments that name it, in every verb.
+fn with_candidates(command: Command) -> Command {
+    command.mut_subcommands(|verb| {
+        verb.mut_args(|argument| match argument.get_id().as_str() {
+            "namespace" => argument.add(ArgValueCompleter::new(live::namespaces)),
+            "context" => argument.add(ArgValueCandidates::new(contexts)),
+            "targets" | "to" => argument.add(ArgValueCompleter::new(live::targets)),
+            _ => argument,
+        })
+    })
+}
 
 /// Contexts of the kubeconfig, for `--context`. No file or a broken one: no candidates.
-pub(super) fn contexts() -> Vec<CompletionCandidate> {
+fn contexts() -> Vec<CompletionCandidate> {
     cluster::contexts().into_iter().map(CompletionCandidate::new).collect()
 }
 

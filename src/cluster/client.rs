@@ -17,7 +17,7 @@ use super::{
     proxy::ProxyEnvironment,
     request::{self, attempt},
 };
-use crate::{cli::KubectlFlags, exit::Failure, output::safe};
+use crate::{exit::Failure, flags::KubectlFlags, output::safe};
 
 /// How long one request waits for the head of its answer where `--request-timeout` does not say. Large lists take the API
 /// server up to its own limit of 60 s.

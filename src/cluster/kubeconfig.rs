@@ -10,7 +10,7 @@ use kube::config::{
     AuthInfo, Cluster, Context, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster, NamedContext,
 };
 
-use crate::{cli::ConnectFlags, exit::Failure, output::safe, suggest::closest};
+use crate::{exit::Failure, flags::ConnectFlags, output::safe, suggest::closest};
 
 /// Name of the entries that stand for a cluster given by flags alone.
 const BY_FLAGS: &str = "flags";

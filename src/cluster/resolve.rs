@@ -16,7 +16,7 @@ use super::{
     Cluster,
     list::{Namespaces, Scope},
 };
-use crate::{cli::KubectlFlags, exit::Failure};
+use crate::{exit::Failure, flags::KubectlFlags};
 
 pub use chosen::{Chosen, select};
 

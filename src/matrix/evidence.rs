@@ -105,6 +105,10 @@ pub struct SourceSide {
 pub struct End {
     /// Its name in messages, such as `pod shop/api-1`.
     pub who: String,
+    /// Its own address and port there (0 for ICMP); `None` for a node on the way.
+    pub at: Option<SocketAddr>,
+    /// The node whose own namespace it lives in, which also forwards what is meant for others.
+    pub shares: Option<String>,
     /// Whether something listens there for this probe; `None` if it could not be asked or makes no sense.
     pub serving: Option<super::ports::Serving>,
     /// What its watch says.
@@ -123,6 +127,22 @@ pub enum Watch {
         /// Packets it may have missed: if not 0, the absence of a sighting proves nothing.
         missed: u64,
     },
+}
+
+/// What became of the request at a place, by its last sighting there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intake<'a> {
+    /// It was not seen.
+    Unseen,
+    /// It came in, and was meant for this end.
+    Taken,
+    /// It came into the node's namespace that the end shares, still under the Service's address: its own backend may have got it, or it was
+    /// dropped on its way to another.
+    Unclear(&'a Sighting),
+    /// It came into the node's namespace that the end shares, under another's address, and did not leave it again.
+    Swallowed(&'a Sighting),
+    /// It left again.
+    SentOn,
 }
 
 impl End {
@@ -147,6 +167,26 @@ impl End {
     pub fn took_in(&self) -> bool {
         self.last_request()
             .is_some_and(|sighting| sighting.direction == Direction::In)
+    }
+
+    /// What became of a request to a Service here. `asked` is the Service's address: where its translation happens behind the watched interface,
+    /// as on the source's own node, that is what a packet still carries when it comes in.
+    pub fn intake(&self, asked: SocketAddr) -> Intake<'_> {
+        let same = |one: SocketAddr, other: SocketAddr| {
+            one.ip().to_canonical() == other.ip().to_canonical() && one.port() == other.port()
+        };
+        let Some(last) = self.last_request() else {
+            return Intake::Unseen;
+        };
+        if last.direction == Direction::Out {
+            return Intake::SentOn;
+        }
+        match self.at.filter(|_| self.shares.is_some()) {
+            Some(own) if same(last.destination, own) => Intake::Taken,
+            Some(_) if same(last.destination, asked) => Intake::Unclear(last),
+            Some(_) => Intake::Swallowed(last),
+            None => Intake::Taken,
+        }
     }
 
     /// The request as it went out of here to somewhere else.

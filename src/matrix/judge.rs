@@ -5,7 +5,9 @@
 
 use super::{
     class::{Class, Meaning},
-    evidence::{Aim, Case, End, Observed, Protocol, SourceSide, Watch, find, is_answer, is_refusal, is_request},
+    evidence::{
+        Aim, Case, End, Intake, Observed, Protocol, SourceSide, Watch, find, is_answer, is_refusal, is_request,
+    },
     icmp,
     ports::Serving,
 };
@@ -174,8 +176,40 @@ impl<'a> Sight<'a> {
     fn arrived(&self) -> Option<&'a End> {
         self.ends.iter().find(|end| match self.case.aim {
             Aim::Pod => find(end.seen(), Direction::In, is_request).is_some(),
-            Aim::Node | Aim::Service { .. } | Aim::Resolver => end.took_in(),
+            Aim::Service { .. } => match end.intake(self.case.target) {
+                Intake::Taken => true,
+                // There is nobody else whom it could be meant for.
+                Intake::Unclear(_) => self.ends.iter().all(|other| other.shares == end.shares),
+                Intake::Unseen | Intake::Swallowed(_) | Intake::SentOn => false,
+            },
+            Aim::Node | Aim::Resolver => end.took_in(),
         })
+    }
+
+    /// A node that took the request in for a backend of its own, or for another and dropped it: the end there, and how it came in.
+    fn perhaps_arrived(&self) -> Option<(&'a End, &'a Sighting)> {
+        self.at_a_node(|intake| match intake {
+            Intake::Unclear(came) => Some(came),
+            _ => None,
+        })
+    }
+
+    /// A node that took the request in for a backend elsewhere and did not pass it on: its name, and how it came in.
+    fn swallowed(&self) -> Option<(String, &'a Sighting)> {
+        let (end, came) = self.at_a_node(|intake| match intake {
+            Intake::Swallowed(came) => Some(came),
+            _ => None,
+        })?;
+        Some((node_of(end), came))
+    }
+
+    fn at_a_node(&self, which: impl Fn(Intake<'a>) -> Option<&'a Sighting>) -> Option<(&'a End, &'a Sighting)> {
+        if !self.is_service() || self.arrived().is_some() {
+            return None;
+        }
+        let ends = self.ends.iter();
+        ends.filter(|end| end.shares.is_some())
+            .find_map(|end| Some((end, which(end.intake(self.case.target))?)))
     }
 
     /// Why not all of the ends' silence can be believed; `None` if it can.
@@ -245,7 +279,8 @@ impl<'a> Sight<'a> {
     // ---- the outcomes ----
 
     fn answered(&self) -> Verdict {
-        if let Some(end) = self.arrived() {
+        // What a node took in and answered without passing it on was answered by its own backend.
+        if let Some(end) = self.arrived().or(self.perhaps_arrived().map(|(end, _)| end)) {
             return Verdict::new(Class::Reached, "reached and answered").at(end);
         }
         if self.ends.is_empty() && !matches!(self.case.aim, Aim::Service { ready_endpoints: 0 }) {
@@ -292,7 +327,7 @@ impl<'a> Sight<'a> {
             } else {
                 expected.iter().any(|ip| addresses.contains(ip))
             };
-        let arrived = self.arrived();
+        let arrived = self.arrived().or(self.perhaps_arrived().map(|(end, _)| end));
         if right {
             // The answer holds what only the cluster's own DNS knows, so it proves itself even if a cache on the node gave it.
             let verdict = Verdict::new(Class::Reached, "resolved");
@@ -334,6 +369,9 @@ impl<'a> Sight<'a> {
         if let Some(icmp) = self.source_got(|packet| matches!(packet, Packet::IcmpError { .. })) {
             return self.rejected_by_icmp(icmp);
         }
+        if let Some(verdict) = self.refused_at_a_node() {
+            return verdict;
+        }
         if let Some(end) = self.arrived() {
             let reason = match end.doubt() {
                 None => format!(
@@ -353,6 +391,28 @@ impl<'a> Sight<'a> {
             return Verdict::new(Class::Rejected, format!("{by} refuses it; it never left")).by(by);
         }
         self.refused_by_unknown()
+    }
+
+    /// The refusal was seen leaving a node that took the request in and did not pass it on.
+    fn refused_at_a_node(&self) -> Option<Verdict> {
+        let said_no = |end: &End| find(end.seen(), Direction::Out, is_refusal).is_some();
+        if let Some((end, _)) = self.perhaps_arrived().filter(|(end, _)| said_no(end)) {
+            let node = node_of(end);
+            let reason = format!(
+                "{node} refuses it: its own backend ({}), or a rule on the way to another",
+                end.who
+            );
+            return Some(Verdict::new(Class::Rejected, reason).by(node));
+        }
+        let (node, came) = self.swallowed()?;
+        let refused = self
+            .ends
+            .iter()
+            .any(|end| end.shares.is_some() && node_of(end) == node && said_no(end));
+        refused.then(|| {
+            let reason = format!("{node} rejects it on the way to {}", came.destination);
+            Verdict::new(Class::Rejected, reason).by(node)
+        })
     }
 
     /// The refusal was seen leaving the destination: by its kernel, as nothing listens, or by a rule in there.
@@ -475,7 +535,7 @@ impl<'a> Sight<'a> {
         if let Some(icmp) = self.source_got(|packet| matches!(packet, Packet::IcmpError { .. })) {
             return self.rejected_by_icmp(icmp);
         }
-        if self.arrived().is_some() {
+        if self.arrived().is_some() || self.perhaps_arrived().is_some() {
             return self.silent();
         }
         let seen_leaving = find(&self.source.saw, Direction::Out, is_request).is_some();
@@ -539,6 +599,9 @@ impl<'a> Sight<'a> {
         if let Some(end) = self.arrived() {
             return self.silent_after_arrival(end);
         }
+        if let Some((end, came)) = self.perhaps_arrived() {
+            return self.silent_at_a_node(end, came);
+        }
         let source = self.case.source;
         if self.source_got(is_answer).is_some() {
             return Verdict::new(
@@ -569,6 +632,9 @@ impl<'a> Sight<'a> {
             };
         }
         match self.doubt() {
+            None if let Some((node, _)) = self.swallowed() => {
+                Verdict::new(Class::NeverArrived, self.lost_on_the_way()).by(node)
+            }
             None => self.last_seen(
                 Verdict::new(Class::NeverArrived, self.lost_on_the_way()),
                 is_request,
@@ -639,6 +705,24 @@ impl<'a> Sight<'a> {
         verdict
     }
 
+    /// The request came into a node under the Service's address, and no answer reached the prober.
+    fn silent_at_a_node(&self, end: &End, came: &Sighting) -> Verdict {
+        // What was answered there, and not passed on, was answered by its own backend.
+        if find(end.seen(), Direction::Out, |packet| {
+            is_answer(packet) || is_refusal(packet)
+        })
+        .is_some()
+        {
+            return self.silent_after_arrival(end);
+        }
+        let node = node_of(end);
+        let reason = format!(
+            "{node} took it in by {}; whether its own backend ({}) got it or it was dropped on the way to another backend is not known",
+            came.interface, end.who
+        );
+        Verdict::new(Class::Unanswered, reason).by(node)
+    }
+
     /// The request came in at `end` and no answer reached the prober.
     fn silent_after_arrival(&self, end: &End) -> Verdict {
         let source = self.case.source;
@@ -703,6 +787,9 @@ impl<'a> Sight<'a> {
     }
 
     fn nobody_saw(&self) -> String {
+        if let Some((node, came)) = self.swallowed() {
+            return format!("{node} took it in by {} and did not pass it on", came.interface);
+        }
         let sent_on = self.ends.iter().find_map(|end| Some((end, end.sent_on()?)));
         match (self.ends, sent_on) {
             ([], _) => "there is no backend that could have seen it".into(),
@@ -716,6 +803,14 @@ impl<'a> Sight<'a> {
             ([end], None) => format!("{} never saw it", end.who),
             ([first, rest @ ..], None) => format!("none of its {} backends saw it ({} …)", rest.len() + 1, first.who),
         }
+    }
+}
+
+/// The node whose namespace an end shares, in words.
+fn node_of(end: &End) -> String {
+    match &end.shares {
+        Some(node) => format!("node {node}"),
+        None => end.who.clone(),
     }
 }
 

@@ -21,6 +21,7 @@ use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
+    net::SocketAddr,
     pin::{Pin, pin},
     time::Duration,
 };
@@ -339,6 +340,8 @@ fn observed<A: Agents>(agents: &A, index: usize, row: &Row, facts: &Facts, found
     };
     let ends = row.ends.iter().map(|end| End {
         who: end.who.clone(),
+        at: Some(SocketAddr::new(end.ip, end.port)),
+        shares: end.shares.clone(),
         serving: serving(row.protocol, end, facts),
         watch: match &end.subject {
             Some(subject) => watch_of(agents, probe, subject, facts, found),
@@ -348,6 +351,8 @@ fn observed<A: Agents>(agents: &A, index: usize, row: &Row, facts: &Facts, found
     let failed = source.as_ref().is_ok_and(|source| !succeeded(&source.outcome));
     let transit = row.transit.iter().filter(|_| failed).map(|node| End {
         who: format!("node {node}"),
+        at: None,
+        shares: None,
         serving: None,
         watch: watch_of(agents, probe, &Subject::Node(node.clone()), facts, found),
     });

@@ -75,6 +75,8 @@ pub struct EndPoint {
     pub ip: IpAddr,
     /// Its port there; 0 for ICMP.
     pub port: u16,
+    /// The node whose own namespace it lives in, which also forwards what is meant for others: it is that node, or a hostNetwork pod there.
+    pub shares: Option<String>,
 }
 
 /// One probe to send, or the reason why not.
@@ -233,6 +235,7 @@ impl<'a> Planner<'a> {
             subject: Some(Subject::Pod(pod.uid.clone())),
             ip,
             port,
+            shares: pod.node.clone().filter(|_| pod.host_network),
         };
         let trouble: Option<Absence> = (!pod.running).then(|| not_running(&who, pod).into());
         let addresses = self.addresses(&pair.from, &pod.ips);
@@ -327,6 +330,7 @@ impl<'a> Planner<'a> {
             subject: Some(Subject::Node(name.into())),
             ip,
             port,
+            shares: Some(name.into()),
         };
         let who = format!("node {name}");
         let tcp = self.wish.protocols.contains(&Protocol::Tcp);
@@ -514,11 +518,16 @@ impl<'a> Planner<'a> {
                     None => (format!("endpoint {}", endpoint.ip), None),
                 },
             };
+            let shares = match (pod, node) {
+                (Some(pod), _) => pod.node.clone().filter(|_| pod.host_network),
+                (None, node) => node.map(|node| node.name.clone()),
+            };
             ends.push(EndPoint {
                 who,
                 subject,
                 ip: endpoint.ip,
                 port: target.port,
+                shares,
             });
         }
         (!ends.is_empty() || !elsewhere).then_some((Aim::Service { ready_endpoints }, ends))

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{cli::Format, exit::Failure};
+use super::Format;
+use crate::exit::Failure;
 
 /// The value in the asked format, ended by a line break; `None` for the formats that are for people.
 ///

@@ -8,14 +8,13 @@ use crate::{
         run::{RUN_LABEL, RunId, managed_selector},
         sweep, waiting,
     },
-    cli::Format,
     cluster::{
         Cluster,
         list::list,
         request::{self, Problem, attempt},
     },
     exit::{Exit, Failure},
-    output::{Printer, Table, document, safe},
+    output::{Format, Printer, Table, document, safe},
 };
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};

@@ -1,10 +1,9 @@
 //! `completion`: scripts for shells, and the file by which kubectl completes its plugins.
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell, generate};
 
 use crate::{
-    cli::Cli,
     exit::{Exit, Failure},
     output::Printer,
 };
@@ -38,11 +37,11 @@ enum Target {
     Elvish,
 }
 
-/// Prints the script.
+/// Prints the script for a command line.
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub fn run(args: &CompletionArgs, printer: &Printer) -> Result<Exit, Failure> {
+pub fn run(args: &CompletionArgs, command: Command, printer: &Printer) -> Result<Exit, Failure> {
     let shell = match args.target {
         Target::Kubectl => {
             printer.data(FOR_KUBECTL)?;
@@ -54,7 +53,7 @@ pub fn run(args: &CompletionArgs, printer: &Printer) -> Result<Exit, Failure> {
         Target::Powershell => Shell::PowerShell,
         Target::Elvish => Shell::Elvish,
     };
-    let mut command = Cli::command().bin_name("kubectl-netcheck");
+    let mut command = command.bin_name("kubectl-netcheck");
     let mut script = Vec::new();
     generate(shell, &mut command, "kubectl-netcheck", &mut script);
     printer.data(&String::from_utf8_lossy(&script))?;

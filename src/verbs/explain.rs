@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cli::{Format, OutputFlags},
     exit::{Exit, Failure},
     findings::{self, Page, Severity},
-    output::{Printer, Table, document, lines, safe},
+    flags::OutputFlags,
+    output::{Format, Printer, Table, document, lines, safe},
     suggest::closest,
     verbs::API_VERSION,
 };

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agents::image::default_reference,
-    cli::{Format, OutputFlags},
     exit::{Exit, Failure},
-    output::{Printer, Table, document, lines},
+    flags::OutputFlags,
+    output::{Format, Printer, Table, document, lines},
     verbs::API_VERSION,
 };
 

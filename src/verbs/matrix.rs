@@ -3,7 +3,6 @@
 use super::Shared;
 use crate::{
     agents::{self, AgentIndex, Farewell, Fleet, LaunchSpec, Way},
-    cli::{Format, MatrixArgs},
     cluster::{
         Cluster,
         inventory::{Inventory, Pod, Subject},
@@ -26,8 +25,9 @@ use crate::{
         style::Style,
         text,
     },
-    output::{Printer, document, safe},
+    output::{Format, Printer, document, safe},
 };
+pub use args::MatrixArgs;
 use netcheck_wire::{Event, Task};
 use outcome::limit;
 use std::{
@@ -37,6 +37,7 @@ use std::{
 };
 use targets::Targets;
 
+mod args;
 mod intent;
 mod midrun;
 mod outcome;
@@ -234,7 +235,8 @@ impl Request {
         let spec = args.agents.launch_spec(
             subjects.into_iter().collect(),
             OVERHEAD + args.timeout * SLOW_ROUNDS,
-            shared,
+            &shared.flags,
+            &shared.interrupt,
         );
         LaunchSpec { bystanders, ..spec }
     }

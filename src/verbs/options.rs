@@ -3,8 +3,8 @@
 use clap::{Args as _, Command};
 
 use crate::{
-    cli::ConnectFlags,
     exit::{Exit, Failure},
+    flags::ConnectFlags,
     output::Printer,
 };
 

@@ -5,10 +5,10 @@ use crate::{
         DEFAULT_NAMESPACE, Via, manifest,
         permissions::{self, Grant, Need, Place, Verb, Way, words},
     },
-    cli::{ConnectFlags, Format, KubectlFlags, OutputFlags},
     cluster::Cluster,
     exit::{Exit, Failure},
-    output::{Printer, document},
+    flags::{ConnectFlags, KubectlFlags, OutputFlags},
+    output::{Format, Printer, document},
 };
 use clap::Args;
 use serde_json::{Value, json};

@@ -4,9 +4,9 @@ use clap::{Args, builder::PossibleValuesParser};
 use schemars::{Schema, schema_for};
 
 use crate::{
-    cli::{Format, OutputFlags},
     exit::{Exit, Failure},
-    output::{Printer, Table, document, lines, yaml},
+    flags::OutputFlags,
+    output::{Format, Printer, Table, document, lines, yaml},
 };
 
 /// A report's kind and how its schema is made.

@@ -11,8 +11,8 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    cli::{ConnectFlags, KubectlFlags},
     cluster::Cluster,
+    flags::{ConnectFlags, KubectlFlags},
 };
 
 /// Longer than this nobody waits for TAB.
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 const LIMIT: u32 = 500;
 
 /// Namespaces, for `-n`.
-pub(in crate::cli) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
+pub(super) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
     fitting(
         typed,
         ask(async |cluster| names(Api::<Namespace>::all(cluster.client)).await),
@@ -29,7 +29,7 @@ pub(in crate::cli) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// Pods of the namespace, nodes, and prefixes of types, for targets.
-pub(in crate::cli) fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
+pub(super) fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     if typed.to_string_lossy().starts_with("node/") {
         let nodes = ask(async |cluster| names(Api::<Node>::all(cluster.client)).await);
         return fitting(typed, nodes.into_iter().map(|name| format!("node/{name}")).collect());

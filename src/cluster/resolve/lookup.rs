@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::{Select, Target, kinds::Kind, words::Named};
 use crate::{
-    cli::KubectlFlags,
     cluster::{
         Cluster,
         list::list,
         request::{self, attempt},
     },
     exit::Failure,
+    flags::KubectlFlags,
     output::safe,
     suggest::closest,
 };

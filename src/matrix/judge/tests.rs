@@ -89,6 +89,8 @@ struct Scene {
 fn end(seen: Vec<Sighting>) -> End {
     End {
         who: "pod shop/api".into(),
+        at: Some(TARGET.parse().unwrap()),
+        shares: None,
         serving: Some(Serving::Yes),
         watch: Watch::Looked { seen, missed: 0 },
     }
@@ -97,6 +99,8 @@ fn end(seen: Vec<Sighting>) -> End {
 fn blind() -> Vec<End> {
     vec![End {
         who: "pod shop/api".into(),
+        at: Some(TARGET.parse().unwrap()),
+        shares: None,
         serving: None,
         watch: Watch::Blind("no agent on n2".into()),
     }]
@@ -988,6 +992,8 @@ fn the_backend_and_the_culprit_are_named() {
 fn the_last_node_that_saw_it_is_named() {
     let node = |name: &str, seen: Vec<Sighting>| End {
         who: format!("node {name}"),
+        at: None,
+        shares: None,
         serving: None,
         watch: Watch::Looked { seen, missed: 0 },
     };
@@ -1057,8 +1063,11 @@ fn a_node_that_only_forwards_has_not_got_the_packet() {
     };
     let came = |at_ns, packet| at(at_ns, "veth1", Direction::In, packet);
     let left = |at_ns, packet| at(at_ns, "eth0", Direction::Out, packet);
+    let own = |name: &str| format!("{}:8080", if name == "n1" { "192.0.2.1" } else { "192.0.2.2" });
     let node = |name: &str, seen| End {
         who: format!("node {name}"),
+        at: Some(own(name).parse().unwrap()),
+        shares: Some(name.to_owned()),
         ..end(seen)
     };
     let forwarded = || vec![came(1, Packet::Syn), left(2, Packet::Syn)];
@@ -1078,7 +1087,13 @@ fn a_node_that_only_forwards_has_not_got_the_packet() {
         )
         .service(2)
     };
-    let got = || vec![came(5, Packet::Syn)];
+    let got_by = |name: &str| {
+        vec![Sighting {
+            destination: own(name).parse().unwrap(),
+            ..came(5, Packet::Syn)
+        }]
+    };
+    let got = || got_by("n2");
     for (name, first, second, backend) in [
         ("forwarded", forwarded(), got(), Some("node n2")),
         ("retransmitted", retransmitted(), got(), Some("node n2")),
@@ -1094,8 +1109,8 @@ fn a_node_that_only_forwards_has_not_got_the_packet() {
             got(),
             Some("node n2"),
         ),
-        ("kept", got(), Vec::new(), Some("node n1")),
-        ("kept by both", got(), got(), Some("node n1")),
+        ("kept", got_by("n1"), Vec::new(), Some("node n1")),
+        ("kept by both", got_by("n1"), got(), Some("node n1")),
         (
             "back to the node it came from",
             vec![left(1, Packet::Syn), came(2, Packet::Syn)],
@@ -1181,6 +1196,127 @@ fn a_node_that_only_forwards_has_not_got_the_packet() {
     ]);
 }
 
+/// A Service with a `hostNetwork` backend on node n1 and one in a pod elsewhere: what comes into n1 may be meant for either.
+#[test]
+fn what_a_shared_node_took_in_is_its_own_backends_only_by_its_address() {
+    const OTHER: &str = "10.0.2.9:8080";
+    const OWN: &str = "192.0.2.1:8080";
+    let seen = |direction, packet, to| sighting("veth1", direction, packet, "10.0.1.2:40000", to);
+    let came = |to| seen(Direction::In, Packet::Syn, to);
+    let left = |packet| sighting("veth1", Direction::Out, packet, CLUSTER_IP, "10.0.1.2:40000");
+    let shared = |seen: Vec<Sighting>| End {
+        who: "pod shop/host".into(),
+        at: Some(OWN.parse().unwrap()),
+        shares: Some("n1".into()),
+        ..end(seen)
+    };
+    let other = |seen: Vec<Sighting>| End {
+        who: "pod shop/other".into(),
+        at: Some(OTHER.parse().unwrap()),
+        ..end(seen)
+    };
+    let scene = |outcome, first: Vec<Sighting>, second: Vec<Sighting>| {
+        Scene::new(outcome, vec![out(Packet::Syn)], vec![shared(first), other(second)]).service(2)
+    };
+    let silent = |first: Vec<Sighting>| scene(Outcome::TimedOut, first, Vec::new());
+    let swallowed = "node n1 took it in by veth1 and did not pass it on";
+    hold(vec![
+        (
+            "its own address",
+            silent(vec![came(OWN)]),
+            Class::NoAnswer,
+            "arrived at pod shop/host",
+        ),
+        (
+            "the Service's address, as on the source's own node",
+            silent(vec![came(CLUSTER_IP)]),
+            Class::Unanswered,
+            "node n1 took it in by veth1; whether its own backend (pod shop/host) got it or it was dropped on the way",
+        ),
+        (
+            "the Service's address, answered",
+            scene(Outcome::Connected, vec![came(CLUSTER_IP)], Vec::new()),
+            Class::Reached,
+            "reached and answered",
+        ),
+        (
+            "the Service's address, and an answer left that was lost",
+            silent(vec![came(CLUSTER_IP), left(Packet::SynAck)]),
+            Class::ReplyLost,
+            "pod shop/host sent the answer",
+        ),
+        (
+            "the Service's address, and nobody else it could be meant for",
+            silent(vec![came(CLUSTER_IP)]).with(|scene| scene.ends.truncate(1)),
+            Class::NoAnswer,
+            "arrived at pod shop/host",
+        ),
+        (
+            "the Service's address, refused by the node",
+            scene(
+                errno("ECONNREFUSED"),
+                vec![came(CLUSTER_IP), left(Packet::Rst)],
+                Vec::new(),
+            ),
+            Class::Rejected,
+            "node n1 refuses it: its own backend (pod shop/host), or a rule on the way to another",
+        ),
+        (
+            "the Service's address, and the query for a name unanswered",
+            Scene::new(
+                Outcome::TimedOut,
+                vec![out(Packet::Request)],
+                vec![
+                    shared(vec![seen(Direction::In, Packet::Request, "10.96.0.10:53")]),
+                    other(Vec::new()),
+                ],
+            )
+            .dns(),
+            Class::NameNotResolved,
+            "is not known",
+        ),
+        (
+            "another's address",
+            silent(vec![came(OTHER)]),
+            Class::NeverArrived,
+            swallowed,
+        ),
+        (
+            "another's address, and the other cannot be watched",
+            silent(vec![came(OTHER)]).with(|scene| scene.ends[1].watch = Watch::Blind("no agent".into())),
+            Class::Unanswered,
+            "pod shop/other could not be watched",
+        ),
+        (
+            "another's address, forwarded and lost later",
+            silent(vec![
+                came(OTHER),
+                Sighting {
+                    at_ns: 1,
+                    ..seen(Direction::Out, Packet::Syn, OTHER)
+                },
+            ]),
+            Class::NeverArrived,
+            "pod shop/host only sent it on by veth1",
+        ),
+        (
+            "another's address, and a node's rule refuses",
+            scene(errno("ECONNREFUSED"), vec![came(OTHER), left(Packet::Rst)], Vec::new()),
+            Class::Rejected,
+            "node n1 rejects it on the way to 10.0.2.9:8080",
+        ),
+        (
+            "another's address, and the other's silence",
+            scene(Outcome::TimedOut, vec![came(OTHER)], vec![came(OTHER)]),
+            Class::NoAnswer,
+            "arrived at pod shop/other",
+        ),
+    ]);
+    assert_eq!(silent(vec![came(OTHER)]).judge().by.as_deref(), Some("node n1"));
+    let answered = scene(Outcome::Connected, vec![came(CLUSTER_IP)], Vec::new()).judge();
+    assert_eq!(answered.backend.as_deref(), Some("pod shop/host"));
+}
+
 // ---- any combination whatever ----
 
 fn any_sighting() -> impl Strategy<Value = Sighting> {
@@ -1258,8 +1394,11 @@ fn any_end() -> impl Strategy<Value = End> {
         )
             .prop_map(|(seen, missed)| Watch::Looked { seen, missed }),
     ];
-    (serving, watch).prop_map(|(serving, watch)| End {
+    let shares = prop_oneof![Just(None), Just(Some("n1".to_owned())), Just(Some("n2".to_owned()))];
+    (serving, watch, shares).prop_map(|(serving, watch, shares)| End {
         who: "pod shop/api".into(),
+        at: Some(TARGET.parse().unwrap()),
+        shares,
         serving,
         watch,
     })
@@ -1372,7 +1511,12 @@ fn claims_about_the_unseen(scene: &Scene, verdict: &Verdict) -> Result<(), TestC
     if says("node n9 never saw it either") {
         prop_assert!(way_is_sure, "a node may have passed it on unseen: {verdict:?}");
     }
-    if says("did not pass it on") {
+    if says("node n1 took it in") || says("node n2 took it in") {
+        prop_assert!(
+            ends_are_sure || says("is not known"),
+            "an end may have got it unseen: {verdict:?}"
+        );
+    } else if says("did not pass it on") {
         prop_assert!(
             some_are_sure(&scene.transit),
             "it may have been passed on unseen: {verdict:?}"

@@ -6,10 +6,7 @@ use crate::matrix::{
     select::{Goal, Pair},
 };
 use netcheck_wire::probe::{Direction, Listener, Mark, Packet, PlaceFacts, Placed, ProbeKind, Sighting};
-use std::{
-    cell::RefCell,
-    net::{IpAddr, SocketAddr},
-};
+use std::{cell::RefCell, net::IpAddr};
 
 /// Two agents: number 1 holds pod `a` (place 1), number 2 holds pod `b` (place 2).
 #[derive(Default)]
@@ -159,6 +156,7 @@ fn row(from: &str, to: &str, port: u16) -> Row {
             subject: Some(Subject::Pod(to.into())),
             ip: target.ip(),
             port,
+            shares: None,
         }],
         transit: Vec::new(),
         probe: Ok(ProbeKind::Tcp { to: target }),

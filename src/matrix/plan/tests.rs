@@ -604,3 +604,24 @@ fn nodes_on_the_way_are_those_of_both_pods_unless_they_are_an_end_themselves() {
     assert_eq!(transit(web(), Goal::Node("n2".into())), ["n1"]);
     assert_eq!(transit(Subject::Node("n2".into()), api()), Vec::<String>::new());
 }
+
+#[test]
+fn an_end_in_a_nodes_own_namespace_is_known_to_share_it() {
+    let mut inventory = cluster();
+    for pod in &mut inventory.pods {
+        pod.host_network = pod.name == "api";
+    }
+    let made = plan(&everything(&inventory), &inventory, &known(), &wish(), None);
+    let shares = |goal: &Goal| -> BTreeSet<Option<String>> {
+        let rows = made.rows.iter().filter(|row| row.pair.to == *goal);
+        rows.flat_map(|row| &row.ends).map(|end| end.shares.clone()).collect()
+    };
+    let n2 = || BTreeSet::from([Some("n2".to_owned())]);
+    assert_eq!(shares(&Goal::Node("n2".into())), n2());
+    assert_eq!(shares(&Goal::Service("shop".into(), "api".into())), n2());
+    assert_eq!(
+        shares(&Goal::Dns("kube-system".into(), "kube-dns".into())),
+        [None].into()
+    );
+    assert_eq!(shares(&Goal::Pod("coredns".into())), [None].into());
+}

@@ -1,9 +1,8 @@
 //! The report of a run: what was asked, how much was covered, what was found.
 
-use super::{Request, Tested};
+use super::{MatrixArgs, Request, Tested};
 use crate::{
     agents::{Farewell, Way},
-    cli::MatrixArgs,
     cluster::inventory::Subject,
     matrix::{
         assemble, found,

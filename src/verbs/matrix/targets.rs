@@ -1,7 +1,7 @@
 //! What the user named: sources as arguments or by label, destinations by `--to`.
 
+use super::MatrixArgs;
 use crate::{
-    cli::{KubectlFlags, MatrixArgs},
     cluster::{
         Cluster,
         inventory::Inventory,
@@ -9,6 +9,7 @@ use crate::{
         resolve::{self, Chosen, Target},
     },
     exit::Failure,
+    flags::KubectlFlags,
     matrix::select::Named,
     output::safe,
 };

@@ -1,12 +1,11 @@
 //! Arguments of `matrix`.
 
-use super::{complete, duration};
 use crate::{
     agents::AgentFlags,
+    flags::duration,
     matrix::{evidence::Protocol, plan::Family},
 };
 use clap::Args;
-use clap_complete::ArgValueCompleter;
 use std::{path::PathBuf, time::Duration};
 
 /// Heading of the flags that say what is tested.
@@ -36,11 +35,11 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub struct MatrixArgs {
     /// Sources: POD, TYPE/NAME, TYPE NAME or node/NAME (default: all pods in scope and all nodes)
-    #[arg(value_name = "TARGET", add = ArgValueCompleter::new(complete::targets))]
+    #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
     /// Destinations, named like sources; may be given several times (default: pods, nodes, Services in scope, cluster DNS)
-    #[arg(long, value_name = "TARGET", help_heading = SCOPE, add = ArgValueCompleter::new(complete::targets))]
+    #[arg(long, value_name = "TARGET", help_heading = SCOPE)]
     pub to: Vec<String>,
 
     /// Test every ordered pair instead of representatives

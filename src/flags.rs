@@ -1,14 +1,14 @@
 //! kubectl's own flags. All are taken by every verb, and heeded where they mean something; the few that are in daily use are shown in a
 //! verb's help, the others by `kubectl netcheck options`.
 
+pub mod duration;
+
 use std::{convert::Infallible, path::PathBuf};
 
-use clap::{Arg, Args, Command, ValueEnum};
-use clap_complete::{ArgValueCandidates, ArgValueCompleter};
+use clap::{Arg, Args, Command};
 use serde::{Deserialize, Serialize};
 
-use super::complete;
-use crate::{cli::duration, output::ColourChoice};
+use crate::output::{ColourChoice, Format};
 
 /// Heading of these flags in a verb's help.
 const HEADING: &str = "kubectl's flags (all of them: kubectl netcheck options)";
@@ -46,10 +46,10 @@ pub struct KubectlFlags {
 #[command(next_help_heading = HEADING)]
 pub struct ConnectFlags {
     /// Namespace (default: the context's)
-    #[arg(short = 'n', long, value_name = "NAME", add = ArgValueCompleter::new(complete::namespaces))]
+    #[arg(short = 'n', long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Context of the kubeconfig file
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::contexts))]
+    #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     /// Kubeconfig file
     #[arg(value_parser = file, long, value_name = "FILE")]
@@ -226,21 +226,4 @@ pub struct OutputFlags {
         hide_default_value = true
     )]
     pub verbosity: u8,
-}
-
-/// `-o`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For people with wide screens.
-    Wide,
-    /// One JSON document.
-    Json,
-    /// One YAML document.
-    Yaml,
-    /// Names only, one a line.
-    Name,
 }
