@@ -1,6 +1,7 @@
 //! The plugin.
 
 pub mod agents;
+pub mod capture;
 pub mod cli;
 pub mod cluster;
 pub mod exit;

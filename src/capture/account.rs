@@ -66,7 +66,9 @@ impl Tally {
         };
         if account.unsettled.is_some() {
             // More may have arrived than the agent's last count knows of.
-            account.accepted = account.accepted.max(self.arrived + account.lost_in_ring + account.lost_in_agent);
+            account.accepted = account
+                .accepted
+                .max(self.arrived + account.lost_in_ring + account.lost_in_agent);
         } else if account.sum() != account.accepted {
             account.unsettled = Some(format!(
                 "the numbers do not add up: {} packets passed the filter, {} are accounted for",

@@ -55,8 +55,14 @@ impl fmt::Display for Offset {
         let error = milliseconds(self.error_ns);
         match (self.is_certain(), self.ahead_ns >= 0) {
             (false, _) => write!(f, "clock within {error:.1} ms of ours; times are the node's own"),
-            (true, true) => write!(f, "clock {off:.1} ms ahead of ours (+-{error:.1} ms); times are corrected"),
-            (true, false) => write!(f, "clock {off:.1} ms behind ours (+-{error:.1} ms); times are corrected"),
+            (true, true) => write!(
+                f,
+                "clock {off:.1} ms ahead of ours (+-{error:.1} ms); times are corrected"
+            ),
+            (true, false) => write!(
+                f,
+                "clock {off:.1} ms behind ours (+-{error:.1} ms); times are corrected"
+            ),
         }
     }
 }

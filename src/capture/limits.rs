@@ -116,7 +116,15 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "M", "-1", "1.5M", "5x", "99999999999999999999", "18446744073709551615G"] {
+        for text in [
+            "",
+            "M",
+            "-1",
+            "1.5M",
+            "5x",
+            "99999999999999999999",
+            "18446744073709551615G",
+        ] {
             assert!(parse_size(text).is_err(), "{text}");
         }
     }

@@ -90,7 +90,9 @@ impl Merge {
                 break;
             }
             let lane = &mut self.lanes[index];
-            let Some(batch) = lane.batches.front_mut() else { continue };
+            let Some(batch) = lane.batches.front_mut() else {
+                continue;
+            };
             let Some(record) = batch.peek() else { continue };
             self.out_of_order += u64::from(at_ns < self.last_ns);
             self.last_ns = self.last_ns.max(at_ns);

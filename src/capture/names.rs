@@ -3,28 +3,25 @@
 
 use crate::cluster::inventory::Inventory;
 use netcheck_filter::{Kind, Name};
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    net::IpAddr,
-};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 /// Owners of addresses by the API, and addresses of pods and Services by name.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// A node's address is also that of its hostNetwork pods: the node's name then comes first.
     by_address: BTreeMap<IpAddr, Vec<String>>,
-    by_name: BTreeMap<(Kind2, String, String), Vec<IpAddr>>,
+    by_name: BTreeMap<(Object, String, String), Vec<IpAddr>>,
     namespace: String,
 }
 
+/// [`Kind`], with an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind2 {
+enum Object {
     Pod,
     Service,
 }
 
-impl From<Kind> for Kind2 {
+impl From<Kind> for Object {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Pod => Self::Pod,
@@ -44,16 +41,19 @@ impl Names {
             names.own(&node.ips, &format!("{}.node", node.name));
         }
         for pod in &inventory.pods {
-            let key = (Kind2::Pod, pod.namespace.clone(), pod.name.clone());
+            let key = (Object::Pod, pod.namespace.clone(), pod.name.clone());
             names.by_name.insert(key, pod.ips.clone());
             if !pod.host_network && pod.end.is_none() {
                 names.own(&pod.ips, &format!("{}.{}.pod", pod.name, pod.namespace));
             }
         }
         for service in &inventory.services {
-            let key = (Kind2::Service, service.namespace.clone(), service.name.clone());
+            let key = (Object::Service, service.namespace.clone(), service.name.clone());
             names.by_name.insert(key, service.cluster_ips.clone());
-            names.own(&service.cluster_ips, &format!("{}.{}.svc", service.name, service.namespace));
+            names.own(
+                &service.cluster_ips,
+                &format!("{}.{}.svc", service.name, service.namespace),
+            );
         }
         names
     }
@@ -66,7 +66,9 @@ impl Names {
 
     /// Every address with its names, in the order of addresses.
     pub fn all(&self) -> impl Iterator<Item = (IpAddr, &[String])> {
-        self.by_address.iter().map(|(address, names)| (*address, names.as_slice()))
+        self.by_address
+            .iter()
+            .map(|(address, names)| (*address, names.as_slice()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where packets go: a file, a pipe, a file for each pod, or lines on the terminal.
 
-mod file;
+pub mod file;
 mod lines;
 mod per_pod;
 

@@ -92,9 +92,7 @@ impl Output {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File {
-                file, kept, length, ..
-            } => {
+            Self::File { file, kept, length, .. } => {
                 // All or nothing: half a block would make the file unreadable behind it, and what came since the last flush counts as lost.
                 if let Err(error) = file.write_all(bytes) {
                     file.set_len(*kept)?;

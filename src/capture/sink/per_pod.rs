@@ -1,9 +1,6 @@
 //! A file for each source, in one folder.
 
-use super::{
-    Ending, FileSink, Output, Packet, PacketFormat, Sink, SinkError,
-    file::About,
-};
+use super::{Ending, FileSink, Output, Packet, PacketFormat, Sink, SinkError, file::About};
 use crate::capture::source::{Interface, Source};
 use std::path::{Path, PathBuf};
 
