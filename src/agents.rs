@@ -31,7 +31,8 @@ pub mod waiting;
 pub use flags::AgentFlags;
 pub use fleet::{AgentIndex, Farewell, Fleet};
 pub use image::ImageChoice;
-pub use link::LinkError;
+pub use link::{Flow, LinkError, Piece};
+pub use manifest::Budget;
 pub use plan::{Planned, describe};
 
 use crate::{cluster::inventory::Subject, flags::KubectlFlags, output::Interrupt};
@@ -91,6 +92,8 @@ pub struct LaunchSpec {
     pub agent_namespace: String,
     /// How long the run may take; the cluster ends the agents after it by itself.
     pub deadline: Duration,
+    /// What each node agent may use.
+    pub budget: Budget,
     /// kubectl's flags, for the sentinel: it must reach the same cluster as the same user.
     pub flags: KubectlFlags,
     /// Whether the user wants to stop.

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     flags::{ConnectFlags, KubectlFlags, OutputFlags},
     verbs::{
-        cleanup::CleanupArgs, completion::CompletionArgs, explain::ExplainArgs, images::ImagesArgs, matrix::MatrixArgs,
-        rbac::RbacArgs, schema::SchemaArgs, version::VersionArgs,
+        capture::CaptureArgs, cleanup::CleanupArgs, completion::CompletionArgs, explain::ExplainArgs,
+        images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs, version::VersionArgs,
     },
 };
 
@@ -40,6 +40,8 @@ pub struct Cli {
 pub enum Verb {
     /// Test who can reach whom, at both ends: pods, nodes, Services, DNS
     Matrix(Box<With<MatrixArgs>>),
+    /// Capture packets of pods, Services and nodes into one pcapng, or read them line by line
+    Capture(Box<With<CaptureArgs>>),
     /// Remove everything that runs have left in the cluster
     Cleanup(Box<With<CleanupArgs>>),
     /// Print the least-privilege Role that verbs need

@@ -55,6 +55,10 @@ fn run(verb: Verb) -> ExitCode {
             let With { args, flags } = *verb;
             online("matrix", flags, |shared| verbs::matrix::run(args, shared))
         }
+        Verb::Capture(verb) => {
+            let With { args, flags } = *verb;
+            online("capture", flags, |shared| verbs::capture::run(args, shared))
+        }
         Verb::Cleanup(verb) => {
             let With { args, flags } = *verb;
             online("cleanup", flags, |shared| verbs::cleanup::run(args, shared))

@@ -1,5 +1,6 @@
 //! The verbs, one file each: `run(args, shared)` resolves the arguments into a plan and carries it out.
 
+pub mod capture;
 pub mod cleanup;
 pub mod completion;
 pub mod explain;
@@ -8,6 +9,7 @@ pub mod matrix;
 pub mod options;
 pub mod rbac;
 pub mod schema;
+mod targets;
 pub mod version;
 
 use crate::{

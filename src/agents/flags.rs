@@ -1,6 +1,6 @@
 //! Flags of every verb that starts agents.
 
-use super::{DEFAULT_NAMESPACE, ImageChoice, LaunchSpec, Via};
+use super::{Budget, DEFAULT_NAMESPACE, ImageChoice, LaunchSpec, Via};
 use crate::{cluster::inventory::Subject, flags::KubectlFlags, output::Interrupt};
 use clap::Args;
 use std::{collections::BTreeSet, time::Duration};
@@ -46,6 +46,7 @@ impl AgentFlags {
             },
             agent_namespace: self.agent_namespace.clone(),
             deadline,
+            budget: Budget::PROBING,
             flags: flags.clone(),
             interrupt: interrupt.clone(),
         }

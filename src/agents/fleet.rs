@@ -5,7 +5,7 @@ use super::{
     crew::{self, Crew, Member},
     ephemeral::{self, EphemeralSpec},
     gate,
-    link::{Link, LinkError},
+    link::{Flow, Link, LinkError},
     manifest::AgentSpec,
     node::{self, NoNodeAgents},
     run::RunId,
@@ -221,6 +221,7 @@ impl Fleet {
             image: image.to_owned(),
             pull_secrets: spec.image.pull_secrets.clone(),
             deadline: spec.deadline,
+            budget: spec.budget,
         };
         if crew.members.is_empty() {
             return Ok(Launched {
@@ -384,6 +385,17 @@ impl Fleet {
         timeout(left, agent.link.run(task))
             .await
             .unwrap_or(Err(LinkError::Timeout(left)))
+    }
+
+    /// Starts a task that goes on until it is stopped, and whose pieces are taken one by one.
+    ///
+    /// # Errors
+    /// If there is no link to the agent any more.
+    pub async fn flow(&self, agent: AgentIndex, task: Task) -> Result<Flow, LinkError> {
+        match self.agents.get(&agent) {
+            Some(agent) => agent.link.flow(task).await,
+            None => Err(LinkError::Closed),
+        }
     }
 
     /// Starts to watch places; returns one [`Event::Watching`] for each.

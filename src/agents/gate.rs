@@ -219,6 +219,7 @@ mod tests {
             image: "agent".to_owned(),
             pull_secrets: Vec::new(),
             deadline: Duration::from_secs(30),
+            budget: crate::agents::Budget::PROBING,
         };
         let verdict = ask_admission(&cluster, &spec, "n1").await.unwrap();
         assert!(

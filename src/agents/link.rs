@@ -156,7 +156,7 @@ pub enum Piece {
 
 /// Pieces that may wait for whoever takes them. Beyond that the link reads no further, and what the agent has kept for a new stream fills:
 /// its tasks wait.
-const PIECES_AHEAD: usize = 16;
+const PIECES_AHEAD: usize = 4;
 
 /// A task whose pieces are taken while it runs. Dropping it stops the task.
 #[derive(Debug)]

@@ -39,6 +39,36 @@ pub struct AgentSpec {
     pub pull_secrets: Vec<String>,
     /// How long the run may take.
     pub deadline: Duration,
+    /// What each may use.
+    pub budget: Budget,
+}
+
+/// What a node agent may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Thousandths of a processor.
+    pub milli_cpu: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+}
+
+/// Enough to probe, to watch, and to hold what is not acknowledged yet.
+const BASE_MEMORY: u64 = 64 << 20;
+
+impl Budget {
+    /// For probes and looks.
+    pub const PROBING: Self = Self {
+        milli_cpu: 200,
+        memory: BASE_MEMORY,
+    };
+
+    /// For captures with so many bytes of rings: packets are to be carried away as fast as they come, or they are lost.
+    pub fn capturing(rings: u64) -> Self {
+        Self {
+            milli_cpu: 2000,
+            memory: BASE_MEMORY + rings,
+        }
+    }
 }
 
 /// The namespace for node agents. `keep` is for one that an administrator applies: no run removes it.
@@ -184,7 +214,10 @@ fn pod_spec(spec: &AgentSpec, node: &str, index: usize) -> Value {
             },
             "resources": {
                 "requests": { "cpu": "10m", "memory": "16Mi" },
-                "limits": { "cpu": "200m", "memory": "64Mi" },
+                "limits": {
+                    "cpu": format!("{}m", spec.budget.milli_cpu),
+                    "memory": format!("{}Mi", spec.budget.memory.div_ceil(1 << 20)),
+                },
             },
             "volumeMounts": [{ "name": "run", "mountPath": "/run/netcheck" }],
         }],
@@ -227,6 +260,7 @@ mod tests {
             image: "agent:dev".to_owned(),
             pull_secrets: vec!["regcred".to_owned()],
             deadline: Duration::from_mins(5),
+            budget: Budget::PROBING,
         }
     }
 

@@ -33,6 +33,8 @@ pub enum Way {
 pub enum Verb {
     /// Who can reach whom
     Matrix,
+    /// Packets of pods and nodes
+    Capture,
     /// Remove all that any run left
     Cleanup,
 }
@@ -42,6 +44,7 @@ impl Verb {
     pub fn word(self) -> &'static str {
         match self {
             Self::Matrix => "matrix",
+            Self::Capture => "capture",
             Self::Cleanup => "cleanup",
         }
     }
@@ -349,11 +352,13 @@ const CLEANUP: [Grant; 8] = [
 /// What a verb needs; `ways` narrows it to the ways in that shall be possible.
 pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
     let table: &[Grant] = match verb {
-        Verb::Matrix => &MATRIX,
+        Verb::Matrix | Verb::Capture => &MATRIX,
         Verb::Cleanup => &CLEANUP,
     };
     table
         .iter()
+        // Only the matrix asks the cluster's DNS anything.
+        .filter(|grant| grant.place != Place::Dns || verb == Verb::Matrix)
         .filter(|grant| grant.way == Way::Both || ways.contains(&grant.way))
         .copied()
         .collect()
@@ -570,7 +575,7 @@ mod tests {
 
     #[test]
     fn secrets_and_writes_outside_our_own_are_never_asked_for() {
-        for verb in [Verb::Matrix, Verb::Cleanup] {
+        for verb in [Verb::Matrix, Verb::Capture, Verb::Cleanup] {
             for grant in grants(verb, &[Way::Node, Way::Ephemeral]) {
                 assert_ne!(grant.resource, "secrets");
                 assert!(!grant.verbs.contains(&"*"));

@@ -2,7 +2,7 @@
 
 use super::{
     account::{Account, Tally},
-    limits::{Limits, Reached},
+    limits::{Limits, Reached, size_words},
     merge::Merge,
     sink::{Ending, Packet, Sink, SinkError, SourceEnding},
     source::{Interface, Source},
@@ -43,6 +43,41 @@ pub struct Progress {
     pub bytes: u64,
     /// Packets known to be lost.
     pub lost: u64,
+    /// Packets of each source that the output has.
+    pub of_sources: Vec<u64>,
+}
+
+/// Sources that a live line names; the busiest ones.
+const NAMED: usize = 3;
+
+impl Progress {
+    /// As a line: `1234 packets, 1.2 MB, 0 lost (shop/web-1 800, shop/web-2 434)`.
+    pub fn words(&self, sources: &[Source]) -> String {
+        let mut busiest: Vec<(u64, &str)> = self
+            .of_sources
+            .iter()
+            .zip(sources)
+            .filter(|(packets, _)| **packets > 0)
+            .map(|(packets, source)| (*packets, source.name.as_str()))
+            .collect();
+        busiest.sort_by_key(|(packets, name)| (std::cmp::Reverse(*packets), *name));
+        let more = if busiest.len() > NAMED { ", …" } else { "" };
+        let named: Vec<String> = busiest
+            .iter()
+            .take(NAMED)
+            .map(|(packets, name)| format!("{name} {packets}"))
+            .collect();
+        let line = format!(
+            "{} packets, {}, {} lost",
+            self.packets,
+            size_words(self.bytes),
+            self.lost
+        );
+        if named.is_empty() || sources.len() < 2 {
+            return line;
+        }
+        format!("{line} ({}{more})", named.join(", "))
+    }
 }
 
 /// Why no more packets are wanted.
@@ -270,7 +305,14 @@ impl Writer {
             let tally = &state.tally;
             tally.agent.ring_drops + tally.agent.unfit + tally.lost_at_output
         });
+        let mut of_sources = vec![0; self.sources.len()];
+        for (lane, state) in self.lanes.iter().zip(&self.states) {
+            if let Some(packets) = of_sources.get_mut(lane.source) {
+                *packets += state.tally.written;
+            }
+        }
         Progress {
+            of_sources,
             packets: self.packets,
             bytes: self.bytes,
             lost: lost.sum(),

@@ -1,6 +1,6 @@
 //! `matrix`: who can reach whom.
 
-use super::Shared;
+use super::{Shared, targets::Targets};
 use crate::{
     agents::{self, AgentIndex, Farewell, Fleet, LaunchSpec, Way},
     cluster::{
@@ -35,13 +35,11 @@ use std::{
     net::IpAddr,
     time::{Duration, Instant},
 };
-use targets::Targets;
 
 mod args;
 mod intent;
 mod midrun;
 mod outcome;
-mod targets;
 
 pub use intent::Intent;
 
@@ -137,7 +135,7 @@ impl Request {
     async fn prepare(args: &MatrixArgs, shared: &Shared) -> Result<Self, Failure> {
         let cluster = Cluster::connect(&shared.flags).await?;
         let phase = shared.printer.phase("reading the cluster");
-        let targets = Targets::resolve(&cluster, &shared.flags, args).await?;
+        let targets = Targets::resolve(&cluster, &shared.flags, &args.targets, &args.to).await?;
         let (inventory, labelled) =
             tokio::try_join!(list::inventory(&cluster, &targets.scope), targets.labelled(&cluster))?;
         let (named_sources, named_destinations) = (

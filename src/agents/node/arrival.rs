@@ -237,6 +237,7 @@ mod tests {
             image: String::new(),
             pull_secrets: Vec::new(),
             deadline: Duration::ZERO,
+            budget: crate::agents::Budget::PROBING,
         };
         assert_eq!(index_of_job(&spec, "netcheck-0123bcdf-12"), Some(12));
         assert_eq!(index_of_job(&spec, "netcheck-0123bcdg-12"), None);

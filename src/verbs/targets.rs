@@ -1,6 +1,5 @@
-//! What the user named: sources as arguments or by label, destinations by `--to`.
+//! What the user named: sources as arguments or by label, and destinations where a verb has them.
 
-use super::MatrixArgs;
 use crate::{
     cluster::{
         Cluster,
@@ -32,8 +31,13 @@ pub struct Targets {
 
 impl Targets {
     /// Understands the words of the command line.
-    pub async fn resolve(cluster: &Cluster, flags: &KubectlFlags, args: &MatrixArgs) -> Result<Self, Failure> {
-        let sources = match args.targets.as_slice() {
+    pub async fn resolve(
+        cluster: &Cluster,
+        flags: &KubectlFlags,
+        sources: &[String],
+        to: &[String],
+    ) -> Result<Self, Failure> {
+        let sources = match sources {
             [] => Vec::new(),
             words => resolve::targets(cluster, flags, words).await?,
         };
@@ -42,7 +46,7 @@ impl Targets {
             ..flags.clone()
         };
         let mut destinations = Vec::new();
-        for word in &args.to {
+        for word in to {
             destinations.extend(resolve::targets(cluster, &unlabelled, std::slice::from_ref(word)).await?);
         }
         let selector = resolve::scope(&sources, cluster, flags).selector;
