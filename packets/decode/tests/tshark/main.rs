@@ -172,7 +172,9 @@ fn redaction_keeps_headers_and_nothing_else() {
 }
 
 fn flags_have_the_letters_of_tcpdump() {
-    for sample in samples().iter().filter(|sample| sample.name.starts_with("tcp ")) {
+    // tcpdump 4.99 does not read packets that have no length yet.
+    let is_told = |sample: &&Sample| sample.name.starts_with("tcp ") && !sample.name.ends_with("offload");
+    for sample in samples().iter().filter(is_told) {
         let summary = describe(sample.link, &sample.bytes, 0);
         let Some(Transport::Tcp(tcp)) = summary.transport else {
             panic!("{}", sample.name)
@@ -190,9 +192,9 @@ fn flags_have_the_letters_of_tcpdump() {
             .unwrap();
         capture.finish().unwrap();
         let told = run("tcpdump", &["-nn", "-r"], file.path());
-        // tcpdump 4.99 does not know AE yet.
+        // Nor does it know AE.
         let letters = tcp.flags.to_string();
-        let known = letters.trim_end_matches('e');
+        let known = letters.replace("We", "W");
         assert!(told.contains(&format!("Flags [{known}], ")), "{letters}: {told}");
     }
 }
