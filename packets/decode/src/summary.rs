@@ -1,4 +1,4 @@
-//! What a packet says, as data. All text in it comes from the packet: it is bounded, but not yet safe for a terminal; `line` is.
+//! What a packet says, as data. Text from the packet is bounded, and ASCII with escapes.
 
 mod dns;
 mod transport;
