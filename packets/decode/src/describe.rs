@@ -1,7 +1,8 @@
 //! From bytes to a summary.
 
 use crate::{
-    dns, icmp, icmp_words,
+    dns, icmp,
+    icmp_words::icmp_meaning,
     ip::Ip,
     link::Link,
     summary::{
@@ -214,7 +215,7 @@ fn icmp_message(version: icmp::Version, message: &[u8], on_wire: usize) -> Icmp 
         version: if version == V4 { 4 } else { 6 },
         kind,
         code,
-        meaning: icmp_words::meaning(version, kind, code),
+        meaning: icmp_meaning(version == V6, kind, code),
         identifier: echo.then(|| u16::from_be_bytes([a, b])),
         sequence: echo.then(|| u16::from_be_bytes([c, d])),
         mtu,

@@ -39,6 +39,7 @@ pub use link::Link;
 #[cfg(feature = "text")]
 pub use {
     describe::describe,
+    icmp_words::icmp_meaning,
     line::{Names, line},
     safe::safe,
     summary::{

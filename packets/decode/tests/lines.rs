@@ -5,7 +5,7 @@
 mod corpus;
 
 use corpus::samples;
-use netcheck_decode::{Names, describe, line};
+use netcheck_decode::{Link, Names, describe, headers_length, line};
 use std::{borrow::Cow, net::IpAddr};
 
 /// The names of a small cluster.
@@ -109,7 +109,7 @@ fn every_packet_has_its_line() {
         ),
         (
             "time exceeded",
-            "10.0.0.1 > 10.0.0.2: icmp time to live exceeded in transit, about tcp 10.0.0.1:45678 > 10.0.0.2:80, length 36",
+            "10.0.0.1 > 10.0.0.2: icmp time to live exceeded, about tcp 10.0.0.1:45678 > 10.0.0.2:80, length 36",
         ),
         (
             "redirect",
@@ -229,6 +229,19 @@ fn a_cut_packet_says_so() {
         "10.0.0.1:45678 > 10.0.0.2:80: tcp, length 40 [cut: 50 of 74 bytes]"
     );
     assert_eq!(of_sample("tcp syn", &(), cut(0)), "not understood [cut: 0 of 74 bytes]");
+}
+
+#[test]
+fn only_what_looks_like_a_tunnel_is_one() {
+    // Without its I bit it is no VXLAN, and without version 0 no GENEVE: all behind UDP is payload.
+    for (name, length) in [("vxlan", 68), ("geneve", 60)] {
+        let spoil = |bytes: &mut Vec<u8>| {
+            bytes[42] ^= 0x88;
+            assert_eq!(headers_length(Link::Ethernet, bytes), 42);
+        };
+        let shown = of_sample(name, &(), spoil);
+        assert!(shown.ends_with(&format!(": udp, length {length}")), "{shown}");
+    }
 }
 
 #[test]

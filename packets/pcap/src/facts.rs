@@ -26,6 +26,8 @@ pub enum Link {
 }
 
 /// One place where packets are captured: an interface in one pod or node.
+///
+/// Wireshark reads any mixture in one file. libpcap, and with it tcpdump, refuses a file whose interfaces differ in `link`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Interface<'a> {
     /// What its packets begin with.

@@ -183,58 +183,19 @@ fn tunnels() -> Vec<Sample> {
         &inner(ipv4(1, &icmp([8, 0], [0, 1, 0, 2], b"secret"))),
     ]
     .concat();
+    let datagram = |port, payload: Vec<u8>| frame(0x0800, &ipv4(17, &udp(50_000, port, &payload)));
+    let segment = || ipv4(6, &tcp(0x018, NO_OPTIONS, b"secret"));
+    let query = || ipv4(17, &udp(40_000, 53, &dns_query()));
+    let small = || ipv6(17, &udp(1000, 2000, b"secret"));
+    let arp_in_ipv6 = ipv6(17, &udp(50_000, 4789, &vxlan(7, &frame(0x0806, &arp(1)))));
     vec![
-        sample(
-            "vxlan",
-            frame(
-                0x0800,
-                &ipv4(
-                    17,
-                    &udp(
-                        50_000,
-                        4789,
-                        &vxlan(1, &inner(ipv4(6, &tcp(0x018, NO_OPTIONS, b"secret")))),
-                    ),
-                ),
-            ),
-        ),
-        sample(
-            "vxlan of Linux",
-            frame(
-                0x0800,
-                &ipv4(
-                    17,
-                    &udp(
-                        50_000,
-                        8472,
-                        &vxlan(0x00ab_cdef, &inner(ipv4(17, &udp(40_000, 53, &dns_query())))),
-                    ),
-                ),
-            ),
-        ),
-        sample(
-            "vxlan over IPv6",
-            frame(
-                0x86dd,
-                &ipv6(17, &udp(50_000, 4789, &vxlan(7, &frame(0x0806, &arp(1))))),
-            ),
-        ),
-        sample("geneve", frame(0x0800, &ipv4(17, &udp(50_000, 6081, &geneve)))),
-        sample(
-            "ip in ip",
-            frame(
-                0x0800,
-                &ipv4(4, &readdressed(ipv4(6, &tcp(0x018, NO_OPTIONS, b"secret")))),
-            ),
-        ),
-        sample(
-            "ip6 in ip6",
-            frame(0x86dd, &ipv6(41, &ipv6(17, &udp(1000, 2000, b"secret")))),
-        ),
-        sample(
-            "ip6 in ip",
-            frame(0x0800, &ipv4(41, &ipv6(17, &udp(1000, 2000, b"secret")))),
-        ),
+        sample("vxlan", datagram(4789, vxlan(1, &inner(segment())))),
+        sample("vxlan of Linux", datagram(8472, vxlan(0x00ab_cdef, &inner(query())))),
+        sample("vxlan over IPv6", frame(0x86dd, &arp_in_ipv6)),
+        sample("geneve", datagram(6081, geneve)),
+        sample("ip in ip", frame(0x0800, &ipv4(4, &readdressed(segment())))),
+        sample("ip6 in ip6", frame(0x86dd, &ipv6(41, &small()))),
+        sample("ip6 in ip", frame(0x0800, &ipv4(41, &small()))),
     ]
 }
 

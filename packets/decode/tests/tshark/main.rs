@@ -14,10 +14,10 @@ mod tools;
 
 use corpus::{Sample, samples};
 use libtest_mimic::{Arguments, Trial};
-use netcheck_decode::{Link, describe, headers_length, redact};
+use netcheck_decode::{Link, Transport, describe, headers_length, redact};
 use netcheck_pcap::{CaptureWriter, Interface, Packet, Section};
 use tempfile::NamedTempFile;
-use tools::{fields, trial};
+use tools::{fields, run, trial};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -41,10 +41,15 @@ fn trials() -> Vec<Trial> {
             &["tshark"],
             redaction_keeps_headers_and_nothing_else,
         ),
+        trial(
+            "flags_have_the_letters_of_tcpdump",
+            &["tcpdump"],
+            flags_have_the_letters_of_tcpdump,
+        ),
     ]
 }
 
-/// One fact per packet on its own, without what tshark remembers of earlier ones.
+/// One fact per packet, without what tshark remembers of earlier ones.
 const SOBER: &[&str] = &[
     "-n",
     "-d",
@@ -163,5 +168,33 @@ fn redaction_keeps_headers_and_nothing_else() {
                 sample.name
             );
         }
+    }
+}
+
+fn flags_have_the_letters_of_tcpdump() {
+    // tcpdump 4.99 does not read packets that have no length yet.
+    let is_told = |sample: &&Sample| sample.name.starts_with("tcp ") && !sample.name.ends_with("offload");
+    for sample in samples().iter().filter(is_told) {
+        let summary = describe(sample.link, &sample.bytes, 0);
+        let Some(Transport::Tcp(tcp)) = summary.transport else {
+            panic!("{}", sample.name)
+        };
+        let file = NamedTempFile::new().unwrap();
+        let mut capture = CaptureWriter::pcap(&file);
+        let interface = capture.add_interface(&Interface::default()).unwrap();
+        let data = &sample.bytes;
+        capture
+            .packet(&Packet {
+                interface,
+                data,
+                ..Packet::default()
+            })
+            .unwrap();
+        capture.finish().unwrap();
+        let told = run("tcpdump", &["-nn", "-r"], file.path());
+        // Nor does it know AE.
+        let letters = tcp.flags.to_string();
+        let known = letters.replace("We", "W");
+        assert!(told.contains(&format!("Flags [{known}], ")), "{letters}: {told}");
     }
 }

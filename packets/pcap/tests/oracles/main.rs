@@ -8,13 +8,17 @@
 
 mod classic;
 mod pcapng;
+mod stream;
 mod tools;
 
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [pcapng::trials(), classic::trials()].into_iter().flatten().collect();
+    let trials = [pcapng::trials(), stream::trials(), classic::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 
