@@ -1,12 +1,9 @@
 //! Something answered: was it the destination?
 
-use super::{
-    super::{
-        class::Class,
-        evidence::{Aim, find, is_request},
-    },
-    Verdict,
-    sight::Sight,
+use super::{Verdict, sight::Sight};
+use crate::matrix::{
+    class::Class,
+    evidence::{Aim, find, is_request},
 };
 use netcheck_wire::probe::Direction;
 use std::net::IpAddr;

@@ -1,12 +1,9 @@
 //! The source's kernel gave another error than a refusal.
 
-use super::{
-    super::{
-        class::Class,
-        evidence::{find, is_request},
-    },
-    Verdict,
-    sight::Sight,
+use super::{Verdict, sight::Sight};
+use crate::matrix::{
+    class::Class,
+    evidence::{find, is_request},
 };
 use netcheck_wire::probe::{Direction, Packet};
 use std::time::Duration;

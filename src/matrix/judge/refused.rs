@@ -1,14 +1,14 @@
 //! Something said no: who?
 
 use super::{
-    super::{
-        class::Class,
-        evidence::{End, Protocol, find, is_refusal},
-        icmp,
-        ports::Serving,
-    },
     Verdict,
     sight::{Sight, node_of},
+};
+use crate::matrix::{
+    class::Class,
+    evidence::{End, Protocol, find, is_refusal},
+    icmp,
+    ports::Serving,
 };
 use netcheck_wire::probe::{Direction, Packet, Sighting};
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
 //! A probe as the rules look at it: what each place saw of it, and how far that can be believed.
 
-use super::super::evidence::{Aim, Case, End, Intake, SourceSide, find, is_request};
+use crate::matrix::evidence::{Aim, Case, End, Intake, SourceSide, find, is_request};
 use netcheck_wire::probe::{Direction, Packet, Sighting};
 
 /// A probe as the rules look at it.

@@ -1,13 +1,13 @@
 //! Nothing came back: where did it end?
 
 use super::{
-    super::{
-        class::Class,
-        evidence::{Aim, End, Watch, find, is_answer, is_refusal, is_request},
-        ports::Serving,
-    },
     Verdict,
     sight::{Sight, node_of},
+};
+use crate::matrix::{
+    class::Class,
+    evidence::{Aim, End, Watch, find, is_answer, is_refusal, is_request},
+    ports::Serving,
 };
 use netcheck_wire::probe::{Direction, Packet, Sighting};
 
