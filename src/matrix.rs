@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod book;
 pub mod class;
 pub mod evidence;
+pub mod family;
 pub mod found;
 pub mod grid;
 pub mod icmp;
@@ -21,6 +22,7 @@ pub mod report;
 pub mod select;
 pub mod style;
 pub mod text;
+pub mod words;
 
 #[cfg(test)]
 pub(crate) mod sample;

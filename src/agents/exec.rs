@@ -168,3 +168,23 @@ impl AsyncWrite for ExecStream {
         Pin::new(&mut self.writer).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_attempt_can_mend_is_told_from_what_one_may() {
+        let answered = |code| {
+            let status = kube::core::Status {
+                code,
+                ..kube::core::Status::default()
+            };
+            dial_error(&Problem::Api(kube::Error::Api(Box::new(status))))
+        };
+        assert!(matches!(answered(403), DialError::Forbidden(_)));
+        assert!(matches!(answered(404), DialError::Never(_)));
+        assert!(matches!(answered(401), DialError::Retry(_)));
+        assert!(matches!(answered(500), DialError::Retry(_)));
+    }
+}

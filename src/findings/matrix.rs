@@ -229,7 +229,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "matrix-not-tested",
         severity: Severity::Inconclusive,
         title: "The pair was not tested",
-        proves: "No probe was sent. The row says why: no agent could be started at the source, the pod is not running, the node is not ready, or the run was interrupted.",
+        proves: "Nothing is known of it. The row, or the coverage, says why: the pod is not running, its ports are not known, cluster DNS was not found, or the run was interrupted. Where an agent stood in the way, the row names the page of that trouble instead.",
         expected: "Every chosen pair is tested.",
         breaks: "Nothing is known about this pair, which is not the same as 'it works'.",
         look: &[

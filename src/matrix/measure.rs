@@ -174,19 +174,16 @@ async fn send<A: Agents>(
         for index in indices {
             let Ok(kind) = &rows[index].probe else { continue };
             let id = index as u32;
-            match agents.place(&rows[index].pair.from) {
-                Some((agent, from)) => {
-                    total += 1;
-                    probes.entry(agent).or_default().push(Probe {
-                        id,
-                        from,
-                        kind: kind.clone(),
-                    });
-                }
-                None => {
-                    let why = Obstacle::NotStarted.because("no agent was started for its source");
-                    found.results.insert(id, Err(why));
-                }
+            if let Some((agent, from)) = agents.place(&rows[index].pair.from) {
+                total += 1;
+                probes.entry(agent).or_default().push(Probe {
+                    id,
+                    from,
+                    kind: kind.clone(),
+                });
+            } else {
+                let why = Obstacle::NotStarted.because("no agent was started for its source");
+                found.results.insert(id, Err(why));
             }
         }
         let start = BETWEEN_ROUNDS * u32::try_from(round).unwrap_or(u32::MAX);

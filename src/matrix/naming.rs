@@ -1,11 +1,6 @@
 //! Names of sources and destinations: exact ones for people, and stable ones that hold no pod's random suffix, for CI to compare.
 
-use super::{
-    evidence::Protocol,
-    plan::{Row, pod_name},
-    report::Party,
-    select::Goal,
-};
+use super::{evidence::Protocol, plan::row::Row, report::Party, select::Goal, words::pod_name};
 use crate::cluster::inventory::{Inventory, Pod, Subject};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

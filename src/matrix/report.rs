@@ -2,7 +2,7 @@
 //!
 //! Kept free for later: a row's expected verdict (`expected`), further protocols (UDP), path MTU, NodePorts.
 
-use super::{class::Class, evidence::Protocol, plan::Family, select::Relation};
+use super::{class::Class, evidence::Protocol, family::Family, select::Relation};
 use crate::findings::Finding;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,8 +4,8 @@ use super::{
     assemble,
     class::Class,
     evidence::Protocol,
+    family::Family,
     found,
-    plan::Family,
     report::{
         API_VERSION, Coverage, KIND, MatrixReport, Metadata, Observation, PacketSeen, Party, Row, Spec, Status, Timing,
     },

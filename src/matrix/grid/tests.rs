@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::matrix::{
-    plan::Family,
+    family::Family,
     sample::{node, pod, row, rows},
 };
 

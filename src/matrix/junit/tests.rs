@@ -3,7 +3,7 @@
 use super::*;
 use crate::matrix::{
     assemble,
-    plan::Family,
+    family::Family,
     report::Conclusion,
     sample::{pod, report, row, rows},
 };

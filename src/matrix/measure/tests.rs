@@ -147,7 +147,7 @@ fn row(from: &str, to: &str, port: u16) -> Row {
             relation: None,
         },
         protocol: Protocol::Tcp,
-        family: super::super::plan::Family::Ipv4,
+        family: super::super::family::Family::Ipv4,
         target: Some(target),
         port_name: None,
         aim: Aim::Pod,

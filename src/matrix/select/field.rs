@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cluster::inventory::{End, Inventory, Node, Pod, Service, Subject, Workload},
-    matrix::plan::list,
+    matrix::words::list,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

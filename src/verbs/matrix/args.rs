@@ -3,7 +3,7 @@
 use crate::{
     agents::AgentFlags,
     flags::duration,
-    matrix::{evidence::Protocol, plan::Family},
+    matrix::{evidence::Protocol, family::Family},
 };
 use clap::Args;
 use std::{path::PathBuf, time::Duration};

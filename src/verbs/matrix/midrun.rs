@@ -5,9 +5,10 @@ use crate::{
     cluster::inventory::{Endpoint, Inventory, Pod, Service, Subject},
     matrix::{
         class::{Class, Meaning},
-        plan::{self, pod_name},
+        plan,
         report::Row,
         select::Goal,
+        words::pod_name,
     },
     output::safe,
 };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::matrix::{
     evidence::{Aim, Protocol},
-    plan::Family,
+    family::Family,
     sample,
     select::Pair,
 };
