@@ -1,6 +1,6 @@
 //! What is lost is counted, and what is counted comes.
 
-use crate::support::{PORT, World, drain, now, take, to, to_port, trial, wait_for};
+use crate::support::{PORT, World, drain, now, take, to, to_port, trial, wait_for, wait_for_packets};
 use libtest_mimic::Trial;
 use netcheck_ring::{Event, Options};
 use std::{
@@ -49,6 +49,7 @@ fn a_tiny_ring_counts_each_loss() {
     for number in 0..COUNT {
         socket.send_to(&number.to_be_bytes(), to(2)).unwrap();
     }
+    wait_for_packets(&mut ring, COUNT);
     let seen = drain(&mut ring, |packet| packet.bytes[42..].to_vec());
     let statistics = ring.statistics().unwrap();
     assert_eq!(statistics.accepted, COUNT);

@@ -124,6 +124,15 @@ impl World {
         u32::try_from(links[0]["ifindex"].as_u64().unwrap()).unwrap()
     }
 
+    /// Packets that the far side's `eth0` received and sent so far, as `ip` tells it.
+    pub fn traffic(&self) -> u64 {
+        let links: serde_json::Value = serde_json::from_str(&self.run("far", "ip -s -j link show eth0")).unwrap();
+        ["rx", "tx"]
+            .map(|way| links[0]["stats64"][way]["packets"].as_u64().unwrap())
+            .iter()
+            .sum()
+    }
+
     /// A ring on the far side's `eth0`.
     pub fn ring(&self, options: Options<'_>) -> Ring {
         let interface = Some(self.index("far", "eth0"));
@@ -224,6 +233,11 @@ impl Record {
             bytes: frame.parts().concat(),
         }
     }
+}
+
+/// Waits until so many packets are in the ring: a sent one may stand in a queue for a while.
+pub fn wait_for_packets(ring: &mut Ring, count: u64) {
+    wait_for("the packets to arrive", || ring.statistics().unwrap().accepted >= count);
 }
 
 /// What `look` says of each packet, until there are at least so many.
