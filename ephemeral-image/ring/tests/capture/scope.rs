@@ -1,6 +1,6 @@
 //! Which packets the ring sees.
 
-use crate::support::{PATIENCE, PORT, World, drain, ip, take, to, to_port, trial, wait_for_packets};
+use crate::support::{EndOfFlood, PATIENCE, PORT, World, drain, ip, take, to, to_port, trial, wait_for_packets};
 use libtest_mimic::Trial;
 use netcheck_ring::{Event, Options, Ring, RingError};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
@@ -54,6 +54,7 @@ fn nothing_passes_before_the_filter() {
     let socket = world.socket("near");
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let end = EndOfFlood(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 let _ = socket.send_to(b"flood", "198.18.0.2:9");
@@ -69,7 +70,7 @@ fn nothing_passes_before_the_filter() {
             let seen = drain(&mut ring, |packet| packet.bytes[42..].to_vec());
             assert_eq!(seen, [b"wanted"]);
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
     });
 }
 

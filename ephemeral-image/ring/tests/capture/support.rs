@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -232,6 +232,15 @@ impl Record {
             original_length: frame.original_length,
             bytes: frame.parts().concat(),
         }
+    }
+}
+
+/// Ends a flood when it goes, also when the test fails: its threads are waited for.
+pub struct EndOfFlood<'a>(pub &'a AtomicBool);
+
+impl Drop for EndOfFlood<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

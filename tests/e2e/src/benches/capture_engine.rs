@@ -135,7 +135,8 @@ fn measure(stage: &Stage, engine: Engine, traffic: Traffic) -> Result<(String, F
             command
         }
     };
-    let child = stage.within_far(|| command.stderr(Stdio::piped()).spawn())??;
+    // Where the sender hands packets over: what leaves passes the capture, and no queue before it can lose any.
+    let child = stage.within_near(|| command.stderr(Stdio::piped()).spawn())??;
     let mut capturing = Capturing(child);
     let mut words = BufReader::new(capturing.0.stderr.take().context("no standard error")?);
     let mut line = String::new();
@@ -156,7 +157,12 @@ fn measure(stage: &Stage, engine: Engine, traffic: Traffic) -> Result<(String, F
         bytes: fs::metadata(&file)?.len(),
         cpu,
     };
-    Ok((sent, figures))
+    ensure!(
+        figures.captured + figures.dropped >= sent.packets,
+        "{} sent, but {figures:?}",
+        sent.packets
+    );
+    Ok((sent.words, figures))
 }
 
 /// The number before some words in tcpdump's summary, whose form ours shares.
@@ -180,7 +186,7 @@ impl Capturing {
     }
 
     fn wait_until_at_rest(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let (mut used, mut since) = (self.cpu()?, Instant::now());
         while since.elapsed() < AT_REST {
             ensure!(Instant::now() < deadline, "still busy a minute after the flood");

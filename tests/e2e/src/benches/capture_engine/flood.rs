@@ -19,6 +19,15 @@ const STREAM: usize = 1 << 30;
 /// Bytes before the payload of a datagram: Ethernet, IPv4, UDP.
 const HEADERS: usize = 14 + 20 + 8;
 
+/// What was sent.
+#[derive(Debug)]
+pub struct Sent {
+    /// Packets that certainly left.
+    pub packets: u64,
+    /// How much, and how fast.
+    pub words: String,
+}
+
 /// A kind of traffic.
 #[derive(Debug, Clone, Copy)]
 pub enum Traffic {
@@ -49,7 +58,7 @@ impl Traffic {
     }
 
     /// Sends it, and says how much that was.
-    pub fn send(self, stage: &Stage) -> Result<String> {
+    pub fn send(self, stage: &Stage) -> Result<Sent> {
         match self {
             Self::Datagrams { frame, most } => datagrams(stage, frame - HEADERS, most),
             Self::Stream => stream(stage),
@@ -57,7 +66,7 @@ impl Traffic {
     }
 }
 
-fn datagrams(stage: &Stage, payload: usize, most: usize) -> Result<String> {
+fn datagrams(stage: &Stage, payload: usize, most: usize) -> Result<Sent> {
     let socket = stage.within_near(|| UdpSocket::bind("0.0.0.0:0"))??;
     // The far side drops what is nobody's without an answer.
     socket.connect(SocketAddr::from((NOBODY, 9)))?;
@@ -72,10 +81,13 @@ fn datagrams(stage: &Stage, payload: usize, most: usize) -> Result<String> {
     while sent < most && start.elapsed() < LONGEST {
         sent += sendmmsg(&socket, &mut batch, SendFlags::empty())?;
     }
-    Ok(rate(&format!("{sent} packets"), sent, start.elapsed()))
+    Ok(Sent {
+        packets: sent as u64,
+        words: rate(&format!("{sent} packets"), sent, start.elapsed()),
+    })
 }
 
-fn stream(stage: &Stage) -> Result<String> {
+fn stream(stage: &Stage) -> Result<Sent> {
     let listener = stage.within_far(|| TcpListener::bind(SocketAddr::from((FAR, 0))))??;
     let address = listener.local_addr()?;
     let mut near = stage.within_near(|| TcpStream::connect(address))??;
@@ -93,7 +105,10 @@ fn stream(stage: &Stage) -> Result<String> {
     }
     drop(near);
     reading.join().ok().context("the reader panicked")??;
-    Ok(rate(&format!("{} MiB", sent >> 20), sent >> 20, start.elapsed()))
+    Ok(Sent {
+        packets: (sent >> 16) as u64,
+        words: rate(&format!("{} MiB", sent >> 20), sent >> 20, start.elapsed()),
+    })
 }
 
 fn rate(amount: &str, number: usize, time: Duration) -> String {

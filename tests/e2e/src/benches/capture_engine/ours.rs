@@ -32,7 +32,7 @@ pub fn capture(interface: &str, file: &Path) -> Result<()> {
         ring_bytes: RING,
         ..Options::default()
     })?;
-    let mut writer = Writer::new(File::create(file)?)?;
+    let mut writer = Writer::new(File::create(file)?);
     eprintln!("listening on {interface}");
     let mut is_stopped = false;
     loop {
@@ -71,13 +71,13 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(file: File) -> Result<Self> {
+    fn new(file: File) -> Self {
         let mut buffer = Vec::with_capacity(BUFFER + SNAP_LENGTH as usize);
         // Version 2.4, Ethernet.
         for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, SNAP_LENGTH, 1] {
             buffer.extend(u32::to_le_bytes(word));
         }
-        Ok(Self { file, buffer })
+        Self { file, buffer }
     }
 
     fn write(&mut self, packet: &Packet<'_>) -> Result<()> {
