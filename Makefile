@@ -45,7 +45,9 @@ lint: ## rustfmt, clippy, shell syntax
 	@cargo clippy --quiet --workspace --all-targets -- -D warnings
 	@bash -n .ci/run $$(git ls-files '*.sh')
 
-bench: build plugin ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
+# What runs on a rig needs everything built; other benchmarks need only themselves.
+BENCHES_WITHOUT_RIG := capture-engine
+bench: $(if $(filter $(BENCHES_WITHOUT_RIG),$(BENCH)),packages,build plugin) ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
 	@cargo run --quiet --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
 
 soak: build ## the long counts

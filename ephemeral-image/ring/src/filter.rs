@@ -91,9 +91,9 @@ mod tests {
 
     #[test]
     fn a_program_too_long_for_the_kernel_is_refused() {
-        assert!(cut(&[Instruction::keep(1); MOST_INSTRUCTIONS], 96).is_ok());
+        assert!(cut(&vec![Instruction::keep(1); MOST_INSTRUCTIONS], 96).is_ok());
         assert!(matches!(
-            cut(&[Instruction::keep(1); MOST_INSTRUCTIONS + 1], 96),
+            cut(&vec![Instruction::keep(1); MOST_INSTRUCTIONS + 1], 96),
             Err(RingError::LongFilter(4097))
         ));
     }

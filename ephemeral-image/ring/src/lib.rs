@@ -17,18 +17,24 @@
 
 mod block;
 mod error;
+mod event;
 mod filter;
 mod frame;
 mod map;
+mod options;
 mod ring;
 mod size;
 mod socket;
+mod statistics;
 mod watermark;
 
 pub use block::{Packet, Packets, Vlan};
 pub use error::RingError;
+pub use event::{Block, Event};
 pub use filter::Instruction;
 pub use frame::Frame;
-pub use ring::{Block, Event, Options, Ring, Statistics};
+pub use options::Options;
+pub use ring::Ring;
 pub use size::Size;
+pub use statistics::Statistics;
 pub use watermark::Watermark;

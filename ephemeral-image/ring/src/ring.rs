@@ -1,11 +1,8 @@
 //! The ring: opened, emptied block by block, stopped and drained.
 
 use crate::{
-    Instruction, Packets, RingError, Size, Watermark,
-    block::Header,
-    filter,
-    map::Map,
-    socket::{Counted, PacketSocket},
+    Block, Event, Options, Packets, RingError, Size, Statistics, Watermark, block::Header, filter, map::Map,
+    socket::PacketSocket,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -17,37 +14,6 @@ use std::{
     sync::atomic::{Ordering, fence},
     time::{Duration, Instant},
 };
-
-/// How to capture.
-#[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
-    /// Index of the interface; without it, every interface of the namespace, also those that appear later.
-    pub interface: Option<u32>,
-    /// What to accept; empty is everything.
-    pub program: &'a [Instruction],
-    /// Most bytes kept of a packet, at least 1.
-    pub snap_length: u32,
-    /// Size that the ring should have; see [`Ring::size`] for the one it got.
-    pub ring_bytes: usize,
-    /// How long the kernel may keep a block that is not full, in whole milliseconds, at least one.
-    pub block_timeout: Duration,
-    /// Whether to hear what is not sent to this interface. Only with [`Options::interface`]: every interface cannot be made to.
-    pub promiscuous: bool,
-}
-
-impl Default for Options<'_> {
-    /// Whole packets of every interface, in 16 blocks of 1 MiB, each kept for at most 100 ms.
-    fn default() -> Self {
-        Self {
-            interface: None,
-            program: &[],
-            snap_length: 262_144,
-            ring_bytes: 16 << 20,
-            block_timeout: Duration::from_millis(100),
-            promiscuous: false,
-        }
-    }
-}
 
 /// An open ring.
 #[derive(Debug)]
@@ -76,45 +42,6 @@ enum Link {
     /// It was down at least once: from then on it may vanish without a sign.
     WasDown,
     Gone,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// Packets came.
-    Packets(Block<'a>),
-    /// The interface is down. Capture goes on when it is up again.
-    InterfaceDown,
-    /// The interface was deleted, or moved to another namespace. What it brought before may still come, for a block timeout.
-    InterfaceGone,
-    /// Nothing, for as long as was to be waited.
-    Quiet,
-    /// After [`Ring::stop`]: all that was accepted has been delivered, and no more comes.
-    End,
-}
-
-/// What the kernel counted since the ring was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Statistics {
-    /// Packets that the filter accepted, those dropped included.
-    pub accepted: u64,
-    /// Of these, packets dropped for want of room.
-    pub dropped: u64,
-    /// How often the ring was full.
-    pub freezes: u64,
-}
-
-impl Statistics {
-    /// Packets that were delivered, or will be.
-    pub fn delivered(self) -> u64 {
-        self.accepted.saturating_sub(self.dropped)
-    }
-
-    fn add(&mut self, counted: Counted) {
-        self.accepted += u64::from(counted.packets);
-        self.dropped += u64::from(counted.drops);
-        self.freezes += u64::from(counted.freezes);
-    }
 }
 
 /// EtherTypes for local experiments (IEEE 802): what [`Ring::stop`] binds the socket to, together with a filter that rejects everything.
@@ -252,6 +179,18 @@ impl Ring {
         Ok(Some(header.count))
     }
 
+    /// The packets of the block that [`Event::Packets`] told of.
+    pub(crate) fn packets(&self) -> Packets<'_> {
+        Packets::of(self.map.bytes(self.taken).unwrap_or_default(), self.snap_length)
+    }
+
+    /// Lets the kernel fill that block anew. Its packets count as delivered.
+    pub(crate) fn give_back(&mut self, count: u32) {
+        self.map.release(self.taken);
+        self.taken += 1;
+        self.delivered += u64::from(count);
+    }
+
     /// Whether all that the kernel accepted was delivered.
     fn is_drained(&mut self, since: Instant) -> Result<bool, RingError> {
         let missing = self.statistics()?.delivered().saturating_sub(self.delivered);
@@ -312,41 +251,14 @@ impl AsFd for Ring {
 
 /// Sets up and maps the largest ring that the kernel gives.
 fn set_up(socket: &PacketSocket, options: &Options<'_>, snap_length: u32) -> Result<Map, RingError> {
-    let page = rustix::param::page_size();
-    let mut size = Size::of(options.ring_bytes, snap_length, page);
     let refused = |size: Size, source| RingError::Memory {
         bytes: size.bytes(),
         interface: options.interface.unwrap_or(0),
         source,
     };
-    while let Err(source) = socket.set_ring(size, options.block_timeout) {
-        size = match size.smaller(snap_length, page) {
-            Some(smaller) if source.raw_os_error() == Some(libc::ENOMEM) => smaller,
-            _ => return Err(refused(size, source)),
-        };
-    }
+    let size = Size::largest(options.ring_bytes, snap_length, rustix::param::page_size(), |size| {
+        socket.set_ring(size, options.block_timeout)
+    })
+    .map_err(|(size, source)| refused(size, source))?;
     Map::new(socket, size).map_err(|errno| refused(size, errno.into()))
-}
-
-/// Packets that came together. Dropped, it goes back to the kernel.
-#[derive(Debug)]
-pub struct Block<'a> {
-    ring: &'a mut Ring,
-    count: u32,
-}
-
-impl Block<'_> {
-    /// Its packets, in the order in which they entered the ring.
-    pub fn packets(&self) -> Packets<'_> {
-        let bytes = self.ring.map.bytes(self.ring.taken).unwrap_or_default();
-        Packets::of(bytes, self.ring.snap_length)
-    }
-}
-
-impl Drop for Block<'_> {
-    fn drop(&mut self) {
-        self.ring.map.release(self.ring.taken);
-        self.ring.taken += 1;
-        self.ring.delivered += u64::from(self.count);
-    }
 }

@@ -1,5 +1,7 @@
 //! How a ring is divided into blocks.
 
+use std::io;
+
 /// The block that serves a large ring best: few wake-ups, and yet many blocks.
 const LARGE_BLOCK: usize = 1 << 20;
 /// Blocks that a ring should have: while one is read and one is filled, the others take what comes.
@@ -43,10 +45,23 @@ impl Size {
         }
     }
 
-    /// The next smaller ring to try, if there is one.
-    pub(crate) fn smaller(self, snap_length: u32, page: usize) -> Option<Self> {
-        let smaller = Self::of(self.bytes() / 2, snap_length, page);
-        (smaller.bytes() < self.bytes()).then_some(smaller)
+    /// The division of `bytes`, or if the kernel has not that much memory of the largest half, quarter … that it has. An error comes with
+    /// the size that was refused last.
+    pub(crate) fn largest(
+        bytes: usize,
+        snap_length: u32,
+        page: usize,
+        mut take: impl FnMut(Self) -> io::Result<()>,
+    ) -> Result<Self, (Self, io::Error)> {
+        let mut size = Self::of(bytes, snap_length, page);
+        while let Err(error) = take(size) {
+            let smaller = Self::of(size.bytes() / 2, snap_length, page);
+            if error.raw_os_error() != Some(libc::ENOMEM) || smaller.bytes() >= size.bytes() {
+                return Err((size, error));
+            }
+            size = smaller;
+        }
+        Ok(size)
     }
 }
 
@@ -82,24 +97,38 @@ mod tests {
                 count: 2
             }
         );
-        assert_eq!(size.smaller(262_144, 4096), None);
+    }
+
+    #[test]
+    fn what_the_kernel_has_no_memory_for_is_made_smaller() {
+        let mut tried = Vec::new();
+        let size = Size::largest(16 << 20, 262_144, 4096, |size| {
+            tried.push(size.bytes() >> 20);
+            match size.bytes() {
+                ..=3_000_000 => Ok(()),
+                _ => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+            }
+        });
+        assert_eq!(tried, [16, 8, 4, 2]);
+        assert!(size.is_ok_and(|size| size.bytes() == 2 << 20));
+    }
+
+    #[test]
+    fn another_refusal_ends_it_and_so_does_the_smallest_ring() {
+        for (errno, refused) in [(libc::EINVAL, 16 << 20), (libc::ENOMEM, 2 << 17)] {
+            let result = Size::largest(16 << 20, 262_144, 4096, |_| Err(io::Error::from_raw_os_error(errno)));
+            assert!(result.is_err_and(|(size, error)| size.bytes() == refused && error.raw_os_error() == Some(errno)));
+        }
     }
 
     proptest! {
         #[test]
         fn the_kernel_takes_any(bytes in 0usize..1 << 40, snap in any::<u32>(), page in prop::sample::select(vec![4096usize, 16384, 65536])) {
-            let mut size = Size::of(bytes, snap, page);
-            for _ in 0..64 {
-                prop_assert!(size.block.is_multiple_of(page) && size.block.is_power_of_two() && size.count >= 2);
-                prop_assert!(size.block >= LONGEST_FRAME.min(snap as usize) + OVERHEAD);
-                prop_assert!(size.bytes() <= bytes || size.count == 2);
-                prop_assert!(u32::try_from(size.bytes()).is_ok());
-                match size.smaller(snap, page) {
-                    Some(smaller) => size = smaller,
-                    None => return Ok(()),
-                }
-            }
-            prop_assert!(false, "never ends");
+            let size = Size::of(bytes, snap, page);
+            prop_assert!(size.block.is_multiple_of(page) && size.block.is_power_of_two() && size.count >= FEWEST);
+            prop_assert!(size.block >= LONGEST_FRAME.min(snap as usize) + OVERHEAD);
+            prop_assert!(size.bytes() <= bytes || size.count == FEWEST);
+            prop_assert!(u32::try_from(size.bytes()).is_ok());
         }
     }
 }

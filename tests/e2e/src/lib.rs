@@ -2,6 +2,7 @@
 //! the cluster and with what others (kubectl, the audit log, `ip`, `nft`) say of it.
 
 pub mod audit;
+pub mod benches;
 pub mod connect_proxy;
 pub mod credential_plugin;
 pub mod cutting_proxy;

@@ -1,6 +1,6 @@
 //! Interfaces that go down, come back, and vanish.
 
-use crate::support::{PATIENCE, PORT, World, drain, ip, to_port, trial};
+use crate::support::{PATIENCE, PORT, World, drain, ip, to_port, trial, wait_for_packets};
 use libtest_mimic::Trial;
 use netcheck_ring::{Event, Options, Ring};
 use std::time::{Duration, Instant};
@@ -64,6 +64,9 @@ fn what_came_before_deletion_comes() {
     let mut ring = world.ring(options);
     let mut unread = world.ring(options);
     world.send(b"last words");
+    for ring in [&mut ring, &mut unread] {
+        wait_for_packets(ring, 1);
+    }
     ip(&format!("-n {} link del eth0", world.ns("far")));
     // One that is stopped with all still in the ring, and one that goes on.
     assert_eq!(

@@ -1,6 +1,6 @@
 //! What is lost is counted, and what is counted comes.
 
-use crate::support::{PORT, World, drain, now, take, to, to_port, trial, wait_for};
+use crate::support::{EndOfFlood, PORT, World, drain, now, take, to, to_port, trial, wait_for, wait_for_packets};
 use libtest_mimic::Trial;
 use netcheck_ring::{Event, Options};
 use std::{
@@ -49,6 +49,7 @@ fn a_tiny_ring_counts_each_loss() {
     for number in 0..COUNT {
         socket.send_to(&number.to_be_bytes(), to(2)).unwrap();
     }
+    wait_for_packets(&mut ring, COUNT);
     let seen = drain(&mut ring, |packet| packet.bytes[42..].to_vec());
     let statistics = ring.statistics().unwrap();
     assert_eq!(statistics.accepted, COUNT);
@@ -80,6 +81,7 @@ fn stopped_in_a_flood_the_counts_agree() {
         });
         let (is_over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
+            let end = EndOfFlood(&is_over);
             for _ in 0..2 {
                 let socket = world.socket("near");
                 let (is_over, sent) = (&is_over, &sent);
@@ -92,7 +94,7 @@ fn stopped_in_a_flood_the_counts_agree() {
             }
             let mut seen = take(&mut ring, 100 * round, |_| ()).len();
             seen += drain(&mut ring, |_| ()).len();
-            is_over.store(true, Ordering::Relaxed);
+            drop(end);
             let statistics = ring.statistics().unwrap();
             assert_eq!(statistics.delivered(), seen as u64, "{statistics:?}");
         });
@@ -131,6 +133,7 @@ fn no_packet_comes_below_the_watermark() {
     });
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let end = EndOfFlood(&is_over);
         for _ in 0..2 {
             let (is_over, socket) = (&is_over, world.socket("near"));
             scope.spawn(move || {
@@ -161,7 +164,7 @@ fn no_packet_comes_below_the_watermark() {
                 marks += 1;
             }
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
         assert!(marks > 0 || !ring.watermark().is_exact);
     });
 }

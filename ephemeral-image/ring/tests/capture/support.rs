@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -124,6 +124,15 @@ impl World {
         u32::try_from(links[0]["ifindex"].as_u64().unwrap()).unwrap()
     }
 
+    /// Packets that the far side's `eth0` received and sent so far, as `ip` tells it.
+    pub fn traffic(&self) -> u64 {
+        let links: serde_json::Value = serde_json::from_str(&self.run("far", "ip -s -j link show eth0")).unwrap();
+        ["rx", "tx"]
+            .map(|way| links[0]["stats64"][way]["packets"].as_u64().unwrap())
+            .iter()
+            .sum()
+    }
+
     /// A ring on the far side's `eth0`.
     pub fn ring(&self, options: Options<'_>) -> Ring {
         let interface = Some(self.index("far", "eth0"));
@@ -224,6 +233,20 @@ impl Record {
             bytes: frame.parts().concat(),
         }
     }
+}
+
+/// Ends a flood when it goes, also when the test fails: its threads are waited for.
+pub struct EndOfFlood<'a>(pub &'a AtomicBool);
+
+impl Drop for EndOfFlood<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until so many packets are in the ring: a sent one may stand in a queue for a while.
+pub fn wait_for_packets(ring: &mut Ring, count: u64) {
+    wait_for("the packets to arrive", || ring.statistics().unwrap().accepted >= count);
 }
 
 /// What `look` says of each packet, until there are at least so many.

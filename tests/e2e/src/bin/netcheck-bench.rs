@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, reason = "figures are this program's output")]
 
 use anyhow::{Context, Result, bail, ensure};
-use netcheck_e2e::{lab::Lab, matrix::Row};
+use netcheck_e2e::{benches::capture_engine, lab::Lab, matrix::Row};
 use netcheck_rig::RigSpec;
 use std::{
     env,
@@ -15,9 +15,16 @@ const PODS: u16 = 30;
 const PEER_PAIRS: usize = 40;
 
 fn main() -> Result<()> {
-    match env::args().nth(1).as_deref() {
-        None | Some("matrix") => matrix(),
-        Some(other) => bail!("no benchmark {other:?}; there is: matrix"),
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {
+            capture_engine::run()?;
+            matrix()
+        }
+        ["capture-engine"] => capture_engine::run(),
+        ["matrix"] => matrix(),
+        [capture_engine::CAPTURE, interface, file] => capture_engine::capture(interface, file.as_ref()),
+        _ => bail!("no benchmark {arguments:?}; there is: capture-engine, matrix"),
     }
 }
 

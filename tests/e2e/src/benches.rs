@@ -1,0 +1,3 @@
+//! The benchmarks of `netcheck-bench` that need no rig.
+
+pub mod capture_engine;
