@@ -13,6 +13,10 @@ pub(crate) fn emit(condition: &Condition, snap_length: u32) -> Result<Vec<Instru
     let accept = emitter.push(Instruction::plain(code::RET_K, snap_length));
     let start = emitter.condition(condition, accept, reject, None)?;
     emitter.reversed.truncate(start);
+    if start == accept {
+        // Nothing is tested, so nothing rejects.
+        emitter.reversed.remove(0);
+    }
     emitter.reversed.reverse();
     match emitter.reversed.len() {
         length if length > MAX_INSTRUCTIONS => Err(Problem::ProgramTooLong(length)),
@@ -188,15 +192,11 @@ impl Straight {
 
     fn combine(&mut self, operation: Operation, left: &Value, right: &Value, slot: u32) -> Result<(), Problem> {
         let code = code::ALU | operation as u16;
-        match (operation, right) {
-            // A zero the kernel's checker would see; it takes one it cannot see, and rejects the packet.
-            (Operation::Divide | Operation::Remainder, Value::Constant(0)) => {}
-            (_, Value::Constant(k)) => {
-                self.accumulate(left, slot)?;
-                self.push(code, *k);
-                return Ok(());
-            }
-            _ => {}
+        // The parser has calculated what is constant, and refused divisors and distances the kernel's checker would.
+        if let Value::Constant(k) = right {
+            self.accumulate(left, slot)?;
+            self.push(code, *k);
+            return Ok(());
         }
         if !matches!(operation, Operation::ShiftLeft | Operation::ShiftRight) {
             self.operand(left, right, slot)?;

@@ -17,6 +17,8 @@
 //! * `inbound` and `outbound` for files (libpcap reads `-d` as live);
 //! * `protochain`, `byte`, `llc`, `mpls`, `pppoed`, `pppoes`, `geneve`, `ifindex`, the IS-IS family, and all that is for links no pod has
 //!   (802.11, ATM, SS7, pf, …);
+//! * divisors that come to 0 and distances to shift beyond 31, however they are calculated from constants (libpcap sees through
+//!   some of them only);
 //! * numbers that the field cannot hold, such as `ip proto 300` (libpcap 1.11 refuses them, too).
 //!
 //! Accepted here:
@@ -196,3 +198,6 @@ fn not_loopback_copy() -> Condition {
     ])
     .negated()
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,8 +142,8 @@ impl<'a> Lowering<'a> {
                 right,
             } => {
                 let mut present = Vec::new();
-                let right = self.arithmetic(right, &mut present);
                 let left = self.arithmetic(left, &mut present);
+                let right = self.arithmetic(right, &mut present);
                 present.push(Condition::compare(left, *comparison, right));
                 Condition::all(present)
             }
@@ -155,7 +155,7 @@ impl<'a> Lowering<'a> {
         match arithmetic {
             Arithmetic::Constant(value) => Value::Constant(*value),
             Arithmetic::Length => Value::Length,
-            Arithmetic::Negated(inner) => self.arithmetic(inner, present).negated(),
+            Arithmetic::Negated(inner) => Value::Negated(Box::new(self.arithmetic(inner, present))),
             Arithmetic::Combined(operation, left, right) => {
                 let left = self.arithmetic(left, present);
                 let right = self.arithmetic(right, present);

@@ -170,8 +170,7 @@ impl Parser {
             )
             .at(token.column)),
             (TokenKind::Word | TokenKind::Escaped(_), _) => {
-                let close = keyword::hint(&token.text);
-                let advice = format!("use an address, `pod NAME` or `svc NAME`{close}");
+                let advice = "use an address, `pod NAME` or `svc NAME`";
                 Err(bad(token.text.clone(), "address", advice).at(token.column))
             }
             (TokenKind::Number(value), _) => qualified(

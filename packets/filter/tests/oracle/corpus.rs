@@ -102,6 +102,18 @@ pub fn ethernet() -> Vec<Packet> {
     with_cut(frames)
 }
 
+/// An IPv4 packet with a UDP datagram to a port.
+pub fn udp(port: u16) -> Vec<u8> {
+    ipv4(
+        17,
+        V4[0],
+        V4[1],
+        0,
+        &[],
+        &[&[0x12, 0x34][..], &port.to_be_bytes(), &[0, 12, 0, 0, 1, 2, 3, 4]].concat(),
+    )
+}
+
 /// Every packet whole, and some cut at various lengths.
 fn with_cut(packets: Vec<Vec<u8>>) -> Vec<Packet> {
     let mut all = Vec::new();

@@ -11,25 +11,27 @@ use crate::expressions::{ACCEPTED_HERE, BOTH, OTHERWISE, REFUSED_BY_BOTH, REFUSE
 use crate::tcpdump::{Corpus, ETHERNET, RAW, Verdict};
 
 pub fn trials() -> Vec<Trial> {
-    let missing = Command::new("tcpdump").arg("--version").output().is_err();
-    let trial = |name: &str, test: fn() -> Result<(), Failed>| {
-        let name = if missing {
-            format!("{name} (tcpdump is not installed)")
-        } else {
-            name.to_owned()
-        };
-        Trial::test(name, test).with_ignored_flag(missing)
-    };
     vec![
-        trial("the same frames of an Ethernet file pass", || {
+        judged_by_tcpdump("the same frames of an Ethernet file pass", || {
             same_packets(Source::EthernetFile, ETHERNET, corpus::ethernet())
         }),
-        trial("the same packets of a raw IP file pass", || {
+        judged_by_tcpdump("the same packets of a raw IP file pass", || {
             same_packets(Source::RawFile, RAW, corpus::raw())
         }),
-        trial("what tcpdump refuses is refused", refused_by_both),
-        trial("known differences are as documented", differences),
+        judged_by_tcpdump("what tcpdump refuses is refused", refused_by_both),
+        judged_by_tcpdump("known differences are as documented", differences),
     ]
+}
+
+/// A test that is ignored where there is no tcpdump.
+pub fn judged_by_tcpdump(name: &str, test: fn() -> Result<(), Failed>) -> Trial {
+    let missing = Command::new("tcpdump").arg("--version").output().is_err();
+    let name = if missing {
+        format!("{name} (tcpdump is not installed)")
+    } else {
+        name.to_owned()
+    };
+    Trial::test(name, test).with_ignored_flag(missing)
 }
 
 /// Which packets pass here, or why the expression is refused.
@@ -88,25 +90,25 @@ pub fn difference(expression: &str, source: Source, corpus: &Corpus) -> Option<S
 
 fn same_packets(source: Source, link_type: u32, packets: Vec<corpus::Packet>) -> Result<(), Failed> {
     let corpus = Corpus::new(packets, link_type);
-    report(
-        BOTH.iter()
-            .filter_map(|expression| difference(expression, source, &corpus))
-            .collect(),
-    )
+    let wrong: Vec<String> = BOTH
+        .iter()
+        .filter_map(|expression| difference(expression, source, &corpus))
+        .collect();
+    report(&wrong)
 }
 
 fn refused_by_both() -> Result<(), Failed> {
     let corpus = Corpus::new(corpus::ethernet(), ETHERNET);
     let mut wrong = Vec::new();
     for expression in REFUSED_BY_BOTH {
-        if let Ok(_) = ours(expression, Source::EthernetFile, &corpus.packets) {
+        if ours(expression, Source::EthernetFile, &corpus.packets).is_ok() {
             wrong.push(format!("`{expression}` is accepted here"));
         }
         if let Verdict::Passed(_) = corpus.ask(expression, true) {
             wrong.push(format!("`{expression}` is accepted by tcpdump"));
         }
     }
-    report(wrong)
+    report(&wrong)
 }
 
 fn differences() -> Result<(), Failed> {
@@ -135,10 +137,10 @@ fn differences() -> Result<(), Failed> {
             wrong.push(format!("`{expression}` is accepted by tcpdump, too"));
         }
     }
-    report(wrong)
+    report(&wrong)
 }
 
-fn report(wrong: Vec<String>) -> Result<(), Failed> {
+pub fn report(wrong: &[String]) -> Result<(), Failed> {
     if wrong.is_empty() {
         Ok(())
     } else {
