@@ -19,7 +19,7 @@
 //!   (802.11, ATM, SS7, pf, …);
 //! * divisors that come to 0 and distances to shift beyond 31, however they are calculated from constants (libpcap sees through
 //!   some of them only);
-//! * numbers that the field cannot hold, such as `ip proto 300` (libpcap 1.11 refuses them, too).
+//! * numbers that the field cannot hold, such as `ip proto 300` (newer libpcap refuses them, too).
 //!
 //! Accepted here:
 //! * bare values in doubled parentheses, `port ((80 or 443) or 22)`;
@@ -31,8 +31,15 @@
 //! * in `1 + tcp[0] = 1` libpcap forgets to ask whether there is a TCP header, because only the leftmost number is asked for; here
 //!   all bytes of a protocol are read from packets of that protocol only;
 //! * shifting by a distance of 32 or more taken from a packet gives 0 on a socket, too, where libpcap leaves it to the kernel;
+//! * of a list of more than eight hosts all are looked for at one side of a packet first, so a packet that was cut between its two
+//!   addresses may pass;
 //! * on a socket, what stands behind `vlan` looks behind a tag even where `vlan` itself was never asked because of an `and` or
 //!   `or` before it, as in files.
+
+//!
+//! # Limits
+//! A program has at most [`MAX_INSTRUCTIONS`]. Apart from that, a kernel refuses with `ENOMEM` to attach one whose translation is
+//! larger than `net.core.optmem_max` (128 KiB from Linux 6.9 on, 20 KiB before); each read of a packet counts several times.
 
 mod ast;
 mod condition;
@@ -111,6 +118,17 @@ impl Filter {
         parse::parse(text).map(Self)
     }
 
+    /// All pods and Services it names, in order, for callers that must look them up before they compile.
+    pub fn names(&self) -> Vec<&Name> {
+        let mut names = Vec::new();
+        for_each_test(&self.0, &mut |primitive| {
+            if let Primitive::Named { name, .. } = primitive {
+                names.push(name);
+            }
+        });
+        names
+    }
+
     /// Makes a program of it.
     ///
     /// # Errors
@@ -176,10 +194,16 @@ impl Filter {
 }
 
 fn asks_for_vlan(node: &Node) -> bool {
+    let mut asks = false;
+    for_each_test(node, &mut |primitive| asks |= matches!(primitive, Primitive::Vlan(_)));
+    asks
+}
+
+fn for_each_test<'a>(node: &'a Node, see: &mut impl FnMut(&'a Primitive)) {
     match node {
-        Node::And(parts) | Node::Or(parts) => parts.iter().any(asks_for_vlan),
-        Node::Not(inner) => asks_for_vlan(inner),
-        Node::Test(primitive, _) => matches!(primitive, Primitive::Vlan(_)),
+        Node::And(parts) | Node::Or(parts) => parts.iter().for_each(|part| for_each_test(part, see)),
+        Node::Not(inner) => for_each_test(inner, see),
+        Node::Test(primitive, _) => see(primitive),
     }
 }
 

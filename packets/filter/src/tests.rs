@@ -31,6 +31,26 @@ fn complaint(text: &str) -> String {
     compiled(text, FILE, &NoNames).expect_err(text)
 }
 
+/// Runs a program over a packet of a socket: hardware type, packet type, tag.
+fn on_socket(
+    program: &[Instruction],
+    bytes: &[u8],
+    (hardware_type, packet_type, vlan_tag): (u32, u32, Option<u16>),
+) -> u32 {
+    let metadata = Some(Metadata {
+        packet_type,
+        hardware_type,
+        vlan_tag,
+    });
+    run(
+        program,
+        Packet {
+            metadata,
+            ..Packet::from(bytes)
+        },
+    )
+}
+
 /// A cluster of a few objects.
 struct Cluster;
 
@@ -78,6 +98,42 @@ fn names_mean_hosts_with_their_addresses() {
             "{ours}"
         );
     }
+}
+
+#[test]
+fn a_large_service_of_both_families_fits_all_interfaces() {
+    struct Large;
+    impl Names for Large {
+        fn addresses(&self, _: &Name) -> Result<Vec<IpAddr>, String> {
+            let both = |n: u32| {
+                [
+                    IpAddr::V4((0x0a01_0000 + n).into()),
+                    IpAddr::V6(((0xfd00 << 112) + u128::from(n)).into()),
+                ]
+            };
+            Ok((0..200).flat_map(both).collect())
+        }
+    }
+    let program = compiled("svc shop/web", ANY, &Large).expect("fits");
+    let passes = |last: u8| {
+        let packet = [&[0x60, 0, 0, 0, 0, 0, 59, 64, 0xfd][..], &[0; 14], &[last], &[0xfe; 16]].concat();
+        let frame = [&[0; 12][..], &[0x86, 0xdd], &packet].concat();
+        (
+            on_socket(&program, &frame, (1, 0, None)) != 0,
+            on_socket(&program, &packet, (65534, 0, None)) != 0,
+        )
+    };
+    assert_eq!(
+        (passes(0), passes(199), passes(200)),
+        ((true, true), (true, true), (false, false))
+    );
+}
+
+#[test]
+fn a_filter_lists_the_names_it_needs() {
+    let filter = Filter::parse("pod web or not (svc shop/db.main and tcp) or pod web").expect("a filter");
+    let names: Vec<String> = filter.names().into_iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["pod web", "svc shop/db.main", "pod web"]);
 }
 
 #[test]
@@ -216,26 +272,26 @@ fn nothing_nests_or_grows_beyond_what_the_stack_and_kernel_take() {
     let hosts: Vec<String> = (0..3000)
         .map(|n| format!("host 10.1.{}.{}", n / 200, n % 200))
         .collect();
-    assert!(complaint(&hosts.join(" or ")).contains("the kernel takes 4096"));
+    assert!(complaint(&hosts.join(" or ")).contains("the 4096 the kernel takes"));
 }
 
 #[test]
 fn jumps_over_hundreds_of_instructions_arrive() {
-    let hosts: Vec<String> = (0..250).map(|n| format!("10.1.{}.{}", n / 200, n % 200)).collect();
+    let hosts: Vec<String> = (0..600).map(|n| format!("10.1.{}.{}", n / 200, n % 200)).collect();
     let program =
         compiled(&format!("tcp and (src host {})", hosts.join(" or ")), FILE, &NoNames).expect("long but fits");
-    assert!(program.len() > 600);
+    assert!(program.len() > 1800);
     let packet = |last: u8, protocol: u8| {
         let mut packet = [vec![0; 12], vec![8, 0, 0x45], vec![0; 19]].concat();
         packet[23] = protocol;
-        packet[26..30].copy_from_slice(&[10, 1, 1, last]);
+        packet[26..30].copy_from_slice(&[10, 1, 2, last]);
         packet
     };
     for (packet, passes) in [
-        (packet(49, 6), true),
+        (packet(199, 6), true),
         (packet(0, 6), true),
-        (packet(50, 6), false),
-        (packet(49, 17), false),
+        (packet(200, 6), false),
+        (packet(199, 17), false),
     ] {
         assert_eq!(run(&program, &*packet) == WHOLE_PACKET, passes);
     }
@@ -244,20 +300,7 @@ fn jumps_over_hundreds_of_instructions_arrive() {
 #[test]
 fn a_socket_program_keeps_the_snap_length_and_drops_loopback_copies() {
     let program = compiled("", SOCKET, &NoNames).expect("everything");
-    let seen = |hardware_type, packet_type| {
-        let metadata = Some(Metadata {
-            packet_type,
-            hardware_type,
-            vlan_tag: None,
-        });
-        run(
-            &program,
-            Packet {
-                metadata,
-                ..Packet::from(&[0; 20][..])
-            },
-        )
-    };
+    let seen = |hardware_type, packet_type| on_socket(&program, &[0; 20], (hardware_type, packet_type, None));
     assert_eq!((seen(772, 0), seen(772, 4), seen(1, 4), seen(1, 0)), (96, 0, 96, 96));
 }
 
@@ -273,20 +316,7 @@ fn a_tag_is_found_aside_or_in_the_bytes() {
         ]
         .concat()
     };
-    let passes = |bytes: &[u8], vlan_tag| {
-        let metadata = Some(Metadata {
-            packet_type: 0,
-            hardware_type: 1,
-            vlan_tag,
-        });
-        run(
-            &program,
-            Packet {
-                metadata,
-                ..Packet::from(bytes)
-            },
-        ) != 0
-    };
+    let passes = |bytes: &[u8], vlan_tag| on_socket(&program, bytes, (1, 0, vlan_tag)) != 0;
     assert!(passes(&frame(&[]), Some(0x2005)) && passes(&frame(&[0x81, 0, 0, 5]), None));
     assert!(!passes(&frame(&[]), Some(6)) && !passes(&frame(&[0x81, 0, 0, 6]), None) && !passes(&frame(&[]), None));
 }
@@ -297,18 +327,7 @@ fn on_all_interfaces_the_hardware_type_says_how_to_read() {
     let frame = [&[0; 12][..], &[8, 0], &ip].concat();
     let passes = |text, bytes: &[u8], hardware_type| {
         let program = compiled(text, ANY, &NoNames).expect("a filter");
-        let metadata = Some(Metadata {
-            packet_type: 0,
-            hardware_type,
-            vlan_tag: None,
-        });
-        run(
-            &program,
-            Packet {
-                metadata,
-                ..Packet::from(bytes)
-            },
-        ) != 0
+        on_socket(&program, bytes, (hardware_type, 0, None)) != 0
     };
     for hardware_type in [1, 772] {
         assert!(passes("tcp", &frame, hardware_type) && !passes("tcp", &ip, hardware_type));

@@ -671,3 +671,21 @@ pub const OTHERWISE: &[(&str, &str)] = &[
         "tcp[0] >= 0 and ((ip[2:2] - ((ip[0]&0xf)<<2)) - ((tcp[12]&0xf0)>>2)) != 0",
     ),
 ];
+
+/// Expressions whose programs need long jumps.
+pub fn long() -> Vec<String> {
+    let list = |address: fn(u32) -> String| (0..200).map(address).collect::<Vec<_>>().join(" or ");
+    let v4 = list(|n| format!("10.{}.2.3", n % 100 + 1));
+    let v6 = list(|n| format!("2001:db8:8000::{:x}", n + 1));
+    let ports = (0..30)
+        .map(|n| format!("port {}", 53 + n))
+        .collect::<Vec<_>>()
+        .join(" or ");
+    vec![
+        format!("src host {v4}"),
+        format!("not (tcp and (host {v4})) and ip"),
+        format!("tcp and host {v6} or udp"),
+        format!("dst host ({v6}) and not port 80"),
+        format!("not (udp and ({ports})) and len > 40"),
+    ]
+}

@@ -6,9 +6,9 @@ use std::process::Command;
 use libtest_mimic::{Failed, Trial};
 use netcheck_filter::{Filter, NoNames, Options, Packet, Source, WHOLE_PACKET, run};
 
-use crate::corpus;
 use crate::expressions::{ACCEPTED_HERE, BOTH, OTHERWISE, REFUSED_BY_BOTH, REFUSED_HERE};
 use crate::tcpdump::{Corpus, ETHERNET, RAW, Verdict};
+use crate::{corpus, expressions};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -90,10 +90,19 @@ pub fn difference(expression: &str, source: Source, corpus: &Corpus) -> Option<S
 
 fn same_packets(source: Source, link_type: u32, packets: Vec<corpus::Packet>) -> Result<(), Failed> {
     let corpus = Corpus::new(packets, link_type);
-    let wrong: Vec<String> = BOTH
+    let mut wrong: Vec<String> = BOTH
         .iter()
         .filter_map(|expression| difference(expression, source, &corpus))
         .collect();
+    // Long lists differ for packets cut between their addresses, as documented.
+    let is_whole =
+        |packet: &corpus::Packet| packet.bytes.len() >= 54 || packet.bytes.len() == packet.original_length as usize;
+    let whole = Corpus::new(corpus.packets.into_iter().filter(is_whole).collect(), link_type);
+    wrong.extend(
+        expressions::long()
+            .iter()
+            .filter_map(|expression| difference(expression, source, &whole)),
+    );
     report(&wrong)
 }
 

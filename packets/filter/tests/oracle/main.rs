@@ -10,6 +10,7 @@ mod corpus;
 mod expressions;
 mod files;
 mod kernel;
+mod listening;
 mod live;
 mod random;
 mod sys;
