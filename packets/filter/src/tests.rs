@@ -298,6 +298,33 @@ fn jumps_over_hundreds_of_instructions_arrive() {
 }
 
 #[test]
+fn jumps_arrive_at_every_distance_around_the_short_ones_limit() {
+    let ip = |last: u8| [&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, last][..], &[0; 4]].concat();
+    for listed in 60..200_u8 {
+        let hosts: Vec<String> = (0..listed).map(|n| format!("10.0.0.{n}")).collect();
+        let program = compiled(
+            &format!("udp and (src host {}) or igmp", hosts.join(" or ")),
+            ANY,
+            &NoNames,
+        )
+        .expect("fits");
+        for (last, passes) in [(0, true), (listed - 1, true), (listed, false)] {
+            let frame = [&[0; 12][..], &[8, 0], &ip(last)].concat();
+            assert_eq!(
+                on_socket(&program, &frame, (1, 0, None)) != 0,
+                passes,
+                "{listed} hosts, frame"
+            );
+            assert_eq!(
+                on_socket(&program, &ip(last), (65534, 0, None)) != 0,
+                passes,
+                "{listed} hosts, raw"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_socket_program_keeps_the_snap_length_and_drops_loopback_copies() {
     let program = compiled("", SOCKET, &NoNames).expect("everything");
     let seen = |hardware_type, packet_type| on_socket(&program, &[0; 20], (hardware_type, packet_type, None));
