@@ -29,6 +29,8 @@ pub struct Merge {
 #[derive(Debug)]
 struct Lane {
     batches: VecDeque<Batch>,
+    /// Batches since the lane last said until when it is complete: they may have to be put in order first.
+    loose: Vec<Batch>,
     /// Complete until this time, in nanoseconds of the common clock.
     until_ns: u64,
     /// Added to the lane's times to get the common clock's.
@@ -42,6 +44,7 @@ impl Merge {
     pub fn open(&mut self, correction_ns: i64, now: Instant) -> usize {
         self.lanes.push(Lane {
             batches: VecDeque::new(),
+            loose: Vec::new(),
             until_ns: 0,
             correction_ns,
             heard: now,
@@ -54,6 +57,7 @@ impl Merge {
     pub fn close(&mut self, lane: usize) {
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.open = false;
+            self.held = self.held.saturating_add_signed(lane.settle());
         }
     }
 
@@ -61,10 +65,14 @@ impl Merge {
     pub fn push(&mut self, lane: usize, batch: Batch, now: Instant) {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         lane.heard = now;
-        lane.until_ns = lane.until_ns.max(lane.correct(batch.until_ns()));
+        let until_ns = batch.until_ns();
         if batch.records() > 0 {
             self.held += batch.size();
-            lane.batches.push_back(batch);
+            lane.loose.push(batch);
+        }
+        if until_ns > 0 {
+            lane.until_ns = lane.until_ns.max(lane.correct(until_ns));
+            self.held = self.held.saturating_add_signed(lane.settle());
         }
     }
 
@@ -78,6 +86,10 @@ impl Merge {
             .map(|lane| lane.until_ns)
             .min()
             .unwrap_or(u64::MAX);
+        if self.held > HELD {
+            let settled: isize = self.lanes.iter_mut().map(Lane::settle).sum();
+            self.held = self.held.saturating_add_signed(settled);
+        }
         let mut heads: BinaryHeap<Reverse<(u64, usize)>> = self
             .lanes
             .iter()
@@ -118,12 +130,26 @@ impl Merge {
 
     /// Packets that are held.
     pub fn held(&self) -> u64 {
-        let batches = self.lanes.iter().flat_map(|lane| &lane.batches);
+        let batches = self
+            .lanes
+            .iter()
+            .flat_map(|lane| lane.batches.iter().chain(&lane.loose));
         batches.map(|batch| u64::from(batch.records())).sum()
     }
 }
 
 impl Lane {
+    /// Puts loose batches in order, behind the others; by how many bytes what is held grows.
+    fn settle(&mut self) -> isize {
+        let loose = std::mem::take(&mut self.loose);
+        let size = |batches: &[Batch]| batches.iter().map(Batch::size).sum::<usize>().cast_signed();
+        let before = size(&loose);
+        let settled = Batch::in_order(loose);
+        let after = size(&settled);
+        self.batches.extend(settled);
+        after - before
+    }
+
     fn correct(&self, at_ns: u64) -> u64 {
         at_ns.saturating_add_signed(self.correction_ns)
     }
@@ -196,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn what_processors_mixed_up_is_put_in_order() {
+        let (mut merge, now) = (Merge::default(), Instant::now());
+        let a = merge.open(0, now);
+        merge.push(a, batch(&[10, 30, 20], 0), now);
+        assert_eq!(released(&mut merge, now), []);
+        merge.push(a, batch(&[25, 40], 35), now);
+        assert_eq!(released(&mut merge, now), [(a, 10), (a, 20), (a, 25), (a, 30)]);
+        merge.close(a);
+        assert_eq!(released(&mut merge, now), [(a, 40)]);
+        assert_eq!(merge.out_of_order(), 0);
+    }
+
+    #[test]
     fn clocks_are_corrected() {
         let (mut merge, now) = (Merge::default(), Instant::now());
         let (a, b) = (merge.open(0, now), merge.open(-1000, now));
@@ -236,7 +275,9 @@ mod tests {
                     out.extend(released(&mut merge, now));
                 }
             }
-            numbers.iter().for_each(|number| merge.close(*number));
+            for number in numbers {
+                merge.close(number);
+            }
             out.extend(released(&mut merge, now));
             let times: Vec<u64> = out.iter().map(|(_, at_ns)| *at_ns).collect();
             prop_assert_eq!(times, expected);

@@ -15,23 +15,27 @@ pub struct Source {
     pub title: String,
     /// The node it is on.
     pub node: Option<String>,
+    /// It is a node, or a pod in its node's network namespace.
+    pub is_node_network: bool,
 }
 
 impl Source {
     /// A subject of the inventory; `None` if it is not in it.
     pub fn of(inventory: &Inventory, subject: &Subject) -> Option<Self> {
-        let (name, kind, node) = match subject {
+        let (name, kind, node, is_node_network) = match subject {
             Subject::Pod(uid) => {
                 let pod = inventory.pods.iter().find(|pod| pod.uid == *uid)?;
-                (format!("{}/{}", pod.namespace, pod.name), "pod", pod.node.clone())
+                let name = format!("{}/{}", pod.namespace, pod.name);
+                (name, "pod", pod.node.clone(), pod.host_network)
             }
-            Subject::Node(name) => (name.clone(), "node", Some(name.clone())),
+            Subject::Node(name) => (name.clone(), "node", Some(name.clone()), true),
         };
         Some(Self {
             subject: subject.clone(),
             title: format!("{kind} {name}"),
             name,
             node,
+            is_node_network,
         })
     }
 

@@ -357,9 +357,8 @@ impl Writer {
         let accounts: Vec<Account> = lanes
             .map(|(_, state)| {
                 let end = match (&state.end, &state.tally.agent.ended) {
-                    (Some(Err(why)), _) => Err(why.as_str()),
                     (None, _) => Err("its agent did not say that it has ended"),
-                    (Some(Ok(())), Some(why)) => Err(why.as_str()),
+                    (Some(Err(why)), _) | (Some(Ok(())), Some(why)) => Err(why.as_str()),
                     (Some(Ok(())), None) => Ok(()),
                 };
                 state.tally.account(end)

@@ -7,7 +7,7 @@ use std::{ops::RangeInclusive, time::Duration};
 const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
 /// How long a probe may wait. Below, the kernel's only repetition of a SYN, and with it ICMP errors, come too late to be seen; above, the
 /// agent would not obey. (`ephemeral-image/WIRE.md`: Messages, Limits)
-const OF_A_PROBE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(120);
+const OF_A_PROBE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(2);
 
 /// Parses how long a probe may wait for its answer.
 ///
@@ -60,7 +60,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 pub fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    let words: String = parts
+    let words: Vec<String> = parts
         .iter()
         .filter(|(number, _)| *number > 0)
         .map(|(number, unit)| format!("{number}{unit}"))
@@ -68,7 +68,7 @@ pub fn words(duration: Duration) -> String {
     if words.is_empty() {
         format!("{}ms", duration.as_millis())
     } else {
-        words
+        words.concat()
     }
 }
 

@@ -21,9 +21,10 @@ use crate::{
     output::{document, safe},
 };
 pub use args::CaptureArgs;
-use netcheck_filter::{Filter, Options};
-use netcheck_wire::capture::{Instruction, PayloadRule};
+use netcheck_filter::Filter;
+use netcheck_wire::capture::PayloadRule;
 use output::Destination;
+use program::Programs;
 pub use report::CaptureReport;
 use report::{KIND, SourceStatus, Spec, Status};
 use session::{Ended, Session};
@@ -31,6 +32,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 mod args;
 mod output;
+mod program;
 mod report;
 mod session;
 
@@ -48,7 +50,7 @@ const RING: std::ops::RangeInclusive<u64> = (1 << 20)..=(16 << 20);
 /// Runs the verb.
 pub async fn run(args: CaptureArgs, shared: Shared) -> Result<Exit, Failure> {
     let destination = Destination::choose(&args, shared.flags.output.format)?;
-    let filter = parse(&args.expression())?;
+    let filter = program::parse(&args.expression())?;
     let request = tokio::select! {
         request = Request::prepare(args, &filter, destination, &shared) => request?,
         () = shared.interrupt.requested() => return Err(interrupted()),
@@ -70,16 +72,6 @@ pub async fn run(args: CaptureArgs, shared: Shared) -> Result<Exit, Failure> {
     Ok(request.exit(&report, &captured, &farewell))
 }
 
-fn parse(expression: &str) -> Result<Filter, Failure> {
-    Filter::parse(expression).map_err(|error| wrong_filter(expression, &error))
-}
-
-/// The line, and under it the place.
-fn wrong_filter(expression: &str, error: &netcheck_filter::Error) -> Failure {
-    let blanks = " ".repeat(error.column.saturating_sub(1));
-    Failure::usage(safe(&error.to_string())).hint(format!("\n  {}\n  {blanks}^", safe(expression)))
-}
-
 fn interrupted() -> Failure {
     Failure {
         exit: Exit::Interrupted,
@@ -95,7 +87,7 @@ pub struct Request {
     inventory: Inventory,
     sources: Vec<Source>,
     names: Arc<Names>,
-    program: Vec<Instruction>,
+    programs: Programs,
     destination: Destination,
     limits: Limits,
 }
@@ -119,21 +111,21 @@ impl Request {
         let targets = Targets::resolve(&cluster, flags, &args.targets, &[]).await?;
         let (inventory, labelled) =
             tokio::try_join!(list::inventory(&cluster, &targets.scope), targets.labelled(&cluster))?;
-        let named = targets.sources(&inventory, labelled.as_ref())?;
-        let subjects: Vec<Subject> = match named {
+        let chosen = targets.sources(&inventory, labelled.as_ref())?;
+        let subjects: Vec<Subject> = match chosen {
             // Nodes first: a pod of a node's own network is the node then.
-            Some(named) => named
+            Some(chosen) => chosen
                 .nodes
                 .into_iter()
                 .map(Subject::Node)
-                .chain(named.pods.into_iter().map(Subject::Pod))
+                .chain(chosen.pods.into_iter().map(Subject::Pod))
                 .collect(),
             None => inventory.pods.iter().map(|pod| Subject::Pod(pod.uid.clone())).collect(),
         };
         let sources = sources(&inventory, &subjects, &args.targets)?;
         phase.finish(format!("{} to capture", counted(sources.len(), "source")));
         let names = Arc::new(Names::new(&inventory, &cluster.namespace));
-        let program = compile(filter, &args, &names)?;
+        let programs = Programs::compile(filter, &args, &names, &inventory, &sources)?;
         let limits = Limits {
             duration: args.duration,
             count: args.count,
@@ -145,7 +137,7 @@ impl Request {
             inventory,
             sources,
             names,
-            program,
+            programs,
             destination,
             limits,
         };
@@ -420,19 +412,6 @@ fn sources(inventory: &Inventory, subjects: &[Subject], words: &[String]) -> Res
     Ok(sources)
 }
 
-/// The program for a socket that hears all interfaces; what loopback shows twice is taken once.
-fn compile(filter: &Filter, args: &CaptureArgs, names: &Names) -> Result<Vec<Instruction>, Failure> {
-    let options = Options {
-        source: netcheck_filter::Source::AnySocket,
-        snap_length: args.snaplen,
-        drop_loopback_copies: true,
-    };
-    let program = filter
-        .compile(options, names)
-        .map_err(|error| wrong_filter(&args.expression(), &error))?;
-    Ok(program.into_iter().map(Into::into).collect())
-}
-
 /// `1 packet`, `2 packets`.
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -442,7 +421,7 @@ fn counted(count: usize, what: &str) -> String {
 type Lanes = Vec<(AgentIndex, Vec<usize>)>;
 
 impl Ended {
-    fn words(&self) -> String {
+    fn words(self) -> String {
         match self {
             Self::Enough(Enough::Limit(reached)) => reached.words().to_owned(),
             Self::Enough(Enough::ReaderLeft) => "the reader has left".to_owned(),

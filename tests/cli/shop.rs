@@ -11,10 +11,10 @@ use crate::{
 pub fn answer(request: &Request) -> Answer {
     let path = request.path().split('?').next().unwrap_or_default();
     let found = match path {
-        "/api/v1/namespaces/shop/pods" => list(json!([pod("web"), pod("api")])),
+        "/api/v1/namespaces/shop/pods" => list(&json!([pod("web"), pod("api")])),
         "/api/v1/namespaces/shop/pods/web-1" => pod("web"),
         "/api/v1/namespaces/shop/pods/api-1" => pod("api"),
-        "/api/v1/nodes" => list(json!([{
+        "/api/v1/nodes" => list(&json!([{
             "metadata": { "name": "n1" },
             "status": {
                 "addresses": [{ "type": "InternalIP", "address": "192.0.2.1" }],
@@ -22,7 +22,7 @@ pub fn answer(request: &Request) -> Answer {
                 "nodeInfo": { "operatingSystem": "linux" },
             },
         }])),
-        _ => list(json!([])),
+        _ => list(&json!([])),
     };
     Answer::Json(200, found.to_string())
 }
@@ -33,7 +33,7 @@ pub fn plugin(api: &FakeApi) -> Plugin {
 }
 
 /// A list that is whole.
-pub fn list(items: Value) -> Value {
+pub fn list(items: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items })
 }
 

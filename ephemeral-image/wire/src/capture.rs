@@ -13,8 +13,8 @@ pub type Instruction = (u16, u8, u8, u32);
 pub struct CaptureOrder {
     /// From where.
     pub sources: Vec<CaptureSource>,
-    /// The filter, for a socket bound to all interfaces of a namespace. Never empty.
-    pub program: Vec<Instruction>,
+    /// Filters, for sockets bound to all interfaces of a namespace. None of them is empty.
+    pub programs: Vec<Vec<Instruction>>,
     /// Bytes of a packet that are kept at most.
     pub snap_length: u32,
     /// What becomes of what is behind the headers.
@@ -32,6 +32,8 @@ pub struct CaptureSource {
     pub place: u32,
     /// Name of the one interface; `None` for all, those included that appear later.
     pub interface: Option<String>,
+    /// Which of the order's filters, by its place in the list.
+    pub program: usize,
 }
 
 /// What becomes of a packet's payload before it leaves the node.
@@ -188,6 +190,9 @@ pub struct Batch {
     bytes: Vec<u8>,
     at: usize,
     records: u32,
+    /// Times of the first and the last record.
+    span_ns: (u64, u64),
+    is_sorted: bool,
 }
 
 impl Batch {
@@ -197,17 +202,55 @@ impl Batch {
             bytes,
             at: BATCH_HEADER,
             records: 0,
+            span_ns: (0, 0),
+            is_sorted: true,
         };
         if batch.bytes.len() < BATCH_HEADER {
             return Err(BatchError(0));
         }
         let (mut at, mut records) = (batch.at, 0);
+        let (mut first_ns, mut last_ns, mut is_sorted) = (0, 0, true);
         while at < batch.bytes.len() {
-            let (_, next) = batch.record_at(at).ok_or(BatchError(at))?;
+            let (record, next) = batch.record_at(at).ok_or(BatchError(at))?;
+            if records == 0 {
+                first_ns = record.at_ns;
+            }
+            is_sorted &= record.at_ns >= last_ns;
+            last_ns = record.at_ns;
             (at, records) = (next, records + 1);
         }
         batch.records = records;
+        (batch.span_ns, batch.is_sorted) = ((first_ns, last_ns), is_sorted);
         Ok(batch)
+    }
+
+    /// Batches of one source as one, its records in the order of time: processors that put packets into a ring at one moment read the clock
+    /// each for itself. Batches that are in order already are given back as they are.
+    pub fn in_order(batches: Vec<Self>) -> Vec<Self> {
+        let follows = |pair: &[Self]| pair[0].span_ns.1 <= pair[1].span_ns.0 || pair[1].records == 0;
+        if batches.iter().all(|batch| batch.is_sorted) && batches.windows(2).all(follows) {
+            return batches;
+        }
+        let mut records: Vec<Record<'_>> = batches.iter().flat_map(Self::iter).collect();
+        // Stable: what bears one time stays as it came.
+        records.sort_by_key(|record| record.at_ns);
+        let mut writer = BatchWriter::new(batches.first().map_or(0, Self::source));
+        for record in &records {
+            writer.push(record, &[]);
+        }
+        let until = batches.iter().map(Self::until_ns).max().unwrap_or(0);
+        // What was just written is whole.
+        Self::parse(writer.take(until)).map_or_else(|_| Vec::new(), |batch| vec![batch])
+    }
+
+    /// Records that were not taken yet.
+    fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut at = self.at;
+        std::iter::from_fn(move || {
+            let (record, next) = self.record_at(at)?;
+            at = next;
+            Some(record)
+        })
     }
 
     /// The source it comes from.
@@ -301,6 +344,34 @@ mod tests {
         writer.push(&record(1, b"headpay"), &[])[4..].fill(0);
         let batch = Batch::parse(writer.take(2)).unwrap();
         assert_eq!(batch.peek().unwrap().bytes, b"head\0\0\0");
+    }
+
+    #[test]
+    fn batches_out_of_order_become_one_in_order() {
+        let batch = |times: &[u64], until_ns| {
+            let mut writer = BatchWriter::new(5);
+            for &at_ns in times {
+                writer.push(&record(at_ns, &at_ns.to_be_bytes()), &[]);
+            }
+            Batch::parse(writer.take(until_ns)).unwrap()
+        };
+        let times = |batches: &[Batch]| -> Vec<u64> {
+            batches
+                .iter()
+                .flat_map(|batch| batch.iter().map(|record| record.at_ns).collect::<Vec<_>>())
+                .collect()
+        };
+        let kept = Batch::in_order(vec![batch(&[1, 2], 0), batch(&[2, 3], 0), batch(&[], 9)]);
+        assert_eq!((kept.len(), times(&kept)), (3, vec![1, 2, 2, 3]));
+        for mixed in [vec![batch(&[2, 1, 3], 4)], vec![batch(&[2, 3], 0), batch(&[1], 4)]] {
+            let sorted = Batch::in_order(mixed);
+            assert_eq!((sorted.len(), times(&sorted)), (1, vec![1, 2, 3]));
+            assert_eq!(
+                (sorted[0].source(), sorted[0].until_ns(), sorted[0].records()),
+                (5, 4, 3)
+            );
+            assert_eq!(sorted[0].peek().unwrap().bytes, 1u64.to_be_bytes());
+        }
     }
 
     #[test]

@@ -64,23 +64,9 @@ impl Value {
         }
     }
 
-    /// Two values combined, calculated here if both are known. Division by a zero known here stays, to reject when run.
+    /// Two values combined.
     pub fn combined(operation: Operation, left: Self, right: Self) -> Self {
-        match (&left, &right) {
-            (Self::Constant(a), Self::Constant(b)) => match operation.apply(*a, *b) {
-                Some(result) => Self::Constant(result),
-                None => Self::Combined(operation, Box::new(left), Box::new(right)),
-            },
-            _ => Self::Combined(operation, Box::new(left), Box::new(right)),
-        }
-    }
-
-    /// The value's two's complement.
-    pub fn negated(self) -> Self {
-        match self {
-            Self::Constant(value) => Self::Constant(value.wrapping_neg()),
-            value => Self::Negated(Box::new(value)),
-        }
+        Self::Combined(operation, Box::new(left), Box::new(right))
     }
 
     /// The bits of the value under a mask.

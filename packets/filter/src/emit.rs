@@ -1,5 +1,7 @@
 //! Conditions to instructions, from the end to the beginning: all jumps go forward, so every target is there before who jumps.
 
+use std::collections::HashMap;
+
 use crate::ast::Size;
 use crate::condition::{Base, Condition, Jump, Value};
 use crate::error::Problem;
@@ -8,16 +10,21 @@ use crate::run::Operation;
 
 /// The program that accepts `snap_length` bytes of packets under the condition and rejects all others.
 pub(crate) fn emit(condition: &Condition, snap_length: u32) -> Result<Vec<Instruction>, Problem> {
-    let mut emitter = Emitter { reversed: Vec::new() };
+    let mut emitter = Emitter {
+        reversed: Vec::new(),
+        long_jumps: HashMap::new(),
+    };
     let reject = emitter.push(Instruction::plain(code::RET_K, 0));
     let accept = emitter.push(Instruction::plain(code::RET_K, snap_length));
     let start = emitter.condition(condition, accept, reject, None)?;
     emitter.reversed.truncate(start);
-    emitter.reversed.reverse();
-    match emitter.reversed.len() {
-        length if length > MAX_INSTRUCTIONS => Err(Problem::ProgramTooLong(length)),
-        _ => Ok(emitter.reversed),
+    if start == accept {
+        // Nothing is tested, so nothing rejects.
+        emitter.reversed.remove(0);
     }
+    emitter.reversed.reverse();
+    emitter.check_length()?;
+    Ok(emitter.reversed)
 }
 
 /// A place in the program: how many instructions there are from it to the end.
@@ -26,6 +33,8 @@ type Place = usize;
 struct Emitter {
     /// The program so far, last instruction first.
     reversed: Vec<Instruction>,
+    /// The newest long jump to each target that needed one, to be shared.
+    long_jumps: HashMap<Place, Place>,
 }
 
 impl Emitter {
@@ -117,29 +126,44 @@ impl Emitter {
         Ok(self.reversed.len())
     }
 
-    /// A comparison's jump. Distances beyond its eight bits go over a long jump right behind it.
+    /// A comparison's jump. Distances beyond its eight bits go over a long jump.
     fn jump(&mut self, instruction: Instruction, (yes, no): (Place, Place)) {
-        let distance = |emitter: &Self, target: Place| emitter.reversed.len().saturating_sub(target);
-        let (mut yes, mut no) = (yes, no);
-        // One long jump moves the other target one further away: room for it is kept.
-        if distance(self, no) >= usize::from(u8::MAX) {
-            let k = u32::try_from(distance(self, no)).unwrap_or(u32::MAX);
-            no = self.push(Instruction::plain(code::JA, k));
-        }
-        if distance(self, yes) > usize::from(u8::MAX) {
-            let k = u32::try_from(distance(self, yes)).unwrap_or(u32::MAX);
-            yes = self.push(Instruction::plain(code::JA, k));
-        }
-        let short = |distance| u8::try_from(distance).unwrap_or(u8::MAX);
-        let (jt, jf) = (short(distance(self, yes)), short(distance(self, no)));
+        // A long jump for one target moves the other one further away: room for it is kept.
+        let no = self.within_reach(no, usize::from(u8::MAX) - 1);
+        let yes = self.within_reach(yes, usize::from(u8::MAX));
+        let short = |target| u8::try_from(self.distance(target)).unwrap_or(u8::MAX);
+        let (jt, jf) = (short(yes), short(no));
         self.push(Instruction { jt, jf, ..instruction });
+    }
+
+    /// How many instructions the next one would skip to get to a place.
+    fn distance(&self, target: Place) -> usize {
+        self.reversed.len().saturating_sub(target)
+    }
+
+    /// A place at most so far away that leads to the target: itself, or a long jump. No instruction falls into one, since before
+    /// it, there is a comparison that goes elsewhere.
+    fn within_reach(&mut self, target: Place, reach: usize) -> Place {
+        if self.distance(target) <= reach {
+            return target;
+        }
+        if let Some(place) = self
+            .long_jumps
+            .get(&target)
+            .filter(|place| self.distance(**place) <= reach)
+        {
+            return *place;
+        }
+        let k = u32::try_from(self.distance(target)).unwrap_or(u32::MAX);
+        let place = self.push(Instruction::plain(code::JA, k));
+        self.long_jumps.insert(target, place);
+        place
     }
 
     /// Stops early when there is no way to keep the program short enough, so that none grows without end.
     fn check_length(&self) -> Result<(), Problem> {
-        let length = self.reversed.len();
-        if length > MAX_INSTRUCTIONS {
-            Err(Problem::ProgramTooLong(length))
+        if self.reversed.len() > MAX_INSTRUCTIONS {
+            Err(Problem::ProgramTooLong)
         } else {
             Ok(())
         }
@@ -188,15 +212,11 @@ impl Straight {
 
     fn combine(&mut self, operation: Operation, left: &Value, right: &Value, slot: u32) -> Result<(), Problem> {
         let code = code::ALU | operation as u16;
-        match (operation, right) {
-            // A zero the kernel's checker would see; it takes one it cannot see, and rejects the packet.
-            (Operation::Divide | Operation::Remainder, Value::Constant(0)) => {}
-            (_, Value::Constant(k)) => {
-                self.accumulate(left, slot)?;
-                self.push(code, *k);
-                return Ok(());
-            }
-            _ => {}
+        // The parser has calculated what is constant, and refused divisors and distances the kernel's checker would.
+        if let Value::Constant(k) = right {
+            self.accumulate(left, slot)?;
+            self.push(code, *k);
+            return Ok(());
         }
         if !matches!(operation, Operation::ShiftLeft | Operation::ShiftRight) {
             self.operand(left, right, slot)?;

@@ -94,8 +94,10 @@ pub enum Problem {
     #[error("this arithmetic needs more than 16 intermediate results, split it")]
     TooComplex,
     /// The kernel takes no program as long.
-    #[error("makes {0} BPF instructions, the kernel takes {MAX_INSTRUCTIONS}, use networks instead of many hosts")]
-    ProgramTooLong(usize),
+    #[error(
+        "makes more BPF instructions than the {MAX_INSTRUCTIONS} the kernel takes, use networks instead of many hosts"
+    )]
+    ProgramTooLong,
 }
 
 impl Problem {

@@ -17,7 +17,9 @@
 //! * `inbound` and `outbound` for files (libpcap reads `-d` as live);
 //! * `protochain`, `byte`, `llc`, `mpls`, `pppoed`, `pppoes`, `geneve`, `ifindex`, the IS-IS family, and all that is for links no pod has
 //!   (802.11, ATM, SS7, pf, …);
-//! * numbers that the field cannot hold, such as `ip proto 300` (libpcap 1.11 refuses them, too).
+//! * divisors that come to 0 and distances to shift beyond 31, however they are calculated from constants (libpcap sees through
+//!   some of them only);
+//! * numbers that the field cannot hold, such as `ip proto 300` (newer libpcap refuses them, too).
 //!
 //! Accepted here:
 //! * bare values in doubled parentheses, `port ((80 or 443) or 22)`;
@@ -29,8 +31,15 @@
 //! * in `1 + tcp[0] = 1` libpcap forgets to ask whether there is a TCP header, because only the leftmost number is asked for; here
 //!   all bytes of a protocol are read from packets of that protocol only;
 //! * shifting by a distance of 32 or more taken from a packet gives 0 on a socket, too, where libpcap leaves it to the kernel;
+//! * of a list of more than eight hosts all are looked for at one side of a packet first, so a packet that was cut between its two
+//!   addresses may pass;
 //! * on a socket, what stands behind `vlan` looks behind a tag even where `vlan` itself was never asked because of an `and` or
 //!   `or` before it, as in files.
+
+//!
+//! # Limits
+//! A program has at most [`MAX_INSTRUCTIONS`]. Apart from that, a kernel refuses with `ENOMEM` to attach one whose translation is
+//! larger than `net.core.optmem_max` (128 KiB from Linux 6.9 on, 20 KiB before); each read of a packet counts several times.
 
 mod ast;
 mod condition;
@@ -85,6 +94,18 @@ pub enum Source {
     AnySocket,
 }
 
+/// What is taken of the loopback interface, which shows each packet twice: as sent, and as received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Loopback {
+    /// Both.
+    Twice,
+    /// Each packet once, as received; what tcpdump shows.
+    #[default]
+    Once,
+    /// Nothing.
+    Never,
+}
+
 /// How to compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Options {
@@ -92,8 +113,8 @@ pub struct Options {
     pub source: Source,
     /// Bytes to keep of an accepted packet; zero would reject all.
     pub snap_length: u32,
-    /// Whether to reject what the loopback interface shows a second time: as sent, before it is received. Does nothing for files.
-    pub drop_loopback_copies: bool,
+    /// What is taken of the loopback interface. Says nothing about files.
+    pub loopback: Loopback,
 }
 
 /// An expression that has been understood.
@@ -107,6 +128,17 @@ impl Filter {
     /// What is wrong with the text whatever the link: words, values, nesting, length.
     pub fn parse(text: &str) -> Result<Self, Error> {
         parse::parse(text).map(Self)
+    }
+
+    /// All pods and Services it names, in order, for callers that must look them up before they compile.
+    pub fn names(&self) -> Vec<&Name> {
+        let mut names = Vec::new();
+        for_each_test(&self.0, &mut |primitive| {
+            if let Primitive::Named { name, .. } = primitive {
+                names.push(name);
+            }
+        });
+        names
     }
 
     /// Makes a program of it.
@@ -123,10 +155,10 @@ impl Filter {
             return Err(Problem::MatchesNothing { link }.at(1));
         }
         let on_socket = !matches!(options.source, Source::EthernetFile | Source::RawFile);
-        let guard = if on_socket && options.drop_loopback_copies {
-            not_loopback_copy()
-        } else {
-            Condition::Always
+        let guard = match options.loopback {
+            Loopback::Once if on_socket => not_loopback_copy(),
+            Loopback::Never if on_socket => hardware_is(&[LOOPBACK]).negated(),
+            _ => Condition::Always,
         };
         emit::emit(&Condition::all([guard, condition]), options.snap_length).map_err(|problem| problem.at(1))
     }
@@ -174,10 +206,16 @@ impl Filter {
 }
 
 fn asks_for_vlan(node: &Node) -> bool {
+    let mut asks = false;
+    for_each_test(node, &mut |primitive| asks |= matches!(primitive, Primitive::Vlan(_)));
+    asks
+}
+
+fn for_each_test<'a>(node: &'a Node, see: &mut impl FnMut(&'a Primitive)) {
     match node {
-        Node::And(parts) | Node::Or(parts) => parts.iter().any(asks_for_vlan),
-        Node::Not(inner) => asks_for_vlan(inner),
-        Node::Test(primitive, _) => matches!(primitive, Primitive::Vlan(_)),
+        Node::And(parts) | Node::Or(parts) => parts.iter().for_each(|part| for_each_test(part, see)),
+        Node::Not(inner) => for_each_test(inner, see),
+        Node::Test(primitive, _) => see(primitive),
     }
 }
 
@@ -196,3 +234,6 @@ fn not_loopback_copy() -> Condition {
     ])
     .negated()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,11 @@ use crate::error::{Error, Problem};
 use crate::names::Names;
 use crate::program::metadata;
 
+/// Lists of more hosts than this are looked for at one side of a packet after the other, not host by host: every read of a packet
+/// costs the kernel several instructions of its own, which a socket's `net.core.optmem_max` must hold. Only packets cut between their
+/// two addresses can tell.
+const LONG_LIST: usize = 8;
+
 /// How packets begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -56,7 +61,7 @@ impl<'a> Lowering<'a> {
     pub fn node(&mut self, node: &Node) -> Result<Condition, Error> {
         Ok(match node {
             Node::And(parts) => Condition::all(self.nodes(parts)?),
-            Node::Or(parts) => Condition::any(self.nodes(parts)?),
+            Node::Or(parts) => self.alternatives(parts)?,
             Node::Not(inner) => self.node(inner)?.negated(),
             Node::Test(primitive, column) => match self.primitive(primitive, *column) {
                 Err(Error {
@@ -70,6 +75,31 @@ impl<'a> Lowering<'a> {
 
     fn nodes(&mut self, nodes: &[Node]) -> Result<Vec<Condition>, Error> {
         nodes.iter().map(|node| self.node(node)).collect()
+    }
+
+    /// Any of some nodes. Hosts in a row share the tests for what carries them: lists of them are long, programs are not.
+    fn alternatives(&mut self, parts: &[Node]) -> Result<Condition, Error> {
+        let mut any = Vec::new();
+        let mut rest = parts;
+        while let [first, others @ ..] = rest {
+            let Some((within, direction)) = host::qualifiers(first) else {
+                any.push(self.node(first)?);
+                rest = others;
+                continue;
+            };
+            let alike = rest
+                .iter()
+                .take_while(|node| host::qualifiers(node) == Some((within, direction)));
+            let groups = alike.map(|node| self.networks(node)).collect::<Result<Vec<_>, _>>()?;
+            rest = rest.get(groups.len()..).unwrap_or_default();
+            let groups = if groups.len() > LONG_LIST {
+                vec![groups.concat()]
+            } else {
+                groups
+            };
+            any.push(self.host(within, direction, &groups));
+        }
+        Ok(Condition::any(any))
     }
 
     fn primitive(&mut self, primitive: &Primitive, column: usize) -> Result<Condition, Error> {
@@ -86,18 +116,8 @@ impl<'a> Lowering<'a> {
         };
         Ok(match primitive {
             Primitive::Protocol(protocol) => self.protocol(*protocol),
-            Primitive::Host {
-                within,
-                direction,
-                network,
-            } => self.host(*within, *direction, &[*network]),
-            Primitive::Named {
-                within,
-                direction,
-                name,
-            } => {
-                let networks = host::resolve(self.names, name, *within).map_err(|problem| problem.at(column))?;
-                self.host(*within, *direction, &networks)
+            Primitive::Host { .. } | Primitive::Named { .. } => {
+                return self.alternatives(&[Node::Test(primitive.clone(), column)]);
             }
             Primitive::Mac { direction, address } => {
                 ethernet("ether host")?;
@@ -142,8 +162,8 @@ impl<'a> Lowering<'a> {
                 right,
             } => {
                 let mut present = Vec::new();
-                let right = self.arithmetic(right, &mut present);
                 let left = self.arithmetic(left, &mut present);
+                let right = self.arithmetic(right, &mut present);
                 present.push(Condition::compare(left, *comparison, right));
                 Condition::all(present)
             }
@@ -155,7 +175,7 @@ impl<'a> Lowering<'a> {
         match arithmetic {
             Arithmetic::Constant(value) => Value::Constant(*value),
             Arithmetic::Length => Value::Length,
-            Arithmetic::Negated(inner) => self.arithmetic(inner, present).negated(),
+            Arithmetic::Negated(inner) => Value::Negated(Box::new(self.arithmetic(inner, present))),
             Arithmetic::Combined(operation, left, right) => {
                 let left = self.arithmetic(left, present);
                 let right = self.arithmetic(right, present);

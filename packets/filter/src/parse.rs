@@ -1,8 +1,10 @@
 //! Words to expression, by libpcap's grammar (`grammar.y`): `and` and `or` bind alike and to the left, `not` binds tightest, and a
 //! bare value takes the qualifiers of the value before it.
 
+mod address;
 mod arithmetic;
 mod keyword;
+mod number;
 mod primitive;
 mod value;
 

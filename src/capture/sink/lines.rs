@@ -70,7 +70,7 @@ impl Lines {
 
     fn json(&self, packet: &Packet<'_>, interface: &Interface, summary: &Summary) -> Result<String, SinkError> {
         let addresses = summary.addresses();
-        let name = |address| netcheck_decode::Names::name(&*self.names, address).map(|name| name.into_owned());
+        let name = |address| netcheck_decode::Names::name(&*self.names, address).map(std::borrow::Cow::into_owned);
         let record = Record {
             time: time(packet.at_ns).to_string(),
             interface: &interface.name,
@@ -95,11 +95,11 @@ impl Sink for Lines {
         let Some(interface) = self.interfaces.get(packet.interface) else {
             return Err(SinkError::Write("a packet of no interface".to_owned()));
         };
-        let link = match interface.link {
+        let begins_with = match interface.link {
             netcheck_pcap::Link::Ethernet => Link::Ethernet,
             netcheck_pcap::Link::RawIp => Link::RawIp,
         };
-        let summary = describe(link, packet.bytes, packet.original_length);
+        let summary = describe(begins_with, packet.bytes, packet.original_length);
         let line = match self.format {
             LineFormat::Text => self.text(packet, interface, &summary),
             LineFormat::Json => self.json(packet, interface, &summary)?,

@@ -39,14 +39,13 @@ impl Sink for PerPod {
         let Some((source, file)) = self.files.get_mut(number) else {
             return Err(SinkError::Write(format!("{} belongs to no source", interface.name)));
         };
-        let file = match file {
-            Some(file) => file,
-            None => {
-                let path = self.folder.join(format!("{}.pcapng", source.file_stem()));
-                let output = Output::create(&path)
-                    .map_err(|error| SinkError::of(&format!("cannot create {}", path.display()), &error))?;
-                file.insert(FileSink::begin(output, PacketFormat::Pcapng, self.about.clone())?)
-            }
+        let file = if let Some(file) = file {
+            file
+        } else {
+            let path = self.folder.join(format!("{}.pcapng", source.file_stem()));
+            let output = Output::create(&path)
+                .map_err(|error| SinkError::of(&format!("cannot create {}", path.display()), &error))?;
+            file.insert(FileSink::begin(output, PacketFormat::Pcapng, self.about.clone())?)
         };
         file.interface(&Interface {
             source: 0,

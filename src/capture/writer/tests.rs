@@ -67,6 +67,7 @@ fn source(name: &str) -> Source {
         name: format!("shop/{name}"),
         title: format!("pod shop/{name}"),
         node: Some("n1".into()),
+        is_node_network: false,
     }
 }
 

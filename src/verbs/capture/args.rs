@@ -36,6 +36,7 @@ The filter after -- is that of tcpdump (pcap-filter(7)), and besides: pod NAME, 
 /// Arguments of `capture`.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct CaptureArgs {
     /// Pods, workloads, Services (their backends) or nodes: POD, TYPE/NAME, TYPE NAME or node/NAME
     #[arg(value_name = "TARGET")]

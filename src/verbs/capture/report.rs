@@ -114,17 +114,13 @@ impl CapturePlan {
             "" => "all packets".to_owned(),
             filter => format!("packets that match: {filter}"),
         };
-        let mut text = table.render();
-        text.push_str(&format!(
-            "\n{filter} of {}\n{}; to {}\n",
-            self.spec.sources.join(", "),
-            self.limits,
-            self.spec.output
-        ));
-        for line in &self.without_agent {
-            text.push_str(&format!("no agent for {line}\n"));
-        }
-        text
+        let mut lines = vec![
+            String::new(),
+            format!("{filter} of {}", self.spec.sources.join(", ")),
+            format!("{}; to {}", self.limits, self.spec.output),
+        ];
+        lines.extend(self.without_agent.iter().map(|line| format!("no agent for {line}")));
+        table.render() + &lines.join("\n") + "\n"
     }
 }
 

@@ -277,10 +277,11 @@ impl Setup {
                         source: lane as u32,
                         place: *place,
                         interface: interface.clone(),
+                        program: request.programs.of(&self.sources[self.lanes[lane].source]),
                     }
                 })
                 .collect(),
-            program: request.program.clone(),
+            programs: request.programs.all.clone(),
             snap_length: request.args.snaplen,
             payload: request.payload(),
             ring_bytes: u32::try_from(request.ring_bytes()).unwrap_or(u32::MAX),
@@ -446,6 +447,9 @@ fn announce(request: &Request, setup: &Setup, shared: &Shared) -> Option<Phase> 
         super::counted(setup.agents.len(), "agent"),
         request.limits.describe()
     ));
+    if let Some(left_out) = &request.programs.left_out {
+        shared.printer.note(left_out);
+    }
     for (source, why) in &setup.absent {
         shared
             .printer

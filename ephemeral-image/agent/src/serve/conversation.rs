@@ -7,8 +7,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use netcheck_wire::{
-    Accepted, AgentHello, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, TaskId, ToAgent, Totals,
-    message::DATA_HEADER,
+    Accepted, AgentHello, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, TaskId, ToAgent,
+    Totals, message::DATA_HEADER,
 };
 use std::{
     collections::BTreeMap,
@@ -244,13 +244,7 @@ impl Conversation {
     }
 
     /// Sends a task's raw bytes, unless they are too many for a frame.
-    fn send_data(
-        &mut self,
-        id: TaskId,
-        bytes: &[u8],
-        stream: Option<&mut Stream>,
-        now: Instant,
-    ) -> Result<(), String> {
+    fn send_data(&mut self, id: TaskId, bytes: &[u8], stream: Option<&mut Stream>, now: Instant) -> Result<(), String> {
         let mut payload = Vec::with_capacity(DATA_HEADER + bytes.len());
         payload.extend_from_slice(&id.to_be_bytes());
         payload.extend_from_slice(bytes);

@@ -30,17 +30,26 @@ const MAX_SNAP_LENGTH: u32 = 256 << 10;
 
 /// Runs the task.
 pub fn run(order: &CaptureOrder, shared: &Shared, reporter: &Reporter) -> Result<(), Gone> {
-    let program: Vec<Instruction> = order
-        .program
+    let programs: Vec<Vec<Instruction>> = order
+        .programs
         .iter()
-        .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
+        .map(|program| {
+            program
+                .iter()
+                .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
+                .collect()
+        })
         .collect();
     let mut lanes = Vec::new();
     // All rings are open before the first packet is reported: what is counted begins at one moment, as nearly as can be.
     for source in &order.sources {
-        let opened = Lane::open(order, &program, source, shared);
+        let opened = Lane::open(order, &programs, source, shared);
         let outcome = match &opened {
-            Ok(lane) => Ok(lane.known.iter().map(|(index, interface)| told(*index, interface)).collect()),
+            Ok(lane) => Ok(lane
+                .known
+                .iter()
+                .map(|(index, interface)| told(*index, interface))
+                .collect()),
             Err(why) => Err(why.clone()),
         };
         reporter.event(Event::Capturing {
@@ -74,20 +83,23 @@ struct Lane {
 impl Lane {
     fn open(
         order: &CaptureOrder,
-        program: &[Instruction],
+        programs: &[Vec<Instruction>],
         source: &CaptureSource,
         shared: &Shared,
     ) -> Result<Self, String> {
-        let place = shared
-            .place(source.place)
-            .ok_or_else(|| not_located(source.place))?;
+        let place = shared.place(source.place).ok_or_else(|| not_located(source.place))?;
+        // Without a filter everything would be taken, which was not asked for.
+        let program = programs
+            .get(source.program)
+            .filter(|program| !program.is_empty())
+            .ok_or_else(|| format!("the order has no filter {}", source.program))?;
         let snap_length = order.snap_length.clamp(1, MAX_SNAP_LENGTH);
         let (ring, known) = within(&place.netns, || {
             // Interfaces are listed after the ring is open, so that none is missed between the two.
             let interface = source.interface.as_deref().map(index_of).transpose()?;
             let ring = Ring::open(&Options {
                 interface,
-                program,
+                program: program.as_slice(),
                 snap_length,
                 ring_bytes: order.ring_bytes as usize,
                 block_timeout: BLOCK_TIMEOUT,
@@ -124,7 +136,9 @@ impl Lane {
                 Step::GoOn => {}
                 Step::Gone => {
                     is_stopping = true;
-                    self.counters.ended.get_or_insert_with(|| "its interface is gone".to_owned());
+                    self.counters
+                        .ended
+                        .get_or_insert_with(|| "its interface is gone".to_owned());
                     self.stop();
                 }
                 Step::End => break,
@@ -168,7 +182,13 @@ impl Lane {
                 })?;
                 self.known.push((packet.interface, interface));
             }
-            keep(&mut self.writer, &mut self.counters, &packet, self.snap_length, self.payload);
+            keep(
+                &mut self.writer,
+                &mut self.counters,
+                &packet,
+                self.snap_length,
+                self.payload,
+            );
             if self.writer.len() >= BATCH {
                 // What follows in this block may be as old as its last packet so far.
                 reporter.data(self.writer.take(0))?;

@@ -4,11 +4,13 @@ mod capture;
 mod clock;
 mod locate;
 mod look;
+mod room;
 mod watching;
 
 use crate::{probe, watch::Watches};
 pub use locate::Place;
 use netcheck_wire::{Event, Task, TaskId};
+use room::Room;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use std::{
     collections::BTreeMap,
@@ -84,6 +86,7 @@ pub struct Gone;
 pub struct Reporter {
     id: TaskId,
     reports: SyncSender<Report>,
+    room: Arc<Room>,
     bell: Arc<OwnedFd>,
     /// Readable for good once the task is to stop.
     stop: Arc<OwnedFd>,
@@ -97,6 +100,7 @@ impl Reporter {
 
     /// Reports raw bytes, at most what a frame holds less [`netcheck_wire::message::DATA_HEADER`]; waits while the stream is slower than the task.
     pub fn data(&self, bytes: Vec<u8>) -> Result<(), Gone> {
+        self.room.take(bytes.len())?;
         self.report(Report::Data(self.id, bytes))
     }
 
@@ -145,6 +149,8 @@ pub struct Tasks {
     refused: Vec<(TaskId, String)>,
     sender: SyncSender<Report>,
     reports: Receiver<Report>,
+    /// For raw bytes among the reports.
+    room: Arc<Room>,
     bell: Arc<OwnedFd>,
 }
 
@@ -158,6 +164,7 @@ impl Tasks {
             refused: Vec::new(),
             sender,
             reports,
+            room: Arc::default(),
             bell: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
         })
     }
@@ -174,6 +181,7 @@ impl Tasks {
         let reporter = Reporter {
             id,
             reports: self.sender.clone(),
+            room: self.room.clone(),
             bell: self.bell.clone(),
             stop: stop.clone(),
         };
@@ -223,8 +231,10 @@ impl Tasks {
     pub fn next_report(&mut self) -> Option<Report> {
         let refused = self.refused.pop().map(|(id, why)| Report::Done(id, Err(why)));
         let report = refused.or_else(|| self.reports.try_recv().ok())?;
-        if let Report::Done(id, _) = &report {
-            self.running.remove(id);
+        match &report {
+            Report::Done(id, _) => drop(self.running.remove(id)),
+            Report::Data(_, bytes) => self.room.give_back(bytes.len()),
+            Report::Event(..) => {}
         }
         Some(report)
     }
@@ -247,6 +257,12 @@ impl Tasks {
     /// Empties the bell.
     pub fn hush(&self) {
         let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.room.close();
     }
 }
 

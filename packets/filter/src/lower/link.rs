@@ -82,7 +82,7 @@ impl Lowering<'_> {
         Condition::all([tagged, right])
     }
 
-    /// Group addresses, of the frame or of the packet in it.
+    /// Group addresses, of the frame or of the packet in it. For IPv4, libpcap 1.10 counts all from 224.0.0.0 on.
     pub(super) fn multicast(&self, protocol: Protocol) -> Condition {
         let destination = |offset| Value::at(Size::Byte, self.payload + offset);
         match protocol {

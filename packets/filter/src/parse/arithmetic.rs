@@ -82,18 +82,19 @@ impl Parser {
                 break;
             }
             self.at += 1;
-            let column = self.column();
+            let (first, column) = (self.at, self.column());
             let (right, right_depth) =
                 self.nested(column, |parser| parser.arithmetic(rank.map_or(0, |rank| rank + 1)))?;
-            self.check_operand(operation, &right, column)?;
+            self.check_operand(operation, &right, first)?;
             depth = depth.max(right_depth) + 1;
             self.check_depth(depth, column)?;
-            left = Arithmetic::Combined(operation, Box::new(left), Box::new(right));
+            left = combined(operation, left, right);
         }
         Ok((left, depth))
     }
 
-    fn check_operand(&self, operation: Operation, right: &Arithmetic, column: usize) -> Result<(), Error> {
+    /// Refuses what no kernel's checker takes. The operand began with the word at index `first`.
+    fn check_operand(&self, operation: Operation, right: &Arithmetic, first: usize) -> Result<(), Error> {
         let Arithmetic::Constant(value) = right else {
             return Ok(());
         };
@@ -104,7 +105,10 @@ impl Parser {
             Operation::ShiftLeft | Operation::ShiftRight if *value > 31 => ("distance to shift", "shift by at most 31"),
             _ => return Ok(()),
         };
-        Err(bad(self.text_at(column).unwrap_or_default(), what, advice).at(column))
+        let operand = self.tokens.get(first..self.at).unwrap_or_default();
+        let words: Vec<&str> = operand.iter().map(|token| token.text.as_str()).collect();
+        let column = operand.first().map_or_else(|| self.column(), |token| token.column);
+        Err(bad(words.join(" "), what, advice).at(column))
     }
 
     fn operand(&mut self) -> Result<Deep, Error> {
@@ -112,7 +116,10 @@ impl Parser {
         if self.take("-") {
             let (value, depth) = self.nested(column, |parser| parser.arithmetic(SIGN_BEFORE))?;
             self.check_depth(depth + 1, column)?;
-            return Ok((Arithmetic::Negated(Box::new(value)), depth + 1));
+            return Ok(match value {
+                Arithmetic::Constant(value) => (Arithmetic::Constant(value.wrapping_neg()), 1),
+                value => (Arithmetic::Negated(Box::new(value)), depth + 1),
+            });
         }
         if self.take("(") {
             let inside = self.nested(column, |parser| parser.arithmetic(0))?;
@@ -178,6 +185,16 @@ impl Parser {
             depth + 1,
         ))
     }
+}
+
+/// Two numbers combined, calculated here if both are known.
+fn combined(operation: Operation, left: Arithmetic, right: Arithmetic) -> Arithmetic {
+    if let (Arithmetic::Constant(a), Arithmetic::Constant(b)) = (&left, &right)
+        && let Some(result) = operation.apply(*a, *b)
+    {
+        return Arithmetic::Constant(result);
+    }
+    Arithmetic::Combined(operation, Box::new(left), Box::new(right))
 }
 
 /// libpcap reads bytes of these protocols only.

@@ -102,6 +102,18 @@ pub fn ethernet() -> Vec<Packet> {
     with_cut(frames)
 }
 
+/// An IPv4 packet with a UDP datagram to a port.
+pub fn udp(port: u16) -> Vec<u8> {
+    ipv4(
+        17,
+        V4[0],
+        V4[1],
+        0,
+        &[],
+        &[&[0x12, 0x34][..], &port.to_be_bytes(), &[0, 12, 0, 0, 1, 2, 3, 4]].concat(),
+    )
+}
+
 /// Every packet whole, and some cut at various lengths.
 fn with_cut(packets: Vec<Vec<u8>>) -> Vec<Packet> {
     let mut all = Vec::new();
@@ -135,7 +147,7 @@ fn layers() -> Vec<(u16, Vec<u8>)> {
         if index % 2 == 0 {
             all.push((0x0800, ipv4(*number, destination, source, 0, &[1; 8], payload)));
         }
-        let fragment = [0x2000, 0x2010, 0x0007, 0x4000][index % 4];
+        let fragment = [0x2000, 0x3000, 0x0007, 0x4000][index % 4];
         all.push((0x0800, ipv4(*number, source, destination, fragment, &[], payload)));
         let (source, destination) = (V6[index % 3], V6[(index / 2 + 1) % 4]);
         let number6 = if *number == 1 { 58 } else { *number };

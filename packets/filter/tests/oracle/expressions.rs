@@ -177,7 +177,7 @@ pub const BOTH: &[&str] = &[
     "net 2001:db8::/65",
     "host 2001:db8:0:0:0:0:0:1",
     "net 2001:db8::/96",
-    "net 2001:db8::/1",
+    "net 8000::/1",
     // Ethernet addresses.
     "ether host 02:00:00:00:00:01",
     "ether src 02:00:00:00:00:01",
@@ -423,6 +423,7 @@ pub const BOTH: &[&str] = &[
     "ip[8] ^ 3 - 1 = 66",
     "ip[8] | 2 ^ 3 = 65",
     "1 + 1 = 2",
+    "not ip6[20] >= icmp[28]",
     "5 = 5",
     "7 - 8 = 4294967295",
     "1 << 31 = 2147483648",
@@ -563,6 +564,8 @@ pub const REFUSED_BY_BOTH: &[&str] = &[
     "ip[0] / 0 = 1",
     "ip[0] % 0 = 1",
     "ip[0] << 32 = 1",
+    "ip[0] << 8 * 4 = 1",
+    "ip[0] / (3 & 4) = 1",
     "vlan 4096",
     "vlan vlan",
     "tcp broadcast",
@@ -668,3 +671,21 @@ pub const OTHERWISE: &[(&str, &str)] = &[
         "tcp[0] >= 0 and ((ip[2:2] - ((ip[0]&0xf)<<2)) - ((tcp[12]&0xf0)>>2)) != 0",
     ),
 ];
+
+/// Expressions whose programs need long jumps.
+pub fn long() -> Vec<String> {
+    let list = |address: fn(u32) -> String| (0..200).map(address).collect::<Vec<_>>().join(" or ");
+    let v4 = list(|n| format!("10.{}.2.3", n % 100 + 1));
+    let v6 = list(|n| format!("2001:db8:8000::{:x}", n + 1));
+    let ports = (0..30)
+        .map(|n| format!("port {}", 53 + n))
+        .collect::<Vec<_>>()
+        .join(" or ");
+    vec![
+        format!("src host {v4}"),
+        format!("not (tcp and (host {v4})) and ip"),
+        format!("tcp and host {v6} or udp"),
+        format!("dst host ({v6}) and not port 80"),
+        format!("not (udp and ({ports})) and len > 40"),
+    ]
+}

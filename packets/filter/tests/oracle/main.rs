@@ -9,12 +9,20 @@
 mod corpus;
 mod expressions;
 mod files;
+mod kernel;
+mod listening;
+mod live;
+mod random;
+mod sys;
 mod tcpdump;
 
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [files::trials()].into_iter().flatten().collect();
+    let trials = [files::trials(), kernel::trials(), live::trials(), random::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
