@@ -264,7 +264,7 @@ impl Climb<'_> {
                     }
                     Some(Seen::Gone(_)) => return unseen("the pod was deleted"),
                     // Reading is tried again until it is too late.
-                    Some(Seen::Trouble(_)) => {}
+                    Some(Seen::Trouble(_) | Seen::Listed(_)) => {}
                     None => return unseen("the pod cannot be observed"),
                 },
                 () = sleep(LOOK_EVERY) => {}

@@ -1,13 +1,13 @@
 //! A list of pods that keeps itself current by one watch.
 
-use crate::cluster::request::attempt;
+use crate::cluster::{list, request::attempt};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
     api::{ListParams, WatchEvent, WatchParams},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tokio::sync::mpsc;
 
 /// The server ends a watch after this time; a new one follows.
@@ -16,6 +16,8 @@ const WATCH_SECONDS: u32 = 240;
 /// Which pods.
 #[derive(Debug, Clone)]
 pub enum Which {
+    /// All of them.
+    All,
     /// Those with these labels.
     Labelled(String),
     /// The one with this name.
@@ -29,6 +31,8 @@ pub enum Seen {
     Is(Box<Pod>),
     /// It was there and is no more.
     Gone(Box<Pod>),
+    /// A list is through, of pods with these UIDs (as the inventory has them): who was there before and is not among them went unseen.
+    Listed(BTreeSet<String>),
     /// Pods could not be read just now, for this reason; it is tried again.
     Trouble(String),
 }
@@ -63,6 +67,7 @@ async fn list_then_watch(
     sender: &mpsc::Sender<Seen>,
 ) -> Result<(), String> {
     let (labels, fields) = match which {
+        Which::All => (None, None),
         Which::Labelled(labels) => (Some(labels.clone()), None),
         Which::Named(name) => (None, Some(format!("metadata.name={name}"))),
     };
@@ -71,14 +76,18 @@ async fn list_then_watch(
         field_selector: fields.clone(),
         ..ListParams::default()
     };
-    let list = attempt(limit, api.list(&params))
+    let listed = attempt(limit, api.list(&params))
         .await
         .map_err(|problem| problem.into_failure("list pods").message)?;
-    let version = list.metadata.resource_version.unwrap_or_default();
-    for pod in list.items {
+    let version = listed.metadata.resource_version.unwrap_or_default();
+    let uids = listed.items.iter().filter_map(list::pod_uid).collect();
+    for pod in listed.items {
         if sender.send(Seen::Is(Box::new(pod))).await.is_err() {
             return Ok(());
         }
+    }
+    if sender.send(Seen::Listed(uids)).await.is_err() {
+        return Ok(());
     }
     let params = WatchParams {
         label_selector: labels,

@@ -274,6 +274,17 @@ const MATRIX: [Grant; 21] = [
     ),
 ];
 
+/// What a capture wants besides: without it, pods are listed again and again instead.
+const CAPTURE: [Grant; 1] = [grant(
+    Place::Targets,
+    Way::Both,
+    "",
+    "pods",
+    &["watch"],
+    false,
+    "to note when a captured pod goes; with --follow and --wait, when one comes",
+)];
+
 const CLEANUP: [Grant; 8] = [
     grant(
         Place::Cluster,
@@ -351,12 +362,14 @@ const CLEANUP: [Grant; 8] = [
 
 /// What a verb needs; `ways` narrows it to the ways in that shall be possible.
 pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
-    let table: &[Grant] = match verb {
-        Verb::Matrix | Verb::Capture => &MATRIX,
-        Verb::Cleanup => &CLEANUP,
+    let (table, more): (&[Grant], &[Grant]) = match verb {
+        Verb::Matrix => (&MATRIX, &[]),
+        Verb::Capture => (&MATRIX, &CAPTURE),
+        Verb::Cleanup => (&CLEANUP, &[]),
     };
     table
         .iter()
+        .chain(more)
         // Only the matrix asks the cluster's DNS anything.
         .filter(|grant| grant.place != Place::Dns || verb == Verb::Matrix)
         .filter(|grant| grant.way == Way::Both || ways.contains(&grant.way))

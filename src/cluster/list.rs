@@ -2,6 +2,8 @@
 
 mod convert;
 
+pub use convert::{pod, pod_uid};
+
 use super::{
     Cluster,
     inventory::{Inventory, Node, Service},

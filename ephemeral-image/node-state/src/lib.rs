@@ -10,6 +10,7 @@ pub mod interfaces;
 pub mod listeners;
 mod netlink;
 pub mod netns;
+pub mod residents;
 pub mod resolver;
 
 pub use addresses::{Address, addresses};
@@ -17,4 +18,5 @@ pub use interfaces::{Interface, interface_names, interfaces};
 pub use listeners::{Listener, listeners};
 pub use netlink::DumpError;
 pub use netns::{Found, FoundBy, Netns, NetnsError, Wanted, find, within};
+pub use residents::{Resident, residents, started_ns};
 pub use resolver::Resolver;

@@ -21,6 +21,9 @@ pub struct CaptureOrder {
     pub payload: PayloadRule,
     /// Memory of each source's ring, in bytes.
     pub ring_bytes: u32,
+    /// Namespaces that appear later are captured too, once they are claimed; without it, the task ends when no source is left.
+    #[serde(default)]
+    pub awaiting: Option<crate::claim::Awaiting>,
 }
 
 /// Where to capture.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod claim;
 pub mod frame;
 pub mod message;
 pub mod probe;

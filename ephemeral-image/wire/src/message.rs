@@ -2,6 +2,7 @@
 //! ever added, and both sides ignore what they do not know.
 
 use crate::capture::{CaptureCounters, CaptureInterface, CaptureOrder};
+use crate::claim::{Attachment, Claim};
 use crate::probe::{Place, PlaceFacts, Placed, Probe, ProbeResult, Query, Sightings};
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,14 @@ pub enum Task {
     },
     /// Capture packets until stopped; one [`Event::Capturing`] for each source, then packets in data frames as [`crate::capture::Batch`]es.
     Capture(CaptureOrder),
+    /// Take a pod's network namespace into the capture that awaits it, as soon as it is there: [`Event::Attached`], [`Event::Capturing`] and then
+    /// packets come from the [`Task::Capture`], not from this task, which is done at once.
+    Claim(Claim),
+    /// Let a source of a capture go: what is in its ring still comes from the [`Task::Capture`], and then [`Event::Released`].
+    Release {
+        /// The source's number.
+        source: u32,
+    },
     /// Tell the time: one [`Event::Time`].
     Clock,
     /// What the watch saw of some probes; one [`Event::Seen`] for each query, those without a sighting included.
@@ -172,6 +181,23 @@ pub enum Event {
         source: u32,
         /// The numbers.
         counters: CaptureCounters,
+    },
+    /// The capture is armed for namespaces that appear from now on.
+    Awaiting {
+        /// Folders that are watched; without any, a pod is noticed by its first process.
+        folders: Vec<String>,
+    },
+    /// A claimed pod's network namespace is there, and captured from some moment on. [`Event::Capturing`] follows.
+    Attached {
+        /// The source's number.
+        source: u32,
+        /// The moments.
+        attachment: Attachment,
+    },
+    /// Nothing more comes of a source that was let go; its final [`Event::Captured`] came before.
+    Released {
+        /// The source's number.
+        source: u32,
     },
     /// The node's real-time clock.
     Time {

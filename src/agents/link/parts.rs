@@ -20,7 +20,9 @@ pub fn parts(task: Task) -> Vec<Task> {
         }),
         Task::Look { queries } => split(queries, |queries| Task::Look { queries }),
         // Numbers only, one for each pod of a node; and it does not end, so that no second part would ever begin.
-        whole @ (Task::Watch { .. } | Task::Capture(_) | Task::Clock) => vec![whole],
+        whole @ (Task::Watch { .. } | Task::Capture(_) | Task::Claim(_) | Task::Release { .. } | Task::Clock) => {
+            vec![whole]
+        }
     }
 }
 
@@ -60,7 +62,7 @@ mod tests {
                 Task::Watch { places } => numbers.extend(places),
                 Task::Probe { probes, .. } => numbers.extend(probes.iter().map(|probe| probe.id)),
                 Task::Look { queries } => numbers.extend(queries.iter().map(|query| query.probe)),
-                Task::Capture(_) | Task::Clock => {}
+                Task::Capture(_) | Task::Claim(_) | Task::Release { .. } | Task::Clock => {}
             }
         }
         numbers

@@ -83,6 +83,7 @@ pub async fn await_agents(
             }
             Some(change) = seen.recv() => match change {
                 Seen::Trouble(why) => trouble = Some(why),
+                Seen::Listed(_) => {}
                 Seen::Gone(pod) => {
                     if let Some(index) = index_of(spec, &pod).filter(|index| waiting.remove(index).is_some()) {
                         let why = Obstacle::NotStarted.because("its agent's pod was deleted before it ran");

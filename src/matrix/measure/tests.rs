@@ -80,7 +80,7 @@ impl Agents for Script {
             Task::Watch { .. } => "watch",
             Task::Probe { .. } => "probe",
             Task::Look { .. } => "look",
-            Task::Capture(_) | Task::Clock => "capture",
+            Task::Capture(_) | Task::Claim(_) | Task::Release { .. } | Task::Clock => "capture",
         };
         let when = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         self.log.borrow_mut().push((agent, name, when));
@@ -94,7 +94,7 @@ impl Agents for Script {
             tokio::time::sleep(self.takes).await;
         }
         Ok(match task {
-            Task::Locate { .. } | Task::Capture(_) | Task::Clock => Vec::new(),
+            Task::Locate { .. } | Task::Capture(_) | Task::Claim(_) | Task::Release { .. } | Task::Clock => Vec::new(),
             Task::Watch { places } => places
                 .into_iter()
                 .map(|place| Event::Watching(Placed { place, outcome: Ok(()) }))

@@ -285,6 +285,7 @@ impl Setup {
             snap_length: request.args.snaplen,
             payload: request.payload(),
             ring_bytes: u32::try_from(request.ring_bytes()).unwrap_or(u32::MAX),
+            awaiting: None,
         }
     }
 

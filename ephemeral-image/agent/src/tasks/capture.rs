@@ -3,7 +3,7 @@
 //! A ring is the only queue in which packets may get lost, and the kernel counts those. Everything behind it waits: when the stream is slower
 //! than the packets, the reporter stands still, the ring fills, and what does not fit is in `ring_drops`.
 
-use super::{Gone, Place, Reporter, Shared, not_located};
+use super::{Gone, Place, Reporter, Shared, arrivals::Arrivals, not_located};
 use netcheck_decode::{Link, headers_length};
 use netcheck_node_state::{Interface, Netns, interfaces, within};
 use netcheck_ring::{Event as RingEvent, Instruction, Options, Packet, Ring, RingError};
@@ -12,6 +12,7 @@ use netcheck_wire::{
     capture::{BatchWriter, CaptureCounters, CaptureInterface, CaptureOrder, CaptureSource, PayloadRule, Record},
 };
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -28,54 +29,95 @@ const BATCH: usize = 256 << 10;
 /// Most bytes of a packet that are kept, whatever is asked for: several must fit a frame.
 const MAX_SNAP_LENGTH: u32 = 256 << 10;
 
+/// The order's filters, as the kernel takes them.
+pub struct Programs(Vec<Vec<Instruction>>);
+
+impl Programs {
+    fn of(order: &CaptureOrder) -> Self {
+        let instruction = |&(code, jt, jf, k): &_| Instruction { code, jt, jf, k };
+        let programs = order.programs.iter();
+        Self(
+            programs
+                .map(|program| program.iter().map(instruction).collect())
+                .collect(),
+        )
+    }
+
+    /// One of them. Without a filter everything would be taken, which was not asked for.
+    pub fn get(&self, number: usize) -> Result<&[Instruction], String> {
+        let program = self.0.get(number).filter(|program| !program.is_empty());
+        program
+            .map(Vec::as_slice)
+            .ok_or_else(|| format!("the order has no filter {number}"))
+    }
+}
+
 /// Runs the task.
 pub fn run(order: &CaptureOrder, shared: &Shared, reporter: &Reporter) -> Result<(), Gone> {
-    let programs: Vec<Vec<Instruction>> = order
-        .programs
-        .iter()
-        .map(|program| {
-            program
-                .iter()
-                .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
-                .collect()
-        })
-        .collect();
+    let programs = Programs::of(order);
     let mut lanes = Vec::new();
     // All rings are open before the first packet is reported: what is counted begins at one moment, as nearly as can be.
     for source in &order.sources {
-        let opened = Lane::open(order, &programs, source, shared);
-        let outcome = match &opened {
-            Ok(lane) => Ok(lane
-                .known
-                .iter()
-                .map(|(index, interface)| told(*index, interface))
-                .collect()),
-            Err(why) => Err(why.clone()),
-        };
-        reporter.event(Event::Capturing {
-            source: source.source,
-            outcome,
-        })?;
-        lanes.extend(opened);
+        match Lane::open(order, &programs, source, shared) {
+            Ok(lane) => {
+                reporter.event(lane.begins())?;
+                lanes.push(lane);
+            }
+            Err(why) => reporter.event(Event::Capturing {
+                source: source.source,
+                outcome: Err(why),
+            })?,
+        }
     }
+    let arrivals = match &order.awaiting {
+        Some(awaiting) => Some(Arrivals::begin(order, &programs, awaiting, shared, reporter)?),
+        None => None,
+    };
     thread::scope(|scope| {
-        let running: Vec<_> = lanes
-            .into_iter()
-            .map(|lane| scope.spawn(move || lane.run(reporter)))
-            .collect();
+        let mut running = Vec::new();
+        let mut start = |lane: Lane| running.push(scope.spawn(move || lane.run(shared, reporter)));
+        lanes.into_iter().for_each(&mut start);
+        let awaited = arrivals.map_or(Ok(()), |arrivals| arrivals.run(start));
         // A lane that panicked has told no final count, which the plugin sees.
-        running.into_iter().try_for_each(|lane| lane.join().unwrap_or(Ok(())))
+        let ended = running.into_iter().try_for_each(|lane| lane.join().unwrap_or(Ok(())));
+        awaited.and(ended)
     })
 }
 
+/// A ring in the calling thread's network namespace.
+pub fn open_ring(
+    order: &CaptureOrder,
+    program: &[Instruction],
+    interface: Option<u32>,
+    ring_bytes: u32,
+) -> Result<Ring, String> {
+    let ring = Ring::open(&Options {
+        interface,
+        program,
+        snap_length: order.snap_length.clamp(1, MAX_SNAP_LENGTH),
+        ring_bytes: ring_bytes as usize,
+        block_timeout: BLOCK_TIMEOUT,
+        promiscuous: false,
+    });
+    ring.map_err(|error: RingError| error.to_string())
+}
+
 /// One source being captured.
-struct Lane {
+pub struct Lane {
     source: u32,
+    /// Where, if the session knows it by a number.
+    number: Option<u32>,
     place: Arc<Place>,
     ring: Ring,
     snap_length: u32,
     payload: PayloadRule,
     known: Vec<(u32, Interface)>,
+    /// Names of the only interfaces that are wanted, where the ring hears them all; empty for all.
+    only: Vec<String>,
+    /// Those of the known ones that are not wanted.
+    unwanted: Vec<u32>,
+    /// Packets of these: as good as if the filter had rejected them.
+    foreign: u64,
     writer: BatchWriter,
     counters: CaptureCounters,
 }
@@ -83,52 +125,72 @@ struct Lane {
 impl Lane {
     fn open(
         order: &CaptureOrder,
-        programs: &[Vec<Instruction>],
+        programs: &Programs,
         source: &CaptureSource,
         shared: &Shared,
     ) -> Result<Self, String> {
         let place = shared.place(source.place).ok_or_else(|| not_located(source.place))?;
-        // Without a filter everything would be taken, which was not asked for.
-        let program = programs
-            .get(source.program)
-            .filter(|program| !program.is_empty())
-            .ok_or_else(|| format!("the order has no filter {}", source.program))?;
-        let snap_length = order.snap_length.clamp(1, MAX_SNAP_LENGTH);
+        let program = programs.get(source.program)?;
         let (ring, known) = within(&place.netns, || {
             // Interfaces are listed after the ring is open, so that none is missed between the two.
             let interface = source.interface.as_deref().map(index_of).transpose()?;
-            let ring = Ring::open(&Options {
-                interface,
-                program: program.as_slice(),
-                snap_length,
-                ring_bytes: order.ring_bytes as usize,
-                block_timeout: BLOCK_TIMEOUT,
-                promiscuous: false,
-            });
-            let ring = ring.map_err(|error: RingError| error.to_string())?;
+            let ring = open_ring(order, program, interface, order.ring_bytes)?;
             let mut known = interfaces().map_err(|error| error.to_string())?;
             known.retain(|index, _| interface.is_none_or(|only| *index == only));
             Ok::<_, String>((ring, known))
         })
         .map_err(|error| error.to_string())??;
+        let lane = Self::new(order, source.source, place, ring, known, &[]);
         Ok(Self {
-            source: source.source,
-            place,
-            ring,
-            snap_length,
-            payload: order.payload,
-            known: known.into_iter().collect(),
-            writer: BatchWriter::new(source.source),
-            counters: CaptureCounters::default(),
+            number: Some(source.place),
+            ..lane
         })
     }
 
-    /// Until it is stopped, or its interface is gone, and the ring is empty.
-    fn run(mut self, reporter: &Reporter) -> Result<(), Gone> {
+    /// A lane of a ring that hears all interfaces, of which only some may be wanted.
+    pub fn new(
+        order: &CaptureOrder,
+        source: u32,
+        place: Arc<Place>,
+        ring: Ring,
+        known: BTreeMap<u32, Interface>,
+        only: &[String],
+    ) -> Self {
+        let mut lane = Self {
+            source,
+            number: None,
+            place,
+            ring,
+            snap_length: order.snap_length.clamp(1, MAX_SNAP_LENGTH),
+            payload: order.payload,
+            known: Vec::new(),
+            only: only.to_vec(),
+            unwanted: Vec::new(),
+            foreign: 0,
+            writer: BatchWriter::new(source),
+            counters: CaptureCounters::default(),
+        };
+        for (index, interface) in known {
+            learn(&lane.only, &mut lane.known, &mut lane.unwanted, index, interface);
+        }
+        lane
+    }
+
+    /// What is told of its beginning.
+    pub fn begins(&self) -> Event {
+        let wanted = self.known.iter().filter(|(index, _)| !self.unwanted.contains(index));
+        Event::Capturing {
+            source: self.source,
+            outcome: Ok(wanted.map(|(index, interface)| told(*index, interface)).collect()),
+        }
+    }
+
+    /// Until it is stopped or let go, or its interface is gone, and the ring is empty.
+    fn run(mut self, shared: &Shared, reporter: &Reporter) -> Result<(), Gone> {
         let mut counted = Instant::now();
         let mut is_stopping = false;
         loop {
-            if !is_stopping && reporter.is_stopped() {
+            if !is_stopping && (reporter.is_stopped() || shared.claims.is_released(self.source)) {
                 is_stopping = true;
                 self.stop();
             }
@@ -150,7 +212,14 @@ impl Lane {
             }
         }
         self.flush(reporter)?;
-        self.count(reporter)
+        self.count(reporter)?;
+        if !shared.claims.is_released(self.source) {
+            return Ok(());
+        }
+        if let Some(number) = self.number {
+            shared.forget(number);
+        }
+        reporter.event(Event::Released { source: self.source })
     }
 
     fn stop(&mut self) {
@@ -176,11 +245,23 @@ impl Lane {
             let is_known = self.known.iter().any(|(index, _)| *index == packet.interface);
             if !is_known {
                 let interface = look_up(&self.place.netns, &packet);
-                reporter.event(Event::InterfaceAppeared {
+                let appeared = Event::InterfaceAppeared {
                     source: self.source,
                     interface: told(packet.interface, &interface),
-                })?;
-                self.known.push((packet.interface, interface));
+                };
+                if learn(
+                    &self.only,
+                    &mut self.known,
+                    &mut self.unwanted,
+                    packet.interface,
+                    interface,
+                ) {
+                    reporter.event(appeared)?;
+                }
+            }
+            if self.unwanted.contains(&packet.interface) {
+                self.foreign += 1;
+                continue;
             }
             keep(
                 &mut self.writer,
@@ -208,7 +289,7 @@ impl Lane {
     fn count(&mut self, reporter: &Reporter) -> Result<(), Gone> {
         match self.ring.statistics() {
             Ok(statistics) => {
-                self.counters.accepted = statistics.accepted;
+                self.counters.accepted = statistics.accepted.saturating_sub(self.foreign);
                 self.counters.ring_drops = statistics.dropped;
             }
             Err(error) => {
@@ -220,6 +301,22 @@ impl Lane {
             counters: self.counters.clone(),
         })
     }
+}
+
+/// Takes note of an interface; whether it is wanted.
+fn learn(
+    only: &[String],
+    known: &mut Vec<(u32, Interface)>,
+    unwanted: &mut Vec<u32>,
+    index: u32,
+    interface: Interface,
+) -> bool {
+    let is_wanted = only.is_empty() || only.contains(&interface.name);
+    if !is_wanted {
+        unwanted.push(index);
+    }
+    known.push((index, interface));
+    is_wanted
 }
 
 /// What a look into the ring came to.
@@ -292,7 +389,8 @@ fn look_up(netns: &Netns, packet: &Packet<'_>) -> Interface {
         })
 }
 
-fn told(index: u32, interface: &Interface) -> CaptureInterface {
+/// As the plugin is told of it.
+pub fn told(index: u32, interface: &Interface) -> CaptureInterface {
     CaptureInterface {
         index,
         name: interface.name.clone(),

@@ -1,13 +1,17 @@
 //! The tasks of a session: each runs on a thread of its own and reports to the session's thread.
 
+mod arrivals;
 mod capture;
+mod claims;
 mod clock;
+mod folders;
 mod locate;
 mod look;
 mod room;
 mod watching;
 
 use crate::{probe, watch::Watches};
+use claims::Claims;
 pub use locate::Place;
 use netcheck_wire::{Event, Task, TaskId};
 use room::Room;
@@ -44,6 +48,8 @@ pub struct Shared {
     places: Mutex<BTreeMap<u32, Arc<Place>>>,
     /// The watch.
     pub watches: Arc<Watches>,
+    /// What captures that run are told.
+    pub claims: Claims,
 }
 
 impl Shared {
@@ -52,6 +58,7 @@ impl Shared {
         Ok(Self {
             places: Mutex::default(),
             watches: Watches::start()?,
+            claims: Claims::new()?,
         })
     }
 
@@ -62,6 +69,14 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&number)
             .cloned()
+    }
+
+    /// Does not hold a place any more: a namespace lives as long as somebody holds it.
+    fn forget(&self, number: u32) {
+        self.places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number);
     }
 
     fn insert(&self, number: u32, place: Arc<Place>) {
@@ -272,6 +287,11 @@ fn run(task: Task, shared: &Arc<Shared>, reporter: &Reporter) -> Result<(), Stri
         Task::Watch { places } => watching::run(&places, shared, reporter),
         Task::Look { queries } => look::run(queries, shared, reporter),
         Task::Capture(order) => capture::run(&order, shared, reporter),
+        Task::Claim(claim) => return shared.claims.claim(claim),
+        Task::Release { source } => {
+            shared.claims.release(source);
+            Ok(())
+        }
         Task::Clock => clock::run(reporter),
         Task::Probe {
             probes,

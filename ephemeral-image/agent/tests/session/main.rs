@@ -8,6 +8,7 @@
 
 mod support;
 
+mod arrivals;
 mod lifetime;
 mod probing;
 mod resuming;
@@ -16,9 +17,14 @@ use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [probing::trials(), resuming::trials(), lifetime::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials = [
+        probing::trials(),
+        resuming::trials(),
+        lifetime::trials(),
+        arrivals::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

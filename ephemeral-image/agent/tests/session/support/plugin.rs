@@ -169,6 +169,8 @@ pub struct Plugin {
     connect: Box<dyn FnMut() -> io::Result<Line>>,
     pub hello: Option<AgentHello>,
     pub messages: Vec<FromAgent>,
+    /// Data frames, each with its task.
+    pub data: Vec<(TaskId, Vec<u8>)>,
     pub connects: usize,
     next_task: TaskId,
     /// Bytes that came, with the place of each frame's end.
@@ -208,6 +210,7 @@ impl Plugin {
             connect: Box::new(connect),
             hello: None,
             messages: Vec::new(),
+            data: Vec::new(),
             connects: 0,
             next_task: 1,
             bytes_in: 0,
@@ -341,6 +344,13 @@ impl Plugin {
                     self.write(&heartbeat);
                     return;
                 }
+                Accepted::New if frame.kind == Kind::Data => {
+                    let (id, bytes) = frame.payload.split_first_chunk().unwrap();
+                    self.data.push((TaskId::from_be_bytes(*id), bytes.to_vec()));
+                    let heartbeat = self.session.unnumbered(Kind::Heartbeat, Vec::new());
+                    self.write(&heartbeat);
+                    return;
+                }
                 Accepted::New | Accepted::Duplicate => assert_ne!(frame.kind, Kind::Refusal),
             }
         }
@@ -364,7 +374,8 @@ impl Plugin {
             if let Some((count, error)) = done {
                 assert_eq!(error, None);
                 let events = self.events(id);
-                assert_eq!(events.len() as u64, count);
+                let data = self.data.iter().filter(|(of, _)| *of == id).count();
+                assert_eq!((events.len() + data) as u64, count);
                 return events;
             }
             self.receive();
@@ -407,8 +418,8 @@ impl Plugin {
         let counted = Totals {
             tasks: count(|message| matches!(message, FromAgent::Done { .. })),
             events: count(|message| matches!(message, FromAgent::Event { .. })),
-            data_frames: 0,
-            data_bytes: 0,
+            data_frames: self.data.len() as u64,
+            data_bytes: self.data.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
         };
         assert_eq!(totals, counted);
         self.send(&ToAgent::EndReceived);
