@@ -69,6 +69,13 @@ fn notes(ends: &[(String, Result<(), LinkError>, u32)]) -> Farewell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AgentIndex(usize);
 
+impl Default for AgentIndex {
+    /// The index of no agent.
+    fn default() -> Self {
+        Self(usize::MAX)
+    }
+}
+
 /// An agent that answers.
 struct Agent {
     link: Link,

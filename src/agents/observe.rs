@@ -80,7 +80,7 @@ async fn list_then_watch(
         .await
         .map_err(|problem| problem.into_failure("list pods").message)?;
     let version = listed.metadata.resource_version.unwrap_or_default();
-    let uids = listed.items.iter().filter_map(list::pod_uid).collect();
+    let uids = listed.items.iter().filter_map(list::convert::pod_uid).collect();
     for pod in listed.items {
         if sender.send(Seen::Is(Box::new(pod))).await.is_err() {
             return Ok(());

@@ -53,6 +53,20 @@ impl Merge {
         self.lanes.len() - 1
     }
 
+    /// Adds a lane that is not waited for before it begins.
+    pub fn announce(&mut self, correction_ns: i64, now: Instant) -> usize {
+        let lane = self.open(correction_ns, now);
+        self.close(lane);
+        lane
+    }
+
+    /// An announced lane begins.
+    pub fn begin(&mut self, lane: usize, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            (lane.open, lane.heard) = (true, now);
+        }
+    }
+
     /// A lane from which nothing more comes.
     pub fn close(&mut self, lane: usize) {
         if let Some(lane) = self.lanes.get_mut(lane) {

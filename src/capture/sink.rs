@@ -8,7 +8,10 @@ pub use file::{FileSink, Output, PacketFormat};
 pub use lines::{LineFormat, Lines};
 pub use per_pod::PerPod;
 
-use super::{account::Account, source::Interface};
+use super::{
+    account::Account,
+    source::{Interface, Source},
+};
 use std::io;
 
 /// A packet, ready to be written.
@@ -68,6 +71,10 @@ impl SinkError {
 /// Takes a capture. What [`Sink::packet`] took is only certain to be there after a [`Sink::flush`]; after an error nothing more is given to it, and
 /// what came since the last flush is not there.
 pub trait Sink: Send {
+    /// Adds a source to those that were there from the beginning.
+    fn source(&mut self, _: &Source) -> Result<(), SinkError> {
+        Ok(())
+    }
     /// Adds the next interface; packets name it by its place in the order.
     fn interface(&mut self, interface: &Interface) -> Result<(), SinkError>;
     /// Adds a packet.

@@ -32,6 +32,14 @@ pub enum Incoming {
     Counters(usize, CaptureCounters),
     /// Nothing more comes: whole, or why not.
     Ended(usize, Result<(), String>),
+    /// One more source: the next number.
+    Source(Box<Source>),
+    /// One more lane, the next number, which is not waited for until it begins.
+    Lane(Lane),
+    /// That lane begins, and what is to be said of its beginning.
+    Begins(usize, String),
+    /// Something to be said of the source with this number in the end. It does not make its capture incomplete.
+    Remark(usize, String),
 }
 
 /// How far a capture is.
@@ -100,11 +108,14 @@ pub struct Outcome {
     pub out_of_order: u64,
     /// Why the output took no more, if it did not.
     pub failure: Option<SinkError>,
+    /// What is to be said of each source, and is no loss.
+    pub remarks: Vec<Vec<String>>,
 }
 
 /// The writer.
 pub struct Writer {
     sources: Vec<Source>,
+    remarks: Vec<Vec<String>>,
     lanes: Vec<Lane>,
     states: Vec<State>,
     merge: Merge,
@@ -126,6 +137,8 @@ struct State {
     /// Packets and bytes given to the sink since it was last flushed.
     pending: (u64, u64),
     end: Option<Result<(), String>>,
+    /// It was announced, and has not begun.
+    is_to_come: bool,
 }
 
 impl Writer {
@@ -144,6 +157,7 @@ impl Writer {
         }
         Self {
             states: lanes.iter().map(|_| State::default()).collect(),
+            remarks: vec![Vec::new(); sources.len()],
             sources,
             lanes,
             merge,
@@ -179,6 +193,14 @@ impl Writer {
                     state.end.get_or_insert(end);
                 }
             }
+            Incoming::Source(source) => self.add_source(*source),
+            Incoming::Lane(lane) => self.add_lane(lane, now),
+            Incoming::Begins(lane, remark) => self.begin(lane, &remark, now),
+            Incoming::Remark(source, remark) => {
+                if let Some(remarks) = self.remarks.get_mut(source) {
+                    remarks.push(remark);
+                }
+            }
         }
     }
 
@@ -191,7 +213,8 @@ impl Writer {
             return;
         }
         self.interfaces.insert((lane, told.index), number);
-        let interface = Interface::new(&self.sources[*source], *source, told, remark);
+        let Some(of) = self.sources.get(*source) else { return };
+        let interface = Interface::new(of, *source, told, remark);
         if self.failure.is_none()
             && let Err(error) = self.sink.interface(&interface)
         {
@@ -329,10 +352,11 @@ impl Writer {
         let ending = Ending {
             sources: accounts
                 .iter()
-                .map(|account| SourceEnding {
+                .zip(&self.remarks)
+                .map(|(account, remarks)| SourceEnding {
                     account: account.clone(),
                     span_ns: (self.begun_ns, ended_ns),
-                    remark: remark(account),
+                    remark: remark(account, remarks),
                 })
                 .collect(),
         };
@@ -345,6 +369,7 @@ impl Writer {
             accounts,
             out_of_order: self.merge.out_of_order(),
             failure: self.failure,
+            remarks: self.remarks,
         }
     }
 
@@ -353,7 +378,8 @@ impl Writer {
             .lanes
             .iter()
             .zip(&self.states)
-            .filter(|(lane, _)| lane.source == source);
+            // Of what never began there is nothing to account for.
+            .filter(|(lane, state)| lane.source == source && !state.is_to_come);
         let accounts: Vec<Account> = lanes
             .map(|(_, state)| {
                 let end = match (&state.end, &state.tally.agent.ended) {
@@ -369,8 +395,8 @@ impl Writer {
 }
 
 /// What a file says at the end of a source's capture.
-fn remark(account: &Account) -> String {
-    let mut parts = Vec::new();
+fn remark(account: &Account, remarks: &[String]) -> String {
+    let mut parts = remarks.to_vec();
     if let Some(why) = &account.unsettled {
         parts.push(format!("incomplete: {why}"));
     }
@@ -384,5 +410,6 @@ fn remark(account: &Account) -> String {
     parts.join("; ")
 }
 
+mod growing;
 #[cfg(test)]
 mod tests;

@@ -100,6 +100,8 @@ pub struct Node {
     pub reason: Option<String>,
     /// `kubernetes.io/os`; agents run on `linux`.
     pub os: String,
+    /// `spec.unschedulable`: only DaemonSets' pods, and pods bound to it by name, come to it.
+    pub is_cordoned: bool,
     /// A virtual node (virtual-kubelet, Fargate): no agent can run there.
     pub is_virtual: bool,
     /// Port of the kubelet, the one TCP port that every node declares to the API.

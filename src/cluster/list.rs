@@ -1,8 +1,6 @@
 //! Fills an [`Inventory`] from the API, in few and paged requests.
 
-mod convert;
-
-pub use convert::{pod, pod_uid};
+pub mod convert;
 
 use super::{
     Cluster,

@@ -16,9 +16,12 @@ use super::{
     Cluster,
     list::{Namespaces, Scope},
 };
-use crate::{exit::Failure, flags::KubectlFlags};
+use crate::{
+    exit::{Exit, Failure},
+    flags::KubectlFlags,
+};
 
-pub use chosen::{Chosen, select};
+pub use chosen::{Chosen, matches, select};
 
 /// Something the user named.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +60,40 @@ pub enum Select {
 /// # Errors
 /// If they cannot be understood, name an unknown type, or name a workload that does not exist.
 pub async fn targets(cluster: &Cluster, flags: &KubectlFlags, words: &[String]) -> Result<Vec<Target>, Failure> {
+    let named = parse(flags, words)?;
+    lookup::resolve(cluster, flags, named).await
+}
+
+/// As [`targets`], but a workload that does not exist yet stands for the pods that will belong to it.
+///
+/// # Errors
+/// If they cannot be understood, or name an unknown type.
+pub async fn targets_to_come(
+    cluster: &Cluster,
+    flags: &KubectlFlags,
+    words: &[String],
+) -> Result<Vec<Target>, Failure> {
+    let mut targets = Vec::new();
+    for named in parse(flags, words)? {
+        let to_come = lookup::to_come(cluster, flags, &named);
+        match (lookup::resolve(cluster, flags, vec![named]).await, to_come) {
+            (Ok(found), _) => targets.extend(found),
+            (Err(failure), Some(to_come)) if failure.exit == Exit::Usage => targets.push(to_come),
+            (Err(failure), _) => return Err(failure),
+        }
+    }
+    Ok(targets)
+}
+
+/// The pods that a Service of this name selects, now and later.
+///
+/// # Errors
+/// If it cannot be read, or selects no pods.
+pub async fn backends(cluster: &Cluster, service: &Target, name: &str) -> Result<Target, Failure> {
+    lookup::backends(cluster, service, name).await
+}
+
+fn parse(flags: &KubectlFlags, words: &[String]) -> Result<Vec<words::Named>, Failure> {
     let named = words::parse(words)?;
     if flags.all_namespaces
         && let Some(one) = named
@@ -76,7 +113,7 @@ pub async fn targets(cluster: &Cluster, flags: &KubectlFlags, words: &[String]) 
                 .hint("give one or the other"),
         );
     }
-    lookup::resolve(cluster, flags, named).await
+    Ok(named)
 }
 
 /// What to list so that [`select`] finds the targets: their namespaces and the current one, or all with `-A`; and `-l` for the pods,

@@ -1,8 +1,11 @@
 //! `capture`: what is on the wire, from any pod, with nothing lost unseen.
 
-use super::{API_VERSION, Shared, targets::Targets};
+use super::{
+    API_VERSION, Shared,
+    targets::{Targets, Wanted},
+};
 use crate::{
-    agents::{self, AgentIndex, Budget, Farewell, Fleet, LaunchSpec},
+    agents::{self, AgentIndex, Budget, Farewell, Fleet, LaunchSpec, Via},
     capture::{
         account::Account,
         limits::{Limits, size_words},
@@ -14,7 +17,7 @@ use crate::{
     cluster::{
         Cluster,
         inventory::{Inventory, Subject},
-        list,
+        list::{self, Namespaces},
     },
     exit::{Exit, Failure},
     flags::duration,
@@ -31,9 +34,12 @@ use session::{Ended, Session};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 mod args;
+mod board;
+mod keeper;
 mod output;
 mod program;
 mod report;
+mod roster;
 mod session;
 
 /// Nodes without `--max-nodes` and `--yes`.
@@ -59,7 +65,8 @@ pub async fn run(args: CaptureArgs, shared: Shared) -> Result<Exit, Failure> {
     if shared.flags.dry_run {
         return request.describe(&launch, &shared);
     }
-    let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
+    let launched = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await;
+    let mut fleet = launched.map_err(|failure| request.explain(failure))?;
     let way = fleet.way().to_string();
     let captured = session::carry_out(&request, &mut fleet, &shared).await;
     let farewell = fleet.close(&shared.printer).await;
@@ -69,6 +76,9 @@ pub async fn run(args: CaptureArgs, shared: Shared) -> Result<Exit, Failure> {
     let captured = captured?;
     let report = request.report(&captured, way, &farewell);
     request.show(&report, &captured, &shared)?;
+    if captured.sources.is_empty() && captured.ended != Ended::Interrupted {
+        return Err(request.nothing_came(&captured));
+    }
     Ok(request.exit(&report, &captured, &farewell))
 }
 
@@ -90,6 +100,12 @@ pub struct Request {
     programs: Programs,
     destination: Destination,
     limits: Limits,
+    /// Where pods are looked for.
+    namespaces: Namespaces,
+    /// Pods that may come later, if they shall be captured.
+    awaited: Option<Wanted>,
+    /// Nodes to which they may come.
+    candidates: Vec<Source>,
 }
 
 impl Request {
@@ -106,12 +122,31 @@ impl Request {
                     .hint("kubectl netcheck capture --help has examples"),
             );
         }
+        if args.awaits() && args.agents.via == Via::Ephemeral {
+            return Err(Failure::usage(
+                "--wait and --follow need an agent on every node, and --via ephemeral has one in each pod that is there already",
+            )
+            .hint("leave out --via ephemeral, or --wait and --follow"));
+        }
         let cluster = Cluster::connect(flags).await?;
         let phase = shared.printer.phase("reading the cluster");
-        let targets = Targets::resolve(&cluster, flags, &args.targets, &[]).await?;
+        let targets = if args.wait {
+            Targets::to_come(&cluster, flags, &args.targets).await?
+        } else {
+            Targets::resolve(&cluster, flags, &args.targets, &[]).await?
+        };
+        let wanted = if args.awaits() {
+            Some(targets.wanted(&cluster).await?).filter(Wanted::is_of_pods)
+        } else {
+            None
+        };
         let (inventory, labelled) =
             tokio::try_join!(list::inventory(&cluster, &targets.scope), targets.labelled(&cluster))?;
-        let chosen = targets.sources(&inventory, labelled.as_ref())?;
+        let chosen = if args.wait {
+            targets.present(&inventory, labelled.as_ref())?
+        } else {
+            targets.sources(&inventory, labelled.as_ref())?
+        };
         let subjects: Vec<Subject> = match chosen {
             // Nodes first: a pod of a node's own network is the node then.
             Some(chosen) => chosen
@@ -122,10 +157,19 @@ impl Request {
                 .collect(),
             None => inventory.pods.iter().map(|pod| Subject::Pod(pod.uid.clone())).collect(),
         };
-        let sources = sources(&inventory, &subjects, &args.targets)?;
+        let sources = match &wanted {
+            None => sources(&inventory, &subjects, &args.targets)?,
+            Some(_) => running(&inventory, &subjects),
+        };
+        let candidates = wanted.as_ref().map_or_else(Vec::new, |_| candidates(&inventory));
         phase.finish(format!("{} to capture", counted(sources.len(), "source")));
         let names = Arc::new(Names::new(&inventory, &cluster.namespace));
-        let programs = Programs::compile(filter, &args, &names, &inventory, &sources)?;
+        // A pod on the host's network may come to any node.
+        let all: Vec<Source> = sources.iter().chain(&candidates).cloned().collect();
+        let mut programs = Programs::compile(filter, &args, &names, &inventory, &all)?;
+        if !sources.iter().any(|source| source.is_node_network) {
+            programs.left_out = None;
+        }
         let limits = Limits {
             duration: args.duration,
             count: args.count,
@@ -140,6 +184,9 @@ impl Request {
             programs,
             destination,
             limits,
+            namespaces: targets.scope.namespaces.clone(),
+            awaited: wanted,
+            candidates,
         };
         request.check(shared)?;
         Ok(request)
@@ -152,17 +199,24 @@ impl Request {
             .max_nodes
             .unwrap_or(if shared.flags.yes { usize::MAX } else { MAX_NODES });
         if nodes.len() > most {
-            return Err(Failure::usage(format!(
-                "the sources are on {} nodes, more than the limit of {most}",
-                nodes.len()
-            ))
-            .hint(format!(
+            let failure = if self.awaited.is_some() {
+                format!(
+                    "pods may come to any of {} nodes, and --wait and --follow start an agent on each: more than the limit of {most}",
+                    nodes.len()
+                )
+            } else {
+                format!(
+                    "the sources are on {} nodes, more than the limit of {most}",
+                    nodes.len()
+                )
+            };
+            return Err(Failure::usage(failure).hint(format!(
                 "name fewer, or allow it with --max-nodes {} or --yes",
                 nodes.len()
             )));
         }
         let is_classic = matches!(self.destination, Destination::File(_, PacketFormat::Pcap));
-        if is_classic && (self.sources.len() > 1 || self.args.interface.len() != 1) {
+        if is_classic && (self.awaited.is_some() || self.sources.len() > 1 || self.args.interface.len() != 1) {
             return Err(Failure::usage(format!(
                 "{} would be a classic pcap file, which holds one interface only",
                 self.destination.words()
@@ -173,10 +227,23 @@ impl Request {
     }
 
     fn nodes(&self) -> BTreeSet<&str> {
-        self.sources
-            .iter()
-            .filter_map(|source| source.node.as_deref())
-            .collect()
+        let sources = self.sources.iter().chain(&self.candidates);
+        sources.filter_map(|source| source.node.as_deref()).collect()
+    }
+
+    /// Why there are no node agents is not to be answered with the other way in where that is none.
+    fn explain(&self, failure: Failure) -> Failure {
+        if self.awaited.is_none() || failure.exit != Exit::Unknown {
+            return failure;
+        }
+        Failure {
+            message: format!("{}; --wait and --follow need an agent on every node", failure.message),
+            hint: Some(format!(
+                "kubectl netcheck rbac capture --via node --agent-namespace {} prints what an administrator applies once; without --wait and --follow, --via ephemeral captures what is there",
+                self.args.agents.agent_namespace
+            )),
+            ..failure
+        }
     }
 
     /// Memory of each ring on the node that has the most of them.
@@ -197,20 +264,26 @@ impl Request {
     }
 
     fn launch_spec(&self, shared: &Shared) -> LaunchSpec {
-        let subjects = self.sources.iter().map(|source| source.subject.clone()).collect();
+        let sources = self.sources.iter().chain(&self.candidates);
+        let subjects: BTreeSet<Subject> = sources.map(|source| source.subject.clone()).collect();
         let duration = if self.limits.duration.is_zero() {
             UNLIMITED
         } else {
             self.limits.duration
         };
         let spec = self.args.agents.launch_spec(
-            subjects,
+            subjects.into_iter().collect(),
             OVERHEAD.saturating_add(duration),
             &shared.flags,
             &shared.interrupt,
         );
+        let (to_come, via) = match self.awaited {
+            Some(_) => (RINGS_PER_NODE, Via::Node),
+            None => (0, spec.via),
+        };
         LaunchSpec {
-            budget: Budget::capturing(self.ring_bytes() * self.rings_on_one_node() as u64),
+            budget: Budget::capturing(self.ring_bytes() * self.rings_on_one_node() as u64 + to_come),
+            via,
             ..spec
         }
     }
@@ -278,10 +351,14 @@ impl Request {
             .sources
             .iter()
             .zip(&captured.outcome.accounts)
-            .map(|(source, account)| SourceStatus {
+            .zip(&captured.outcome.remarks)
+            .enumerate()
+            .map(|(number, ((source, account), remarks))| SourceStatus {
                 name: safe(&source.title),
                 node: source.node.as_deref().map(safe),
                 not_captured: None,
+                joined: captured.joined.get(&number).cloned(),
+                remarks: remarks.iter().map(|remark| safe(remark)).collect(),
                 account: account.clone(),
             })
             .chain(captured.absent.iter().map(|(source, why)| SourceStatus {
@@ -289,6 +366,7 @@ impl Request {
                 node: source.node.as_deref().map(safe),
                 not_captured: Some(safe(why)),
                 account: Account::default(),
+                ..SourceStatus::default()
             }))
             .collect();
         let mut notes = captured.notes.clone();
@@ -366,6 +444,18 @@ impl Request {
         Ok(())
     }
 
+    /// `--wait` in vain.
+    fn nothing_came(&self, captured: &Session) -> Failure {
+        let wanted = self.awaited.as_ref().map(Wanted::words).unwrap_or_default();
+        let why = captured.absent.first();
+        let why = why.map_or_else(String::new, |(source, why)| format!("; {}: {why}", source.title));
+        Failure::unknown(safe(&format!(
+            "nothing was captured: no pod of {wanted} came within {}{why}",
+            duration::words(captured.took)
+        )))
+        .hint("--duration gives it more time")
+    }
+
     fn exit(&self, report: &CaptureReport, captured: &Session, farewell: &Farewell) -> Exit {
         if captured.ended == Ended::Interrupted {
             return Exit::Interrupted;
@@ -410,6 +500,30 @@ fn sources(inventory: &Inventory, subjects: &[Subject], words: &[String]) -> Res
     }
     sources.sort_by(|one, other| (&one.title, &one.subject).cmp(&(&other.title, &other.subject)));
     Ok(sources)
+}
+
+/// Those that can be captured now; pods that cannot, yet, are awaited.
+fn running(inventory: &Inventory, subjects: &[Subject]) -> Vec<Source> {
+    let runs = |subject: &&Subject| match subject {
+        Subject::Pod(uid) => inventory.pods.iter().any(|pod| pod.uid == *uid && pod.running),
+        Subject::Node(_) => true,
+    };
+    let mut sources: Vec<Source> = subjects
+        .iter()
+        .filter(runs)
+        .filter_map(|subject| Source::of(inventory, subject))
+        .collect();
+    sources.sort_by(|one, other| (&one.title, &one.subject).cmp(&(&other.title, &other.subject)));
+    sources
+}
+
+/// Nodes to which pods may come.
+fn candidates(inventory: &Inventory) -> Vec<Source> {
+    let nodes = inventory.nodes.iter();
+    let takes_pods = nodes.filter(|node| node.ready && !node.is_cordoned && !node.is_virtual && node.os == "linux");
+    takes_pods
+        .filter_map(|node| Source::of(inventory, &Subject::Node(node.name.clone())))
+        .collect()
 }
 
 /// `1 packet`, `2 packets`.

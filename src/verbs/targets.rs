@@ -3,11 +3,11 @@
 use crate::{
     cluster::{
         Cluster,
-        inventory::Inventory,
+        inventory::{Inventory, Pod as PodOf},
         list::{Namespaces, Scope, list_metadata},
         resolve::{self, Chosen, Target},
     },
-    exit::Failure,
+    exit::{Exit, Failure},
     flags::KubectlFlags,
     matrix::select::Named,
     output::safe,
@@ -41,6 +41,19 @@ impl Targets {
             [] => Vec::new(),
             words => resolve::targets(cluster, flags, words).await?,
         };
+        Self::of(cluster, flags, sources, to).await
+    }
+
+    /// Sources that need not exist yet.
+    pub async fn to_come(cluster: &Cluster, flags: &KubectlFlags, sources: &[String]) -> Result<Self, Failure> {
+        let sources = match sources {
+            [] => Vec::new(),
+            words => resolve::targets_to_come(cluster, flags, words).await?,
+        };
+        Self::of(cluster, flags, sources, &[]).await
+    }
+
+    async fn of(cluster: &Cluster, flags: &KubectlFlags, sources: Vec<Target>, to: &[String]) -> Result<Self, Failure> {
         let unlabelled = KubectlFlags {
             selector: None,
             ..flags.clone()
@@ -126,12 +139,120 @@ impl Targets {
         Ok(Some(named))
     }
 
+    /// As [`Targets::sources`], of those that are there by now: pods that are not are no error, nodes are.
+    pub fn present(&self, inventory: &Inventory, labelled: Option<&PodNames>) -> Result<Option<Named>, Failure> {
+        let is_of_pods = |target: &Target| {
+            use resolve::Select::{AllPods, Pod, PodsOf, PodsWith};
+            matches!(target.select, Pod(_) | AllPods | PodsOf(..) | PodsWith(_))
+        };
+        let mut there = Vec::new();
+        for target in &self.sources {
+            match resolve::select(inventory, std::slice::from_ref(target)) {
+                Ok(_) => there.push(target.clone()),
+                Err(failure) if failure.exit == Exit::Usage && is_of_pods(target) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if there.is_empty() && !self.sources.is_empty() {
+            return Ok(Some(Named::default()));
+        }
+        let there = Self {
+            sources: there,
+            destinations: Vec::new(),
+            selector: self.selector.clone(),
+            scope: self.scope.clone(),
+        };
+        match there.sources(inventory, labelled) {
+            // What stands for pods stands for none at this moment.
+            Err(failure) if failure.exit == Exit::Usage => Ok(Some(Named::default())),
+            named => named,
+        }
+    }
+
+    /// Which pods the sources stand for, now and later.
+    ///
+    /// # Errors
+    /// If a Service among them cannot be read, or selects no pods.
+    pub async fn wanted(&self, cluster: &Cluster) -> Result<Wanted, Failure> {
+        let mut targets = Vec::new();
+        for target in &self.sources {
+            match &target.select {
+                resolve::Select::Node(_) | resolve::Select::AllNodes => {}
+                resolve::Select::Service(name) => targets.push(resolve::backends(cluster, target, name).await?),
+                resolve::Select::AllServices => {
+                    return Err(Failure::usage("--wait and --follow keep to Services by their names")
+                        .hint("name each one: svc/NAME"));
+                }
+                _ => targets.push(target.clone()),
+            }
+        }
+        if self.sources.is_empty() {
+            targets.push(Target {
+                label: "all pods".to_owned(),
+                namespace: None,
+                select: resolve::Select::AllPods,
+            });
+        }
+        Ok(Wanted {
+            targets,
+            selector: self.selector.clone(),
+        })
+    }
+
     /// The destinations; `None` if all in scope are meant.
     pub fn destinations(&self, inventory: &Inventory) -> Result<Option<Named>, Failure> {
         if self.destinations.is_empty() {
             Ok(None)
         } else {
             named(inventory, &self.destinations).map(Some)
+        }
+    }
+}
+
+/// Which pods are wanted, whenever they come.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    targets: Vec<Target>,
+    /// `-l` for pods: the API server reads it, so pods come by a watch that has it.
+    pub selector: Option<String>,
+}
+
+impl Wanted {
+    /// Whether a pod that carries the label, if one is asked for, is wanted.
+    pub fn has(&self, pod: &PodOf) -> bool {
+        self.targets.iter().any(|target| {
+            let is_here = target
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == pod.namespace);
+            is_here && resolve::matches(&target.select, pod)
+        })
+    }
+
+    /// One target's.
+    #[cfg(test)]
+    pub fn only(target: Target) -> Self {
+        Self {
+            targets: vec![target],
+            selector: None,
+        }
+    }
+
+    /// Whether pods are wanted at all, and not nodes only.
+    pub fn is_of_pods(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        match &self.selector {
+            Some(selector) => format!("-l {selector}"),
+            None => self
+                .targets
+                .iter()
+                .map(|target| target.label.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         }
     }
 }

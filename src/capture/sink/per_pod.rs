@@ -32,6 +32,11 @@ impl PerPod {
 }
 
 impl Sink for PerPod {
+    fn source(&mut self, source: &Source) -> Result<(), SinkError> {
+        self.files.push((source.clone(), None));
+        Ok(())
+    }
+
     fn interface(&mut self, interface: &Interface) -> Result<(), SinkError> {
         let number = interface.source;
         let inner = self.interfaces.iter().filter(|(source, _)| *source == number).count();

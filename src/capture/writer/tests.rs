@@ -9,7 +9,7 @@ use std::{
 };
 
 #[derive(Clone, Default)]
-struct Memory {
+pub(super) struct Memory {
     lines: Arc<Mutex<Vec<String>>>,
     /// Packets until it fails.
     room: Option<usize>,
@@ -17,6 +17,11 @@ struct Memory {
 }
 
 impl Memory {
+    /// What was noted since this was last asked.
+    pub(super) fn taken(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap())
+    }
+
     fn note(&self, line: String) {
         self.lines.lock().unwrap().push(line);
     }
@@ -55,13 +60,13 @@ impl Sink for Memory {
     }
 }
 
-const NO_LIMITS: Limits = Limits {
+pub(super) const NO_LIMITS: Limits = Limits {
     duration: Duration::ZERO,
     count: 0,
     bytes: 0,
 };
 
-fn source(name: &str) -> Source {
+pub(super) fn source(name: &str) -> Source {
     Source {
         subject: Subject::Pod(name.into()),
         name: format!("shop/{name}"),
@@ -71,7 +76,7 @@ fn source(name: &str) -> Source {
     }
 }
 
-fn writer(sink: &Memory, limits: Limits, now: Instant) -> Writer {
+pub(super) fn writer(sink: &Memory, limits: Limits, now: Instant) -> Writer {
     let lane = |source| Lane {
         source,
         correction_ns: 0,
@@ -91,7 +96,7 @@ fn writer(sink: &Memory, limits: Limits, now: Instant) -> Writer {
     writer
 }
 
-fn packets(times: &[u64], until_ns: u64) -> Batch {
+pub(super) fn packets(times: &[u64], until_ns: u64) -> Batch {
     let mut writer = BatchWriter::new(0);
     for &at_ns in times {
         let record = Record {
@@ -106,7 +111,7 @@ fn packets(times: &[u64], until_ns: u64) -> Batch {
     Batch::parse(writer.take(until_ns)).unwrap()
 }
 
-fn counters(accepted: u64, sent: u64) -> CaptureCounters {
+pub(super) fn counters(accepted: u64, sent: u64) -> CaptureCounters {
     CaptureCounters {
         accepted,
         ring_drops: accepted - sent,
@@ -115,7 +120,7 @@ fn counters(accepted: u64, sent: u64) -> CaptureCounters {
     }
 }
 
-fn end(writer: &mut Writer, now: Instant, sent: [u64; 2]) {
+pub(super) fn end(writer: &mut Writer, now: Instant, sent: [u64; 2]) {
     for (lane, sent) in sent.into_iter().enumerate() {
         writer.take(Incoming::Counters(lane, counters(sent, sent)), now);
         writer.take(Incoming::Ended(lane, Ok(())), now);

@@ -212,6 +212,7 @@ pub fn node(node: &ApiNode) -> Option<Node> {
             .collect(),
         ready: is_ready,
         reason,
+        is_cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
         os: label("kubernetes.io/os")
             .map(str::to_owned)
             .or(os)

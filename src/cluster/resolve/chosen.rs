@@ -71,7 +71,8 @@ pub fn select(inventory: &Inventory, targets: &[Target]) -> Result<Chosen, Failu
     Ok(chosen)
 }
 
-fn matches(select: &Select, pod: &Pod) -> bool {
+/// Whether a pod is among those that a target stands for, whatever their namespace; never, if it stands for nodes or Services.
+pub fn matches(select: &Select, pod: &Pod) -> bool {
     match select {
         Select::Pod(name) => pod.name == *name,
         Select::AllPods => true,

@@ -34,6 +34,36 @@ pub(super) async fn resolve(
     Ok(all.into_iter().flatten().collect())
 }
 
+/// What a name of a workload stands for before the workload exists: pods that belong to one of this name.
+pub(super) fn to_come(cluster: &Cluster, flags: &KubectlFlags, named: &Named) -> Option<Target> {
+    let select = match (named.kind?, named.name.clone()?) {
+        (Kind::Deployment, name) => Select::PodsOf("Deployment", name),
+        (Kind::StatefulSet, name) => Select::PodsOf("StatefulSet", name),
+        (Kind::DaemonSet, name) => Select::PodsOf("DaemonSet", name),
+        (Kind::ReplicaSet, name) => Select::PodsOf("ReplicaSet", name),
+        (Kind::Job, name) => Select::PodsOf("Job", name),
+        _ => return None,
+    };
+    Some(Target {
+        label: named.label(),
+        namespace: (!flags.all_namespaces).then(|| cluster.namespace.clone()),
+        select,
+    })
+}
+
+/// The pods that a Service selects.
+pub(super) async fn backends(cluster: &Cluster, service: &Target, name: &str) -> Result<Target, Failure> {
+    let wanted = Wanted {
+        kind: None,
+        resource: Kind::Service.resource(),
+        label: service.label.clone(),
+        namespace: service.namespace.clone(),
+        name: Some(name.to_owned()),
+    };
+    let pods = objects(cluster, wanted, None).await?.pop();
+    pods.ok_or_else(|| Failure::usage(format!("{} selects no pods", service.label)))
+}
+
 async fn resolve_one(
     cluster: &Cluster,
     flags: &KubectlFlags,

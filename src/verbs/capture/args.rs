@@ -31,6 +31,9 @@ Examples:
   # Into another program
   kubectl netcheck capture deploy/web -w - | tshark -r -
 
+  # The first packets of a pod that does not exist yet
+  kubectl netcheck capture pod/migrate --wait -w first.pcapng
+
 The filter after -- is that of tcpdump (pcap-filter(7)), and besides: pod NAME, svc NAME, also NAMESPACE/NAME";
 
 /// Arguments of `capture`.
@@ -90,6 +93,14 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "NUMBER", help_heading = LIMITS)]
     pub max_nodes: Option<usize>,
 
+    /// Arm every node first, and capture what is named as soon as it appears: pods, or a workload, need not exist yet
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Keep to what is named through rescheduling: pods that come later are captured from their beginning
+    #[arg(long)]
+    pub follow: bool,
+
     /// Exit with 1 if a packet was lost
     #[arg(long)]
     pub strict: bool,
@@ -100,6 +111,11 @@ pub struct CaptureArgs {
 }
 
 impl CaptureArgs {
+    /// Whether pods may come later: then every node has an agent.
+    pub fn awaits(&self) -> bool {
+        self.wait || self.follow
+    }
+
     /// The filter as it was typed.
     pub fn expression(&self) -> String {
         self.filter.join(" ")

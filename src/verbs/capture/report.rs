@@ -1,5 +1,6 @@
 //! What a capture came to, for people and for scripts.
 
+use super::board::Joined;
 use crate::{
     agents::Planned,
     capture::account::Account,
@@ -75,6 +76,12 @@ pub struct SourceStatus {
     /// Why it was not captured at all, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_captured: Option<String>,
+    /// Since when it is captured, if it came later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
+    /// What else is to be said of it, and is no loss: that it was deleted, for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Where its packets went.
     pub account: Account,
 }
@@ -127,7 +134,9 @@ impl CapturePlan {
 impl CaptureReport {
     /// A line for each source, where there is more than one or something is to be told.
     pub fn table(&self) -> Option<Table> {
-        let told = |source: &SourceStatus| source.not_captured.is_some() || source.account.unsettled.is_some();
+        let told = |source: &SourceStatus| {
+            source.not_captured.is_some() || source.account.unsettled.is_some() || !source.remarks.is_empty()
+        };
         if self.status.sources.len() < 2 && !self.status.sources.iter().any(told) {
             return None;
         }
@@ -140,6 +149,8 @@ impl CaptureReport {
                 (None, None) if account.lost() > 0 => (account.losses().join(", "), Tone::Bad),
                 (None, None) => (String::new(), Tone::Quiet),
             };
+            let remark = source.remarks.iter().chain((!remark.is_empty()).then_some(&remark));
+            let remark = remark.map(String::as_str).collect::<Vec<_>>().join("; ");
             table = table.row([
                 Cell::from(&source.name),
                 Cell::from(source.node.as_deref().unwrap_or("-")),

@@ -1,6 +1,11 @@
 //! A capture while it runs: agents' flows in, one writer out, and what ends it.
 
-use super::{Lanes, Request};
+use super::{
+    Lanes, Request,
+    board::{Board, Joined},
+    keeper::{Keeper, Watch},
+    roster::Roster,
+};
 use crate::{
     agents::{AgentIndex, Fleet, Flow, Piece},
     capture::{
@@ -9,6 +14,7 @@ use crate::{
         source::Source,
         writer::{Enough, Incoming, Lane, Outcome, Progress, Writer},
     },
+    cluster::inventory::Subject,
     exit::Failure,
     output::{Phase, safe},
     verbs::Shared,
@@ -17,9 +23,11 @@ use futures::future::join_all;
 use netcheck_wire::{
     Event, Task,
     capture::{Batch, CaptureOrder, CaptureSource},
+    claim::Awaiting,
 };
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -48,6 +56,8 @@ pub struct Session {
     pub sources: Vec<Source>,
     /// What could not be, and why.
     pub absent: Vec<(Source, String)>,
+    /// Since when those are captured that came later, by their place among the sources.
+    pub joined: BTreeMap<usize, Joined>,
     /// What became of the packets.
     pub outcome: Outcome,
     /// What ended it.
@@ -69,8 +79,17 @@ pub enum Ended {
     SourcesGone,
 }
 
-/// What a lane's agent said of its start.
-type Armed = (usize, Result<(), String>);
+/// Something that is to be ready before the capture is announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// The lane with this number.
+    Lane(usize),
+    /// An agent that awaits pods.
+    Watch(AgentIndex),
+}
+
+/// What a part's agent said of its start.
+type Armed = (Part, Result<(), String>);
 
 /// Captures until something ends it.
 ///
@@ -81,8 +100,12 @@ pub async fn carry_out(request: &Request, fleet: &mut Fleet, shared: &Shared) ->
         setup = Setup::make(request, fleet) => setup,
         () = shared.interrupt.requested() => return Err(super::interrupted()),
     };
-    if setup.lanes.is_empty() {
+    let awaits = request.awaited.is_some();
+    if setup.lanes.is_empty() && !awaits {
         return Err(nothing(&setup.absent));
+    }
+    if awaits && setup.agents.is_empty() {
+        return Err(nothing(&setup.unwatched));
     }
     let about = request.about(&setup.clocks);
     let opened = request.destination.open(&setup.sources, about, &shared.printer);
@@ -107,14 +130,18 @@ pub async fn carry_out(request: &Request, fleet: &mut Fleet, shared: &Shared) ->
         })
         .map_err(|error| Failure::unknown(format!("cannot start the writer: {error}")))?;
 
+    let fleet = &*fleet;
+    let board = Arc::new(Board::new(setup.sources.clone(), setup.owned_lanes()));
     let (stop, stopped) = watch::channel(false);
-    let (armed, mut arming) = mpsc::channel(setup.lanes.len().max(1));
+    let parts = setup.lanes.len() + if awaits { setup.agents.len() } else { 0 };
+    let (armed, mut arming) = mpsc::channel(parts.max(1));
     let mut forwards = Vec::new();
     for (agent, lanes) in &setup.agents {
         let order = setup.order(request, lanes);
         let flow = fleet.flow(*agent, Task::Capture(order)).await;
         let forward = Forward {
-            lanes: lanes.clone(),
+            agent: *agent,
+            board: Arc::clone(&board),
             sender: sender.clone(),
             armed: armed.clone(),
             stopped: stopped.clone(),
@@ -124,27 +151,53 @@ pub async fn carry_out(request: &Request, fleet: &mut Fleet, shared: &Shared) ->
             Err(error) => forward.end(Err(error.to_string())).await,
         }
     }
-    drop((sender, armed));
+    drop(armed);
     let mut all = Box::pin(join_all(forwards));
 
     let failed = tokio::select! {
-        failed = wait_until_armed(&mut arming, setup.lanes.len()) => failed,
+        failed = wait_until_armed(&mut arming, parts) => failed,
         () = shared.interrupt.requested() => BTreeMap::new(),
     };
-    setup.lose(&failed);
+    drop(arming);
+    setup.lose(&failed, fleet);
     let began = Instant::now();
     let phase = announce(request, &setup, shared);
+    let roster = Roster::new(
+        &setup.sources,
+        setup.absent.iter().map(|(source, _)| source),
+        request.awaited.clone(),
+    );
+    let watches = Watch::all(&request.namespaces, request.awaited.as_ref(), &roster);
+    let has_nodes = setup
+        .sources
+        .iter()
+        .any(|source| matches!(source.subject, Subject::Node(_)));
+    let keeper = Keeper {
+        request,
+        fleet,
+        roster,
+        board: &board,
+        sender,
+        offsets: &setup.offsets,
+        printer: &shared.printer,
+        ends: request.args.wait && !request.args.follow && !has_nodes,
+    };
+    let mut are_all_done = false;
     let ended = tokio::select! {
         () = shared.interrupt.requested() => Ended::Interrupted,
         () = end_of(request.limits.duration) => Ended::Enough(Enough::Limit(Reached::Duration)),
         enough = until_enough(&mut is_enough) => Ended::Enough(enough),
-        _ = &mut all => Ended::SourcesGone,
-        () = live(phase.as_ref(), &setup.sources, progress) => Ended::SourcesGone,
+        _ = &mut all => {
+            are_all_done = true;
+            Ended::SourcesGone
+        }
+        () = keeper.run(watches) => Ended::SourcesGone,
+        () = live(phase.as_ref(), &board, progress) => Ended::SourcesGone,
     };
     let took = began.elapsed();
     // Nobody listens only if all flows have ended already.
     let _ = stop.send(true);
-    if ended != Ended::SourcesGone && timeout(DRAINING, all).await.is_err() {
+    if !are_all_done && timeout(DRAINING, all).await.is_err() {
         tracing::debug!("not all agents have ended in time");
     }
     drop(phase);
@@ -153,14 +206,7 @@ pub async fn carry_out(request: &Request, fleet: &mut Fleet, shared: &Shared) ->
         .ok()
         .and_then(Result::ok)
         .ok_or_else(|| Failure::unknown("the writer of packets has crashed"))?;
-    Ok(Session {
-        sources: setup.sources,
-        absent: setup.absent,
-        outcome,
-        ended,
-        took,
-        notes: setup.notes,
-    })
+    Ok(setup.end(&board, outcome, ended, took))
 }
 
 /// Who is captured where.
@@ -174,13 +220,17 @@ struct Setup {
     notes: Vec<String>,
     /// A line for each node's clock, for the file.
     clocks: Vec<String>,
+    /// Clocks, as they were compared with ours.
+    offsets: BTreeMap<AgentIndex, Option<Offset>>,
+    /// Nodes on which pods are to be awaited and cannot be, and why.
+    unwatched: Vec<(Source, String)>,
 }
 
 impl Setup {
     async fn make(request: &Request, fleet: &mut Fleet) -> Self {
         let located = fleet.locate().await;
         let fleet = &*fleet;
-        let offsets: HashMap<AgentIndex, Option<Offset>> = join_all(
+        let offsets: BTreeMap<AgentIndex, Option<Offset>> = join_all(
             fleet
                 .agents()
                 .map(|agent| async move { (agent, ask_time(fleet, agent).await) }),
@@ -196,6 +246,8 @@ impl Setup {
             absent: Vec::new(),
             notes: Vec::new(),
             clocks: Vec::new(),
+            offsets: BTreeMap::new(),
+            unwatched: Vec::new(),
         };
         let mut taken: HashMap<(AgentIndex, u32), String> = HashMap::new();
         for source in &request.sources {
@@ -235,7 +287,66 @@ impl Setup {
             }
         }
         setup.clocks.sort();
+        setup.offsets = offsets;
+        for node in &request.candidates {
+            let agent = fleet.place(&node.subject).map(|(agent, _)| agent);
+            match (agent, located.get(&node.subject)) {
+                (Some(agent), _) if setup.agents.iter().any(|(one, _)| *one == agent) => {}
+                (Some(agent), _) => setup.agents.push((agent, Vec::new())),
+                (None, Some(Err(why))) => setup.unwatched.push((node.clone(), why.to_string())),
+                (None, _) => setup.unwatched.push((node.clone(), "it has no agent".to_owned())),
+            }
+        }
         setup
+    }
+
+    /// Each lane with the agent that brings it.
+    fn owned_lanes(&self) -> Vec<(AgentIndex, Lane)> {
+        let agent_of = |lane: usize| {
+            let owner = self.agents.iter().find(|(_, lanes)| lanes.contains(&lane));
+            owner.map_or_else(AgentIndex::default, |(agent, _)| *agent)
+        };
+        let lanes = self.lanes.iter().enumerate();
+        lanes.map(|(index, lane)| (agent_of(index), lane.clone())).collect()
+    }
+
+    /// Puts together what became of all. Sources that never came are among the absent.
+    fn end(self, board: &Board, mut outcome: Outcome, ended: Ended, took: Duration) -> Session {
+        let mut guard = board.content();
+        let content = &mut *guard;
+        let (mut sources, mut absent, mut joined) = (Vec::new(), self.absent, BTreeMap::new());
+        let (mut accounts, mut remarks) = (Vec::new(), Vec::new());
+        let told = outcome.accounts.drain(..).zip(outcome.remarks.drain(..));
+        for ((number, source), (account, said)) in content.sources.iter().enumerate().zip(told) {
+            let has_joined = content.joined.remove(&number);
+            if number >= content.first && has_joined.is_none() {
+                let why = content.failed.remove(&number).unwrap_or_else(|| {
+                    let gone = said.first().map(|said| format!("; {said}")).unwrap_or_default();
+                    format!("its network namespace has not appeared{gone}")
+                });
+                absent.push((source.clone(), why));
+                continue;
+            }
+            if let Some(has_joined) = has_joined {
+                joined.insert(sources.len(), has_joined);
+            }
+            sources.push(source.clone());
+            accounts.push(account);
+            remarks.push(said);
+        }
+        Session {
+            sources,
+            absent,
+            joined,
+            outcome: Outcome {
+                accounts,
+                remarks,
+                ..outcome
+            },
+            ended,
+            took,
+            notes: self.notes,
+        }
     }
 
     fn add(
@@ -285,16 +396,28 @@ impl Setup {
             snap_length: request.args.snaplen,
             payload: request.payload(),
             ring_bytes: u32::try_from(request.ring_bytes()).unwrap_or(u32::MAX),
-            awaiting: None,
+            awaiting: request.awaited.as_ref().map(|_| Awaiting {
+                program: 0,
+                interfaces: request.args.interface.clone(),
+            }),
         }
     }
 
-    /// Notes lanes that could not be started; their sources' accounts say so too.
-    fn lose(&mut self, failed: &BTreeMap<usize, String>) {
-        for (lane, why) in failed {
-            let source = &self.sources[self.lanes[*lane].source];
-            self.notes
-                .push(safe(&format!("{} is not captured: {why}", source.title)));
+    /// Notes what could not be started; of lanes, their sources' accounts say so too.
+    fn lose(&mut self, failed: &BTreeMap<Part, String>, fleet: &Fleet) {
+        for (part, why) in failed {
+            let note = match part {
+                Part::Lane(lane) => {
+                    let source = &self.sources[self.lanes[*lane].source];
+                    format!("{} is not captured: {why}", source.title)
+                }
+                Part::Watch(agent) => format!("pods that come to {} are not captured: {why}", fleet.home(*agent)),
+            };
+            self.notes.push(safe(&note));
+        }
+        for (node, why) in &self.unwatched {
+            let note = format!("pods that come to {} are not captured: {why}", node.title);
+            self.notes.push(safe(&note));
         }
     }
 }
@@ -337,7 +460,8 @@ fn now_ns() -> u64 {
 
 /// Brings one agent's pieces to the writer.
 struct Forward {
-    lanes: Vec<usize>,
+    agent: AgentIndex,
+    board: Arc<Board>,
     sender: mpsc::Sender<Incoming>,
     armed: mpsc::Sender<Armed>,
     stopped: watch::Receiver<bool>,
@@ -378,13 +502,28 @@ impl Forward {
                     }
                     Err(why) => {
                         self.send(Incoming::Ended(lane, Err(safe(&why)))).await;
+                        self.board.fail(lane, &safe(&why));
                         Err(safe(&why))
                     }
                 };
                 // Nobody waits for it any more once the capture has begun.
-                let _ = self.armed.send((lane, told)).await;
+                let _ = self.armed.send((Part::Lane(lane), told)).await;
                 return Ok(());
             }
+            Piece::Event(Event::Awaiting { folders }) => {
+                tracing::debug!(?folders, "an agent awaits pods");
+                let _ = self.armed.send((Part::Watch(self.agent), Ok(()))).await;
+                return Ok(());
+            }
+            Piece::Event(Event::Attached { source, attachment }) => {
+                let lane = self.lane(source)?;
+                let Some((source, words)) = self.board.join(lane, attachment) else {
+                    return Ok(());
+                };
+                self.send(Incoming::Begins(lane, words.clone())).await;
+                Incoming::Remark(source, words)
+            }
+            Piece::Event(Event::Released { source }) => Incoming::Ended(self.lane(source)?, Ok(())),
             Piece::Event(Event::InterfaceAppeared { source, interface }) => {
                 Incoming::Interface(self.lane(source)?, interface)
             }
@@ -401,12 +540,8 @@ impl Forward {
 
     /// Only lanes of its own.
     fn lane(&self, source: u32) -> Result<usize, String> {
-        let lane = source as usize;
-        if self.lanes.contains(&lane) {
-            Ok(lane)
-        } else {
-            Err(format!("its agent speaks of source {source}, which it was not given"))
-        }
+        let lane = self.board.lane(self.agent, source);
+        lane.ok_or_else(|| format!("its agent speaks of source {source}, which it was not given"))
     }
 
     async fn send(&self, incoming: Incoming) {
@@ -415,35 +550,44 @@ impl Forward {
     }
 
     async fn end(self, end: Result<(), String>) {
-        for &lane in &self.lanes {
-            let _ = self.armed.try_send((lane, end.clone()));
+        let _ = self.armed.try_send((Part::Watch(self.agent), end.clone()));
+        for lane in self.board.lanes_of(self.agent) {
+            let _ = self.armed.try_send((Part::Lane(lane), end.clone()));
             self.send(Incoming::Ended(lane, end.clone())).await;
         }
     }
 }
 
-/// Until every lane's agent has said how its start went; gives those that failed.
-async fn wait_until_armed(arming: &mut mpsc::Receiver<Armed>, lanes: usize) -> BTreeMap<usize, String> {
+/// Until every part's agent has said how its start went; gives those that failed.
+async fn wait_until_armed(arming: &mut mpsc::Receiver<Armed>, parts: usize) -> BTreeMap<Part, String> {
     let mut told = BTreeMap::new();
     let all = async {
-        while told.len() < lanes {
-            let Some((lane, outcome)) = arming.recv().await else {
+        while told.len() < parts {
+            let Some((part, outcome)) = arming.recv().await else {
                 break;
             };
-            told.entry(lane).or_insert(outcome);
+            told.entry(part).or_insert(outcome);
         }
     };
     // Whoever has not spoken by then may still; the accounts will tell.
     let _ = timeout(ARMING, all).await;
     told.into_iter()
-        .filter_map(|(lane, outcome)| Some((lane, outcome.err()?)))
+        .filter_map(|(part, outcome)| Some((part, outcome.err()?)))
         .collect()
 }
 
 /// Says that it runs, how it ends, and shows how far it is where nothing else is shown.
 fn announce(request: &Request, setup: &Setup, shared: &Shared) -> Option<Phase> {
+    let awaited = match &request.awaited {
+        Some(wanted) => format!(
+            ", and whatever comes of {} on {}",
+            safe(&wanted.words()),
+            super::counted(setup.agents.len(), "node")
+        ),
+        None => String::new(),
+    };
     shared.printer.note(format!(
-        "capturing {} on {}, {}; Ctrl-C ends it",
+        "capturing {}{awaited} on {}, {}; Ctrl-C ends it",
         super::counted(setup.sources.len(), "source"),
         super::counted(setup.agents.len(), "agent"),
         request.limits.describe()
@@ -481,11 +625,11 @@ async fn until_enough(enough: &mut watch::Receiver<Option<Enough>>) -> Enough {
 }
 
 /// Keeps the live line going; never ends.
-async fn live(phase: Option<&Phase>, sources: &[Source], progress: watch::Receiver<Progress>) {
+async fn live(phase: Option<&Phase>, board: &Board, progress: watch::Receiver<Progress>) {
     loop {
         sleep(LIVE).await;
         if let Some(phase) = phase {
-            phase.say(progress.borrow().words(sources));
+            phase.say(progress.borrow().words(&board.content().sources));
         }
     }
 }

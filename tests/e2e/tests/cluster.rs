@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "a test runner prints")]
 
+#[path = "cases/capture_wait.rs"]
+mod capture_wait;
 #[path = "cases/credentials.rs"]
 mod credentials;
 #[path = "cases/death.rs"]
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         credentials::CASES,
         death::CASES,
         input::CASES,
+        capture_wait::CASES,
     ]
     .concat();
     let trials = cases
