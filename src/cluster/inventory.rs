@@ -44,6 +44,8 @@ pub struct Pod {
     pub host_network: bool,
     /// `Running` and not being deleted.
     pub running: bool,
+    /// It is being deleted, and goes when its containers have ended.
+    pub is_leaving: bool,
     /// How it ended, if it did: it will never run again.
     pub end: Option<End>,
     /// The `Ready` condition.

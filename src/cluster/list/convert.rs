@@ -48,6 +48,7 @@ pub fn pod(pod: &ApiPod) -> Option<Pod> {
         ips: ips.into_iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect(),
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
         running: phase == "Running" && !leaving,
+        is_leaving: leaving,
         end: match phase {
             "Succeeded" => Some(End::Completed),
             "Failed" => Some(End::Failed),

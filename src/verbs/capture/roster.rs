@@ -98,7 +98,8 @@ impl Roster {
             if known.is_over {
                 return None;
             }
-            if let Some(end) = pod.end {
+            // A pod that is deleted ends first, and may say something after that.
+            if let Some(end) = pod.end.filter(|_| !pod.is_leaving) {
                 let how = match end {
                     End::Completed => "completed",
                     End::Failed => "failed",
@@ -239,6 +240,12 @@ mod tests {
         );
         assert_eq!(roster.gone("1", at()), None);
         assert!(!roster.is_over());
+        let deleted = Pod {
+            end: Some(End::Completed),
+            is_leaving: true,
+            ..other.clone()
+        };
+        assert_eq!(roster.is(&deleted, at()), None, "it is not gone yet");
         let ended = Pod {
             end: Some(End::Failed),
             ..other

@@ -122,7 +122,10 @@ impl<'a> Arrivals<'a> {
                 since: now,
                 addresses_tried: now,
             };
-            self.claims.extend(self.shared.claims.take().into_iter().map(pending));
+            for claim in self.shared.claims.take() {
+                self.claims.retain(|pending| pending.claim.source != claim.source);
+                self.claims.push(pending(claim));
+            }
             self.let_go()?;
             self.settle(&mut start)?;
             if self.tended.elapsed() >= TICK {
@@ -334,7 +337,7 @@ const NSFS: u64 = 0x6e73_6673;
 
 /// Whether a namespace has been bound onto the file.
 fn is_namespace(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == NSFS)
+    rustix::fs::statfs(path).is_ok_and(|found| u64::try_from(found.f_type) == Ok(NSFS))
 }
 
 /// When the namespace's inode was made: that happens when it is first looked up, which is when it is bound onto its file.

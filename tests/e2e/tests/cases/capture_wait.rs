@@ -304,7 +304,18 @@ fn first_packets(lab: &Lab) -> Result<()> {
     );
     for hash in &theirs_all {
         let at = ours_left.iter().position(|one| one == hash);
-        ours_left.remove(at.context("tcpdump saw a packet that we have not")?);
+        let missing = || format!("frame.md5_hash == \"{hash}\"");
+        let told = || -> Result<String> {
+            let hashed = ["-o", "frame.generate_md5_hash:TRUE"];
+            let one = tshark(&theirs, &[&hashed[..], &["-Y", &missing()]].concat())?;
+            Ok(format!(
+                "{one:?} is not among ours: {:#?}; theirs: {:#?}",
+                tshark(&ours, &["-t", "e"])?,
+                tshark(&theirs, &["-t", "e"])?
+            ))
+        };
+        let Some(at) = at else { anyhow::bail!("{}", told()?) };
+        ours_left.remove(at);
     }
     // The kubelet's first question is there, and what IPv6 says first of all.
     let syns = tshark(
