@@ -21,6 +21,7 @@ pub mod report;
 pub mod select;
 pub mod style;
 pub mod text;
+pub mod untold;
 
 #[cfg(test)]
 pub(crate) mod sample;
