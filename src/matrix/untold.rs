@@ -1,4 +1,4 @@
-//! What a run was to test and could not even make rows of, because a right is missing. Pure.
+//! What a run was to test and could not even make rows of, because a right is missing or a limit is in the way. Pure.
 
 use super::{evidence::Protocol, report::Untold, select::Named};
 use crate::cluster::inventory::{Inventory, Unread};
@@ -51,6 +51,21 @@ pub fn unread(inventory: &Inventory, asked: Asked<'_>) -> Vec<Untold> {
         })
     });
     untold.collect()
+}
+
+/// What a limit cut from a run that was to leave nothing out.
+pub fn over_limit(what: &str, flag: &str, limit: usize, over: usize) -> Option<Untold> {
+    (over > 0).then(|| Untold {
+        what: format!("{what} over the limit"),
+        why: format!(
+            "--full means {} {what} here, {over} more than {flag} {limit} allows",
+            limit + over
+        ),
+        hint: format!(
+            "{flag} {} or --yes allows them; TARGET and --to narrow what is tested",
+            limit + over
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -159,5 +174,16 @@ mod tests {
         ] {
             assert_eq!(whats(&inventory, asked), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_limit_that_cuts_nothing_leaves_nothing_untold() {
+        assert_eq!(over_limit("probes", "--max-probes", 10, 0), None);
+        let cut = over_limit("probes", "--max-probes", 10, 3).unwrap();
+        assert_eq!(
+            cut.why,
+            "--full means 13 probes here, 3 more than --max-probes 10 allows"
+        );
+        assert!(cut.hint.starts_with("--max-probes 13 or --yes"), "{}", cut.hint);
     }
 }

@@ -352,6 +352,16 @@ impl Request {
         };
         let mut untold = untold::unread(&self.inventory, asked);
         untold.extend(plan.untold.iter().cloned());
+        if self.full {
+            let nodes = self.selection.nodes_in_scope.saturating_sub(self.selection.nodes.len());
+            untold.extend(untold::over_limit("nodes", "--max-nodes", self.max_nodes, nodes));
+            untold.extend(untold::over_limit(
+                "probes",
+                "--max-probes",
+                self.wish.max_probes,
+                plan.over_limit,
+            ));
+        }
         untold
     }
 
