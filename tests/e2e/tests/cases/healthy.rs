@@ -1,11 +1,13 @@
 //! A healthy cluster: everything is reached, and what was asked of the API server stays small.
 
 use crate::Case;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     audit::Audit,
     lab::{Lab, said},
+    manifests,
 };
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 pub const CASES: &[Case] = &[
@@ -15,6 +17,10 @@ pub const CASES: &[Case] = &[
         thirty_pods,
     ),
     ("healthy: icmp is echoed", icmp),
+    (
+        "limits: --full that ports nobody declared carry over --max-probes is inconclusive, sampling is not",
+        cut_by_limit,
+    ),
     (
         "output: the table fits eighty columns and ends with coverage",
         narrow_table,
@@ -99,6 +105,47 @@ fn icmp(lab: &Lab) -> Result<()> {
         matrix.rows
     );
     matrix.expect_exit(0)
+}
+
+fn cut_by_limit(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    for node in ["n1", "n2"] {
+        let serve = ["serve", "--tcp", "8080", "--tcp", "9090"];
+        lab.apply(&manifests::server_pod(
+            &namespace.name,
+            &format!("on-{node}"),
+            node,
+            &serve,
+            8080,
+        ))?;
+    }
+    namespace.wait_ready()?;
+    let arguments = ["-n", &namespace.name, "--protocol", "tcp", "--full"];
+    let foreseen = lab
+        .netcheck(["matrix", "--dry-run", "-o", "json"].iter().chain(&arguments))
+        .output()?;
+    let foreseen: Value = serde_json::from_slice(&foreseen.stdout).with_context(|| said(&foreseen))?;
+    let limit = foreseen["probesAtLeast"].to_string();
+    let full = lab.matrix(arguments.iter().chain(&["--max-probes", &limit]))?;
+    full.others_reached(|_| false)?;
+    full.expect_exit(3)?;
+    let coverage = &full.report["status"]["coverage"];
+    let over = coverage["probesOverLimit"]
+        .as_u64()
+        .context("a number over the limit")?;
+    let untold = coverage["untold"].to_string();
+    ensure!(
+        over > 0 && untold.contains(&format!("{over} more than --max-probes {limit}")),
+        "{over} over the limit, untold: {untold}"
+    );
+    let sampled = lab.matrix(arguments[..4].iter().chain(&["--max-probes", "3"]))?;
+    sampled.expect_exit(0)?;
+    let coverage = &sampled.report["status"]["coverage"];
+    ensure!(
+        coverage["sampling"].to_string().contains("--max-probes"),
+        "{coverage:#}"
+    );
+    Ok(())
 }
 
 fn narrow_table(lab: &Lab) -> Result<()> {
