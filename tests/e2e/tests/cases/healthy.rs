@@ -30,36 +30,11 @@ pub const CASES: &[Case] = &[
 
 /// The committed shop stays up for later cases; applying it twice changes nothing.
 pub fn apply_shop(lab: &Lab) -> Result<()> {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../rig/manifests/shop.yaml");
-    lab.kubectl(&format!("apply -f {manifest}"))?;
-    lab.kubectl("-n shop wait --for=condition=Available deployment --all --timeout=120s")?;
-    Ok(())
+    Ok(lab.rig.open_shop()?)
 }
 
 fn shop(lab: &Lab) -> Result<()> {
-    apply_shop(lab)?;
-    let matrix = lab.matrix(["-n", "shop"])?;
-    matrix.others_reached(|_| false)?;
-    matrix.expect_exit(0)?;
-    for family in ["ipv4", "ipv6"] {
-        for protocol in ["tcp", "dns"] {
-            ensure!(
-                matrix
-                    .rows
-                    .iter()
-                    .any(|row| row.family == family && row.protocol == protocol),
-                "no {protocol} row over {family}: {:?}",
-                matrix.rows.iter().map(|row| &row.id).collect::<Vec<_>>()
-            );
-        }
-    }
-    for kind in ["Pod", "Node", "Service", "DNS"] {
-        ensure!(
-            matrix.rows.iter().any(|row| row.destination.kind == kind),
-            "nothing was asked of a {kind}"
-        );
-    }
-    lab.wait_until_clean(std::time::Duration::from_secs(30))
+    netcheck_e2e::shop::expect_healthy(lab, &[], &["tcp", "dns"])
 }
 
 fn thirty_pods(lab: &Lab) -> Result<()> {

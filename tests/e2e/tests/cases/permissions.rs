@@ -223,12 +223,12 @@ fn without(guest: &Guest<'_>, role: &Value, index: usize, verb: &str, whole: &Ma
         .any(|(place, one, of, _why)| (*place, *one, *of) == (namespace.unwrap_or_default(), verb, resource));
     let text = said(&output);
     let tells_more = text.contains("rbac matrix") || text.contains("agent-forbidden");
-    let names = text.contains(verb) && text.contains(resource) && tells_more;
+    let says_which = text.contains(verb) && text.contains(resource) && tells_more;
     let as_good = || -> Result<bool> {
         let matrix = Matrix::of(&output)?;
         Ok(output.status.code() == Some(0) && matrix.cases() == whole.cases())
     };
-    let named = output.status.code() == Some(3) && names;
+    let named = output.status.code() == Some(3) && says_which;
     ensure!(
         named || (spared && as_good()?),
         "it does not name the verb with exit code 3, spared: {spared}, as good: {:?}: {text}",
