@@ -10,4 +10,6 @@ pub mod fault;
 pub mod lab;
 pub mod manifests;
 pub mod matrix;
+pub mod runner;
+pub mod shop;
 pub mod tcpdump;
