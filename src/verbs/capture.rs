@@ -5,6 +5,7 @@ use crate::{
     agents::{self, AgentIndex, Budget, Farewell, Fleet, LaunchSpec},
     capture::{
         account::Account,
+        found,
         limits::{Limits, size_words},
         names::Names,
         sink::{PacketFormat, SinkError, file::About},
@@ -291,6 +292,10 @@ impl Request {
                 account: Account::default(),
             }))
             .collect();
+        let findings = found::findings(sources.iter().map(|source| {
+            let told = source.not_captured.as_deref().map_or(Ok(&source.account), Err);
+            (source.name.as_str(), told)
+        }));
         let mut notes = captured.notes.clone();
         notes.extend(farewell.incomplete.iter().chain(&farewell.resumed).cloned());
         let total = Account::total(&captured.outcome.accounts);
@@ -308,6 +313,7 @@ impl Request {
                 milliseconds: u64::try_from(captured.took.as_millis()).unwrap_or(u64::MAX),
                 way,
                 total,
+                findings,
                 sources,
                 out_of_order: captured.outcome.out_of_order,
                 notes,
@@ -341,8 +347,9 @@ impl Request {
                 total.accepted,
                 total.losses().join(", ")
             ));
-            if total.lost_in_ring > 0 {
-                printer.hint("a narrower filter, --headers-only or a smaller --snaplen make less to carry");
+            let page = report.status.findings.iter().find(|finding| finding.fix.is_some());
+            if let Some((finding, fix)) = page.and_then(|finding| Some((finding, finding.fix.as_ref()?))) {
+                printer.hint(&format!("{fix} (kubectl netcheck explain {})", finding.id));
             }
         }
         match &captured.outcome.failure {

@@ -3,6 +3,7 @@
 use crate::{
     agents::Planned,
     capture::account::Account,
+    findings::Finding,
     output::{Cell, Table, Tone},
 };
 use schemars::JsonSchema;
@@ -59,6 +60,8 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// Packets that stand after a later one in the output.
     pub out_of_order: u64,
+    /// What is wrong, if anything: losses, sources that were not captured.
+    pub findings: Vec<Finding>,
     /// What else is to be known: clocks, sources that share a namespace, streams that were resumed.
     pub notes: Vec<String>,
 }
