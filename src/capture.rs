@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod command;
 pub mod found;
 pub mod limits;
 pub mod merge;

@@ -5,7 +5,7 @@ use crate::{
     agents::{self, AgentIndex, Budget, Farewell, Fleet, LaunchSpec},
     capture::{
         account::Account,
-        found,
+        command, found,
         limits::{Limits, size_words},
         names::Names,
         sink::{PacketFormat, SinkError, file::About},
@@ -248,9 +248,8 @@ impl Request {
     }
 
     fn about(&self, clocks: &[String]) -> About {
-        let command: Vec<String> = std::env::args().skip(1).collect();
         let mut comments = vec![
-            format!("kubectl netcheck {}", command.join(" ")),
+            command::shown(std::env::args().skip(1)),
             format!(
                 "cluster {}, context {}",
                 self.cluster.server,
