@@ -21,11 +21,8 @@ pub fn hint(arguments: &[OsString]) -> Option<String> {
     if words.first().is_none_or(|verb| verb != "capture") {
         return None;
     }
-    let before_filter = words.iter().take_while(|word| *word != "--");
-    let habit = before_filter
-        .filter_map(|word| KSNIFF.iter().find(|(letter, ..)| letter == word))
-        .next()?;
-    let (letter, meaning, ours) = habit;
+    let mut before_filter = words.iter().take_while(|word| *word != "--");
+    let (letter, meaning, ours) = before_filter.find_map(|word| KSNIFF.iter().find(|(letter, ..)| letter == word))?;
     Some(format!("ksniff's {letter} is {meaning}; here that is {ours}"))
 }
 
