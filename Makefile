@@ -9,8 +9,10 @@ AGENT := target/$(HOST)/agent/netcheck-agent
 AGENT_IMAGE := target/agent-image/netcheck-agent.tar
 # The plugin pins the image it was built beside; read anew by each recipe, since the first of them makes it.
 export NETCHECK_AGENT_DIGEST = $(shell cat target/agent-image/netcheck-agent.digest 2>/dev/null)
+# Who looks on sees cargo's own progress; a log holds what went wrong.
+QUIET := $(shell test -t 2 || echo --quiet)
 
-.PHONY: help demo test lint bench soak rig-up rig-down build plugin packages kubernetes image
+.PHONY: help demo test lint bench soak rig-up rig-down build plugin packages rig kubernetes image binaries
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -18,21 +20,26 @@ help: ## list these targets
 packages:
 	@tests/rig/install-packages.sh
 
-# Go and Rust side by side: each leaves a core idle part of the time.
-build: packages ## build everything: plugin, agent, its image, the rig and its Kubernetes
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line kubernetes image
-	@cargo build --quiet --workspace --bins
+# Go and Rust side by side: each leaves a core idle part of the time. What either needs of cargo's lock comes before both.
+build: rig ## build everything: plugin, agent, its image, the rig and its Kubernetes
+	@$(MAKE) --no-print-directory --jobs=2 kubernetes binaries
 
-kubernetes: packages
-	@cargo run --quiet --package netcheck-rig --bin netcheck-rig -- build
+rig: packages
+	@cargo build $(QUIET) --package netcheck-rig --bin netcheck-rig
+
+kubernetes: rig
+	@target/debug/netcheck-rig build
+
+binaries: image
+	@cargo build $(QUIET) --workspace --bins
 
 image: packages
 	@RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$$HOME/.cargo=/cargo --remap-path-prefix=$$PWD=/src" \
-	    cargo build --quiet --profile agent --package netcheck-agent --target $(HOST)
-	@cargo run --quiet --package netcheck-image -- build --agent $(AGENT) --output $(AGENT_IMAGE)
+	    cargo build $(QUIET) --profile agent --package netcheck-agent --target $(HOST)
+	@cargo run $(QUIET) --package netcheck-image -- build --agent $(AGENT) --output $(AGENT_IMAGE)
 
 plugin: image ## the plugin as a release, pinned to the agent's image built beside it
-	@cargo build --quiet --release --package kubectl-netcheck
+	@cargo build $(QUIET) --release --package kubectl-netcheck
 
 demo: build ## a real cluster, a healthy matrix, a broken route, the matrix that finds it
 	@tests/demo.sh
@@ -42,20 +49,20 @@ test: build ## every test: units, namespaces, a real cluster
 
 lint: ## rustfmt, clippy, shell syntax
 	@cargo fmt --all --check
-	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@cargo clippy $(QUIET) --workspace --all-targets -- -D warnings
 	@bash -n .ci/run $$(git ls-files '*.sh')
 
 # What runs on a rig needs everything built; other benchmarks need only themselves.
 BENCHES_WITHOUT_RIG := capture-engine
 bench: $(if $(filter $(BENCHES_WITHOUT_RIG),$(BENCH)),packages,build plugin) ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
-	@cargo run --quiet --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
+	@cargo run $(QUIET) --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
 
 soak: build ## the long counts
-	@cargo run --quiet --package netcheck-e2e --bin netcheck-soak
+	@cargo run $(QUIET) --package netcheck-e2e --bin netcheck-soak
 
 rig-up: build ## bring up a real Kubernetes; then: source target/rig/env
 	@target/debug/netcheck-rig up
 	@target/debug/netcheck-rig image load $(AGENT_IMAGE)
 
 rig-down: ## take it down and leave nothing
-	@cargo run --quiet --package netcheck-rig --bin netcheck-rig -- down
+	@cargo run $(QUIET) --package netcheck-rig --bin netcheck-rig -- down

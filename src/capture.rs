@@ -10,6 +10,8 @@
 
 pub mod account;
 pub mod clock;
+pub mod command;
+pub mod found;
 pub mod limits;
 pub mod merge;
 pub mod names;

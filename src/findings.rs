@@ -2,6 +2,7 @@
 
 mod absence;
 mod agents;
+mod capture;
 mod matrix;
 
 pub use absence::{Absence, Obstacle};
@@ -96,7 +97,7 @@ pub struct Page {
 
 /// All pages, in the order in which they are listed.
 pub fn all() -> impl Iterator<Item = &'static Page> {
-    matrix::PAGES.iter().chain(agents::PAGES)
+    matrix::PAGES.iter().chain(capture::PAGES).chain(agents::PAGES)
 }
 
 /// The page of a finding.
@@ -129,7 +130,7 @@ mod tests {
     fn ids_in(text: &str) -> impl Iterator<Item = &str> {
         text.split('"').filter(|word| {
             word.split_once('-').is_some_and(|(family, rest)| {
-                ["matrix", "agent", "node", "stream"].contains(&family)
+                ["matrix", "capture", "agent", "node", "stream"].contains(&family)
                     && !rest.is_empty()
                     && rest.chars().all(|c| c.is_ascii_lowercase() || c == '-')
             })

@@ -22,6 +22,7 @@ pub mod report;
 pub mod select;
 pub mod style;
 pub mod text;
+pub mod untold;
 pub mod words;
 
 #[cfg(test)]

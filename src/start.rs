@@ -35,6 +35,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let misplaced = arguments
         .get(1)
         .is_some_and(|first| first.to_string_lossy().starts_with('-'));
+    let habit = cli::habits::hint(&arguments);
     match Cli::try_parse_from(arguments) {
         Ok(cli) => run(cli.verb),
         Err(error) => {
@@ -43,6 +44,9 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if misplaced && error.kind() == ErrorKind::UnknownArgument {
                 Printer::new(ColourChoice::Auto, false, false)
                     .hint("flags come after the verb: kubectl netcheck VERB …");
+            }
+            if let Some(habit) = habit.filter(|_| error.use_stderr()) {
+                Printer::new(ColourChoice::Auto, false, false).hint(&habit);
             }
             ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Held }.code())
         }

@@ -12,6 +12,7 @@ mod peer;
 mod tests;
 
 use crate::findings::{Absence, Obstacle};
+use bytes::Bytes;
 use netcheck_wire::{AgentHello, Event, Task, TaskId};
 use std::{
     future::Future,
@@ -151,7 +152,7 @@ pub enum Piece {
     /// Something it found.
     Event(Event),
     /// Raw bytes.
-    Data(Vec<u8>),
+    Data(Bytes),
 }
 
 /// Pieces that may wait for whoever takes them. Beyond that the link reads no further, and what the agent has kept for a new stream fills:

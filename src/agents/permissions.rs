@@ -90,13 +90,13 @@ const fn grant(
     }
 }
 
-const MATRIX: [Grant; 21] = [
+const MATRIX: [Grant; 23] = [
     grant(
         Place::Targets,
         Way::Both,
         "",
         "pods",
-        &["get", "list"],
+        &["list"],
         true,
         "which pods there are",
     ),
@@ -105,7 +105,7 @@ const MATRIX: [Grant; 21] = [
         Way::Both,
         "",
         "services",
-        &["get", "list"],
+        &["list"],
         false,
         "which Services there are",
     ),
@@ -155,6 +155,16 @@ const MATRIX: [Grant; 21] = [
         "",
     ),
     grant(Place::Targets, Way::Both, "batch", "jobs", &["get", "list"], false, ""),
+    grant(Place::Targets, Way::Both, "batch", "cronjobs", &["list"], false, ""),
+    grant(
+        Place::Targets,
+        Way::Both,
+        "",
+        "replicationcontrollers",
+        &["get", "list"],
+        false,
+        "",
+    ),
     grant(
         Place::Dns,
         Way::Both,
@@ -187,7 +197,7 @@ const MATRIX: [Grant; 21] = [
         Way::Both,
         "",
         "nodes",
-        &["get", "list"],
+        &["list"],
         false,
         "addresses and conditions of nodes",
     ),
@@ -196,9 +206,9 @@ const MATRIX: [Grant; 21] = [
         Way::Ephemeral,
         "",
         "pods",
-        &["watch"],
+        &["get", "watch"],
         true,
-        "to see the agent's container start",
+        "to see what the pod holds already, and the agent's container start",
     ),
     grant(
         Place::Targets,

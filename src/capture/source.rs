@@ -1,6 +1,9 @@
 //! What is captured: pods and nodes, and the interfaces that turn up in them. Plain data.
 
-use crate::cluster::inventory::{Inventory, Subject};
+use crate::{
+    cluster::inventory::{Inventory, Subject},
+    output::safe,
+};
 use netcheck_pcap::Link;
 use netcheck_wire::capture::CaptureInterface;
 
@@ -74,8 +77,9 @@ impl Interface {
         };
         Self {
             source: number,
-            name: format!("{}/{}", source.name, told.name),
-            description: format!("{} of {place}", told.name),
+            // The kernel takes nearly any byte in an interface's name.
+            name: safe(&format!("{}/{}", source.name, told.name)),
+            description: safe(&format!("{} of {place}", told.name)),
             link: link_of(told.hardware_type),
             address: told.address.filter(|address| *address != [0; 6]),
             remark: remark.to_owned(),

@@ -7,6 +7,10 @@ use kube::{client::AuthError, core::Status};
 
 use crate::{exit::Failure, output::safe};
 
+/// What to do about a missing right.
+pub(super) const ASK_AN_ADMIN: &str =
+    "an admin can allow it: kubectl netcheck rbac VERB prints the least that the verb needs";
+
 /// By what a request goes on its way, as the user knows it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Route {
@@ -84,8 +88,7 @@ fn answered(doing: &str, status: &Status) -> Failure {
             Failure::unknown(format!("cannot {doing}: refused by admission: {message}"))
         }
         403 => match Denied::parse(&status.message) {
-            Some(denied) => Failure::unknown(format!("cannot {doing}: {}", denied.sentence()))
-                .hint("an admin can allow it: kubectl netcheck rbac VERB prints the least that the verb needs"),
+            Some(denied) => Failure::unknown(format!("cannot {doing}: {}", denied.sentence())).hint(ASK_AN_ADMIN),
             None => Failure::unknown(format!("cannot {doing}: forbidden: {message}")),
         },
         404 => Failure::usage(format!("cannot {doing}: {}", or(&message, "not found"))),

@@ -1,7 +1,7 @@
 //! What the API says of pods, nodes and Services, reduced to what netcheck asks about. Plain data: everything that plans or judges takes
 //! these types, so it can be tested without a cluster.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 /// Something that has a network namespace of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,8 +23,74 @@ pub struct Inventory {
     pub services: Vec<Service>,
     /// Why the cluster's DNS Service is not among them; `None` if it is, or nobody looked.
     pub dns_missing: Option<String>,
-    /// What could not be read or is not there, and what that means for the result, one line each.
+    /// What there is of these is not known, because the API server refuses to tell it to this user.
+    pub unread: Vec<Unread>,
+    /// What is not there, or can be watched less well, one line each: nothing of it keeps a run from being called good.
     pub gaps: Vec<String>,
+}
+
+impl Inventory {
+    /// What keeps from telling which nodes there are.
+    pub fn unread_nodes(&self) -> Option<&Unread> {
+        self.unread.iter().find(|unread| **unread == Unread::nodes())
+    }
+
+    /// What keeps from telling which Services a namespace holds (in any namespace: `None`).
+    pub fn unread_services(&self, namespace: Option<&str>) -> Option<&Unread> {
+        self.unread.iter().find(|unread| match namespace {
+            Some(namespace) => unread.hides_services_in(namespace),
+            None => **unread != Unread::nodes(),
+        })
+    }
+}
+
+/// Resources that may not be listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// As `kubectl auth can-i` names them: `nodes`, `endpointslices.discovery.k8s.io`.
+    pub resources: Vec<&'static str>,
+    /// Where; `None` for the whole cluster.
+    pub namespace: Option<String>,
+}
+
+impl Unread {
+    const NODES: &'static str = "nodes";
+
+    /// Nodes.
+    pub fn nodes() -> Self {
+        Self {
+            resources: vec![Self::NODES],
+            namespace: None,
+        }
+    }
+
+    /// Services, what is behind them, or both, in one namespace or in all.
+    pub fn services(namespace: Option<&str>, services: bool, slices: bool) -> Self {
+        let resources = [("services", services), ("endpointslices.discovery.k8s.io", slices)];
+        Self {
+            resources: resources
+                .into_iter()
+                .filter_map(|(name, unread)| unread.then_some(name))
+                .collect(),
+            namespace: namespace.map(str::to_owned),
+        }
+    }
+
+    /// Whether Services of this namespace are among what is hidden.
+    pub fn hides_services_in(&self, namespace: &str) -> bool {
+        *self != Self::nodes() && self.namespace.as_deref().is_none_or(|hidden| hidden == namespace)
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "you may not list {}", self.resources.join(" or "))?;
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None if *self == Self::nodes() => Ok(()),
+            None => f.write_str(" in all namespaces"),
+        }
+    }
 }
 
 /// A pod.

@@ -4,7 +4,7 @@ pub mod convert;
 
 use super::{
     Cluster,
-    inventory::{Inventory, Node, Service},
+    inventory::{Inventory, Node, Service, Unread},
     request::{self, Problem, attempt},
 };
 use crate::exit::Failure;
@@ -61,7 +61,7 @@ pub struct Scope {
     pub selector: Option<String>,
 }
 
-/// Reads pods, nodes, Services and their endpoints. What the user may not read besides the pods becomes a gap, not an error.
+/// Reads pods, nodes, Services and their endpoints. What the user may not read besides the pods is told in the inventory, and no error.
 pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Failure> {
     let names: Vec<Option<&str>> = match &scope.namespaces {
         Namespaces::All => vec![None],
@@ -74,30 +74,37 @@ pub async fn inventory(cluster: &Cluster, scope: &Scope) -> Result<Inventory, Fa
     let empty = empty_namespaces(cluster, scope, &raw_pods).await?;
 
     let mut inventory = Inventory::default();
-    let mut gap = |what: &str| inventory.gaps.push(what.to_owned());
     let nodes = nodes?.unwrap_or_else(|| {
-        gap("nodes may not be listed: their addresses and conditions are unknown");
+        inventory.unread.push(Unread::nodes());
         nodes_of(&raw_pods)
     });
     let mut raw_services = Vec::new();
-    let mut all_listed = true;
     for listed in services? {
-        let Some(listed) = listed else {
-            gap("Services and EndpointSlices may not be listed: Services are not tested");
-            all_listed = false;
-            break;
-        };
-        raw_services.push(listed);
+        match listed {
+            Ok(listed) => raw_services.push(listed),
+            Err(unread) => inventory.unread.push(unread),
+        }
     }
-    let mut dns = vec![dns?];
-    let may_be_unread = dns.iter().any(|dns| dns.unread || (dns.covered && !all_listed));
+    let usual = dns?;
+    let mut dns_unread: Vec<Unread> = usual.unread.iter().cloned().collect();
+    if usual.covered {
+        dns_unread.extend(
+            inventory
+                .unread
+                .iter()
+                .filter(|unread| unread.hides_services_in(USUAL_DNS.namespace))
+                .cloned(),
+        );
+    }
+    let mut dns = vec![usual];
     if !has_dns(raw_services.iter().chain(dns.iter().map(|dns| &dns.listed))) {
         let elsewhere = self::dns(cluster, scope, &OPENSHIFT_DNS).await?;
-        // Most clusters have no such namespace, and say "forbidden" of it to most users: that is no gap.
-        dns.extend(has_dns([&elsewhere.listed]).then_some(elsewhere));
-    }
-    if !has_dns(raw_services.iter().chain(dns.iter().map(|dns| &dns.listed))) {
-        inventory.dns_missing = Some(dns_missing(may_be_unread));
+        // Most clusters have no such namespace, and say "forbidden" of it to most users: that alone is no gap.
+        if has_dns([&elsewhere.listed]) {
+            dns.push(elsewhere);
+        } else {
+            inventory.dns_missing = Some(dns_missing(&dns_unread, elsewhere.unread.as_ref()));
+        }
     }
     for dns in dns {
         raw_pods.extend(dns.backends);
@@ -151,17 +158,20 @@ async fn nodes(cluster: &Cluster) -> Result<Option<Vec<Node>>, Failure> {
 
 type ServicesAndSlices = (Vec<ApiService>, Vec<EndpointSlice>);
 
-/// `None` if they may not be listed.
+/// The inner error says which of them may not be listed.
 async fn services(
     cluster: &Cluster,
     namespace: Option<&str>,
     selector: Option<&str>,
-) -> Result<Option<ServicesAndSlices>, Failure> {
+) -> Result<Result<ServicesAndSlices, Unread>, Failure> {
     let (service_api, slice_api) = (scoped(cluster, namespace), scoped(cluster, namespace));
     let (services, slices) = tokio::join!(list(cluster, &service_api, selector), list(cluster, &slice_api, None));
     let services = allowed(services, &format!("list Services{}", in_namespace(namespace)))?;
     let slices = allowed(slices, &format!("list EndpointSlices{}", in_namespace(namespace)))?;
-    Ok(services.zip(slices))
+    Ok(match (services, slices) {
+        (Some(services), Some(slices)) => Ok((services, slices)),
+        (services, slices) => Err(Unread::services(namespace, services.is_none(), slices.is_none())),
+    })
 }
 
 /// The cluster's DNS Service and the pods behind it, where the scope does not contain them anyway.
@@ -170,24 +180,30 @@ struct Dns {
     listed: ServicesAndSlices,
     /// The scope contains its namespace.
     covered: bool,
-    /// It may not be looked for.
-    unread: bool,
+    /// Why it could not be looked for.
+    unread: Option<Unread>,
     backends: Vec<ApiPod>,
     gaps: Vec<String>,
 }
 
 /// Why cluster DNS is not known: a right or the object is missing.
-fn dns_missing(unread: bool) -> String {
-    let namespace = USUAL_DNS.namespace;
-    if unread {
+fn dns_missing(usual: &[Unread], openshift: Option<&Unread>) -> String {
+    if let Some(unread) = usual.first() {
         return format!(
-            "you may not list services or endpointslices.discovery.k8s.io in namespace {namespace}, so the cluster's DNS Service cannot be looked for (kubectl netcheck rbac matrix prints the Role that allows it)"
+            "{unread}, so the cluster's DNS Service cannot be looked for (kubectl netcheck rbac matrix prints the Role that allows it, on OpenShift with --dns-namespace {})",
+            OPENSHIFT_DNS.namespace
         );
     }
-    let label = USUAL_DNS.services.unwrap_or_default();
+    let (namespace, label) = (USUAL_DNS.namespace, USUAL_DNS.services.unwrap_or_default());
+    let elsewhere = match openshift {
+        None => format!("nor dns-default in {}", OPENSHIFT_DNS.namespace),
+        Some(unread) => format!(
+            "and {unread} (on OpenShift, kubectl netcheck rbac matrix --dns-namespace {} prints the Role that allows it)",
+            OPENSHIFT_DNS.namespace
+        ),
+    };
     format!(
-        "there is no DNS Service: none named kube-dns or labelled {label} on UDP port 53 in namespace {namespace}, nor dns-default in {}",
-        OPENSHIFT_DNS.namespace
+        "there is no DNS Service: none named kube-dns or labelled {label} on UDP port 53 in namespace {namespace}, {elsewhere}"
     )
 }
 
@@ -203,8 +219,8 @@ async fn dns(cluster: &Cluster, scope: &Scope, home: &DnsHome) -> Result<Dns, Fa
     };
     if !covered {
         match services(cluster, Some(namespace), home.services).await? {
-            Some(listed) => dns.listed = listed,
-            None => dns.unread = true,
+            Ok(listed) => dns.listed = listed,
+            Err(unread) => dns.unread = Some(unread),
         }
     }
     if !covered || scope.selector.is_some() {
@@ -382,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_not_be_read_is_a_gap_and_not_the_end() {
+    async fn what_may_not_be_read_is_told_and_not_the_end() {
         let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
             line if line.contains("/namespaces/shop/pods") => fake::list(&json!([pod("web")])),
             _ => forbidden(),
@@ -390,9 +406,38 @@ mod tests {
         let inventory = inventory(&cluster, &shop()).await.unwrap();
         assert_eq!(inventory.pods.len(), 1);
         assert_eq!(inventory.nodes[0].name, "n1", "pods tell of their nodes");
-        assert_eq!(inventory.gaps.len(), 2, "{:?}", inventory.gaps);
+        let unread: Vec<_> = inventory.unread.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            unread,
+            [
+                "you may not list nodes",
+                "you may not list services or endpointslices.discovery.k8s.io in namespace shop",
+            ]
+        );
+        assert!(inventory.gaps.is_empty(), "{:?}", inventory.gaps);
         let missing = inventory.dns_missing.unwrap();
         assert!(missing.contains("you may not list services"), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn services_of_one_namespace_that_hides_them_hide_no_others() {
+        let service = json!({
+            "metadata": { "namespace": "shop", "name": "web" },
+            "spec": { "clusterIPs": ["10.96.0.9"], "ports": [{ "port": 80, "protocol": "TCP" }] },
+        });
+        let (cluster, _) = fake::cluster(move |asked| match asked.line.as_str() {
+            line if line.contains("/namespaces/bank/endpointslices") => forbidden(),
+            line if line.contains("/namespaces/shop/services") => fake::list(&json!([service])),
+            line if line.contains("/pods") => fake::list(&json!([pod("web")])),
+            _ => fake::list(&json!([])),
+        });
+        let both = Scope {
+            namespaces: Namespaces::These(vec!["bank".to_owned(), "shop".to_owned()]),
+            selector: None,
+        };
+        let inventory = inventory(&cluster, &both).await.unwrap();
+        assert_eq!(inventory.services.len(), 1, "{:?}", inventory.services);
+        assert_eq!(inventory.unread, [Unread::services(Some("bank"), false, true)]);
     }
 
     #[tokio::test]
@@ -404,6 +449,10 @@ mod tests {
         });
         let missing = inventory(&cluster, &shop()).await.unwrap().dns_missing.unwrap();
         assert!(missing.contains("there is no DNS Service"), "{missing}");
+        assert!(
+            missing.contains("rbac matrix --dns-namespace openshift-dns"),
+            "{missing}"
+        );
 
         let (cluster, _) = fake::cluster(|asked| match asked.line.as_str() {
             line if line.contains("/services") => forbidden(),

@@ -8,6 +8,7 @@ use crate::{
     agents::{self, AgentIndex, Budget, Farewell, Fleet, LaunchSpec, Via},
     capture::{
         account::Account,
+        command, found,
         limits::{Limits, size_words},
         names::Names,
         sink::{PacketFormat, SinkError, file::About},
@@ -320,9 +321,8 @@ impl Request {
     }
 
     fn about(&self, clocks: &[String]) -> About {
-        let command: Vec<String> = std::env::args().skip(1).collect();
         let mut comments = vec![
-            format!("kubectl netcheck {}", command.join(" ")),
+            command::shown(std::env::args().skip(1)),
             format!(
                 "cluster {}, context {}",
                 self.cluster.server,
@@ -369,6 +369,10 @@ impl Request {
                 ..SourceStatus::default()
             }))
             .collect();
+        let findings = found::findings(sources.iter().map(|source| {
+            let told = source.not_captured.as_deref().map_or(Ok(&source.account), Err);
+            (source.name.as_str(), told)
+        }));
         let mut notes = captured.notes.clone();
         notes.extend(farewell.incomplete.iter().chain(&farewell.resumed).cloned());
         let total = Account::total(&captured.outcome.accounts);
@@ -386,6 +390,7 @@ impl Request {
                 milliseconds: u64::try_from(captured.took.as_millis()).unwrap_or(u64::MAX),
                 way,
                 total,
+                findings,
                 sources,
                 out_of_order: captured.outcome.out_of_order,
                 notes,
@@ -419,8 +424,9 @@ impl Request {
                 total.accepted,
                 total.losses().join(", ")
             ));
-            if total.lost_in_ring > 0 {
-                printer.hint("a narrower filter, --headers-only or a smaller --snaplen make less to carry");
+            let page = report.status.findings.iter().find(|finding| finding.fix.is_some());
+            if let Some((finding, fix)) = page.and_then(|finding| Some((finding, finding.fix.as_ref()?))) {
+                printer.hint(&format!("{fix} (kubectl netcheck explain {})", finding.id));
             }
         }
         match &captured.outcome.failure {

@@ -25,6 +25,7 @@ use crate::{
         select::{Choice, Named, Selection, select},
         style::Style,
         text,
+        untold::{self, Asked},
     },
     output::{Format, Printer, document, safe},
 };
@@ -60,6 +61,7 @@ pub async fn run(args: MatrixArgs, shared: Shared) -> Result<Exit, Failure> {
         junit::check(path)?;
     }
     let outcome = Box::pin(test(&args, &shared)).await;
+    let outcome = outcome.map_err(|failure| failure.of_verb("matrix"));
     let (ended, xml) = match &outcome {
         Ok(None) => return Ok(Exit::Held),
         Ok(Some((report, farewell))) => (
@@ -333,12 +335,35 @@ impl Request {
         Tested {
             rows,
             notes,
-            untold: plan.untold,
+            untold: self.untold(&plan, &fleet.way()),
             over_limit: plan.over_limit,
             interrupted: measured.interrupted || shared.interrupt.is_requested(),
             agents,
             probes: probing.elapsed(),
         }
+    }
+
+    /// What was to be tested and is no row.
+    fn untold(&self, plan: &Plan, way: &Way) -> Vec<Untold> {
+        let asked = Asked {
+            sources: self.named_sources.as_ref(),
+            destinations: self.named_destinations.as_ref(),
+            protocols: &self.wish.protocols,
+            nodes_speak: matches!(way, Way::Node { .. }),
+        };
+        let mut untold = untold::unread(&self.inventory, asked);
+        untold.extend(plan.untold.iter().cloned());
+        if self.full {
+            let nodes = self.selection.nodes_in_scope.saturating_sub(self.selection.nodes.len());
+            untold.extend(untold::over_limit("nodes", "--max-nodes", self.max_nodes, nodes));
+            untold.extend(untold::over_limit(
+                "probes",
+                "--max-probes",
+                self.wish.max_probes,
+                plan.over_limit,
+            ));
+        }
+        untold
     }
 
     /// The inventory as it is now. With less to be read than before, what is missing would look as if it were gone.
@@ -347,8 +372,9 @@ impl Request {
             .await
             .map_err(|failure| failure.message)?;
         let unread = |inventory: &Inventory| -> Vec<String> {
-            let dns = inventory.dns_missing.iter();
-            inventory.gaps.iter().chain(dns).cloned().collect()
+            let rights = inventory.unread.iter().map(ToString::to_string);
+            let rest = inventory.gaps.iter().chain(&inventory.dns_missing);
+            rights.chain(rest.cloned()).collect()
         };
         let gaps = unread(&after);
         if gaps == unread(&self.inventory) {

@@ -14,9 +14,6 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
 
-/// Namespace of the cluster's DNS.
-const DNS_NAMESPACE: &str = "kube-system";
-
 /// Arguments of `rbac`.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
@@ -42,6 +39,9 @@ pub struct RbacArgs {
     /// Namespace of the node agents
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
     agent_namespace: String,
+    /// Namespace of the cluster's DNS; on OpenShift openshift-dns
+    #[arg(long, value_name = "NAME", default_value = "kube-system")]
+    dns_namespace: String,
     /// Way in that shall be possible; auto is both
     #[arg(long, value_enum, default_value_t)]
     via: Via,
@@ -176,7 +176,7 @@ fn objects(args: &RbacArgs, namespace: &str, subjects: &[Value]) -> Result<Vec<E
         let dns_name = format!("{name}-dns");
         role(
             &mut objects,
-            Some(DNS_NAMESPACE),
+            Some(&args.dns_namespace),
             &dns_name,
             &at(&[Place::Dns]),
             &args.agent_namespace,
@@ -299,6 +299,7 @@ mod tests {
             namespace: None,
             all_namespaces,
             agent_namespace: "netcheck".to_owned(),
+            dns_namespace: "kube-system".to_owned(),
             via,
             user: vec!["ada".to_owned()],
             group: Vec::new(),
@@ -341,6 +342,15 @@ mod tests {
             names(&args(&[Verb::Matrix], Via::Ephemeral, true)),
             ["ClusterRole - netcheck-matrix", "ClusterRoleBinding - netcheck-matrix"]
         );
+    }
+
+    #[test]
+    fn cluster_dns_is_where_the_administrator_says() {
+        let args = RbacArgs {
+            dns_namespace: "openshift-dns".to_owned(),
+            ..args(&[Verb::Matrix], Via::Node, false)
+        };
+        assert!(names(&args).contains(&"Role openshift-dns netcheck-matrix-dns".to_owned()));
     }
 
     #[test]

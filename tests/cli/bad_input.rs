@@ -182,6 +182,23 @@ fn forbidden_names_what_is_missing() {
 }
 
 #[test]
+fn a_service_that_may_not_be_read_is_not_called_missing() {
+    let api = FakeApi::start(|request| {
+        if request.path().contains("/namespaces/shop/services") {
+            status(403, "Forbidden", "services is forbidden")
+        } else {
+            shop::answer(request)
+        }
+    });
+    let outcome = shop::plugin(&api).look(&["-n", "shop", "web-1", "--to", "svc/api"]);
+    outcome.assert_fails(
+        3,
+        "you may not list services in namespace shop",
+        "kubectl netcheck rbac matrix",
+    );
+}
+
+#[test]
 fn a_bad_selector() {
     let api = FakeApi::start(|_| {
         status(

@@ -2,6 +2,22 @@
 # Installs the Debian packages the rig and its tests need. Does nothing, quietly, when all are there.
 set -eu
 
+# Go and Rust come first: Debian's own are too old, so they are the one thing that is not installed here.
+root=$(cd "$(dirname "$0")/../.." && pwd)
+want_go=$(sed -n 's/^go //p' "$root"/tests/rig/*/go.mod | sort -V | tail -n 1)
+want_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+# In a module's folder, because Go fetches the version that a module asks for, where it may.
+have_go=$(cd "$root/tests/rig/kubernetes" && go env GOVERSION 2>/dev/null | sed 's/^go//') || true
+have_rust=$(cargo --version 2>/dev/null | cut -d ' ' -f 2) || true
+suffices() { # HAVE WANT
+    [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
+}
+if ! suffices "$have_go" "$want_go" || ! suffices "$have_rust" "$want_rust"; then
+    echo "Go $want_go or newer (https://go.dev/dl) and Rust $want_rust or newer (https://rustup.rs) must be on the PATH;" \
+        "go is ${have_go:-missing}, cargo is ${have_rust:-missing}" >&2
+    exit 1
+fi
+
 # What runs the nodes, what joins them, what tests look with, and what a bare machine lacks to build it all.
 packages='
 containerd runc etcd-server containernetworking-plugins
@@ -38,7 +54,3 @@ install() {
 }
 # A machine's package lists may be old or absent: fetch them when they do not serve.
 install 2>/dev/null || { apt-get update -qq && install; }
-
-for tool in go cargo; do
-    command -v "$tool" >/dev/null || echo "note: $tool is not on the PATH; the rig's programs are built with it" >&2
-done

@@ -43,7 +43,7 @@ fn refuse(reason: &str) {
         kind: Kind::Refusal,
         number: 0,
         acknowledged: 0,
-        payload: reason.as_bytes().to_vec(),
+        payload: reason.as_bytes().to_vec().into(),
     };
     if let Ok(bytes) = frame.encode() {
         let mut stdout = io::stdout();

@@ -3,6 +3,7 @@
 //! Every source is a lane of its own: its packets come in the order of time, and each batch says until when the lane is complete, so that
 //! lanes of many pods and nodes can be merged without waiting for the slowest forever.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// One instruction of a classic BPF program (linux/filter.h `struct sock_filter`): code, jump if true, jump if false, operand.
@@ -180,7 +181,8 @@ impl BatchWriter {
     /// Closes the batch and begins the next. `until_ns`: no packet of the source before this time is still to come.
     pub fn take(&mut self, until_ns: u64) -> Vec<u8> {
         self.bytes[4..BATCH_HEADER].copy_from_slice(&until_ns.to_be_bytes());
-        let next = Vec::with_capacity(self.bytes.len().min(1 << 17));
+        // The next one is most likely as long.
+        let next = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 8);
         let batch = std::mem::replace(&mut self.bytes, next);
         self.begin();
         batch
@@ -190,7 +192,7 @@ impl BatchWriter {
 /// A batch as it came, checked to its end, to be read record by record.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     at: usize,
     records: u32,
     /// Times of the first and the last record.
@@ -200,9 +202,9 @@ pub struct Batch {
 
 impl Batch {
     /// Checks the bytes of a data frame.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, BatchError> {
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, BatchError> {
         let mut batch = Self {
-            bytes,
+            bytes: bytes.into(),
             at: BATCH_HEADER,
             records: 0,
             span_ns: (0, 0),

@@ -13,12 +13,19 @@
 //! The length and checksum exist because an exec stream may end early and still report success
 //! (kubernetes/kubernetes#124571, kubernetes/kubectl#1726).
 
+use crate::message::{DATA_HEADER, TaskId};
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+
 /// Bytes before the payload.
 pub const HEADER: usize = 25;
 /// Bytes covered by the length field besides the payload: kind, number, acknowledged.
 const FIXED: usize = 1 + 8 + 8;
 /// Largest payload in bytes. A longer announced length means garbage, and is refused before anything is allocated.
 pub const MAX_PAYLOAD: usize = 1 << 20;
+/// Bytes that are read from a stream at once, at least while there is no longer frame to complete, and below which it pays to get more room.
+const READ: usize = 1 << 16;
+const FEW: usize = 1 << 12;
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +71,7 @@ pub struct Frame {
     /// Highest number the sender has received in order.
     pub acknowledged: u64,
     /// Content, at most [`MAX_PAYLOAD`] bytes.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 /// Why bytes are not a frame. Every variant means: this stream is broken, drop it and resume on a new one.
@@ -94,45 +101,101 @@ pub enum FrameError {
 
 impl Frame {
     /// The frame's bytes on the wire.
-    pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        if self.payload.len() > MAX_PAYLOAD {
-            return Err(FrameError::PayloadTooLong(self.payload.len()));
-        }
-        let mut bytes = Vec::with_capacity(HEADER + self.payload.len());
-        bytes.extend_from_slice(&((FIXED + self.payload.len()) as u32).to_be_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.push(self.kind as u8);
-        bytes.extend_from_slice(&self.number.to_be_bytes());
-        bytes.extend_from_slice(&self.acknowledged.to_be_bytes());
-        bytes.extend_from_slice(&self.payload);
-        let checksum = crc32fast::hash(&bytes[8..]);
-        bytes[4..8].copy_from_slice(&checksum.to_be_bytes());
-        Ok(bytes)
+    pub fn encode(&self) -> Result<Bytes, FrameError> {
+        let payload = Payload::new(self.kind, HEADER + self.payload.len(), |bytes| {
+            bytes.extend_from_slice(&self.payload);
+        });
+        payload.into_frame(self.number, self.acknowledged)
     }
 }
 
-/// Turns a byte stream, in pieces of any size, into frames.
+/// A payload on its way out. Its memory has room for the frame's header too, so that nothing of it is copied when it becomes a frame.
+#[derive(Debug)]
+pub struct Payload {
+    kind: Kind,
+    /// The header's room, then the payload.
+    bytes: Vec<u8>,
+}
+
+impl Payload {
+    fn new(kind: Kind, capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.resize(HEADER, 0);
+        write(&mut bytes);
+        Self { kind, bytes }
+    }
+
+    /// A message, as JSON.
+    ///
+    /// # Errors
+    /// If it cannot be JSON.
+    pub fn message(message: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let mut written = Ok(());
+        let payload = Self::new(Kind::Message, HEADER, |bytes| {
+            written = serde_json::to_writer(bytes, message);
+        });
+        written.map(|()| payload)
+    }
+
+    /// Raw bytes of a task.
+    pub fn data(task: TaskId, data: &[u8]) -> Self {
+        Self::new(Kind::Data, HEADER + DATA_HEADER + data.len(), |bytes| {
+            bytes.extend_from_slice(&task.to_be_bytes());
+            bytes.extend_from_slice(data);
+        })
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> usize {
+        self.bytes.len() - HEADER
+    }
+
+    /// The bytes on the wire of a frame that carries it.
+    pub(crate) fn into_frame(mut self, number: u64, acknowledged: u64) -> Result<Bytes, FrameError> {
+        let length = self.length();
+        if length > MAX_PAYLOAD {
+            return Err(FrameError::PayloadTooLong(length));
+        }
+        self.bytes[..4].copy_from_slice(&((FIXED + length) as u32).to_be_bytes());
+        self.bytes[8] = self.kind as u8;
+        self.bytes[9..17].copy_from_slice(&number.to_be_bytes());
+        self.bytes[17..HEADER].copy_from_slice(&acknowledged.to_be_bytes());
+        let checksum = crc32fast::hash(&self.bytes[8..]);
+        self.bytes[4..8].copy_from_slice(&checksum.to_be_bytes());
+        Ok(self.bytes.into())
+    }
+}
+
+/// Turns a byte stream, in pieces of any size, into frames. Payloads lie where they were received.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    buffer: Vec<u8>,
-    /// Bytes at the start of `buffer` that were already handed out as frames.
-    consumed: usize,
+    buffer: BytesMut,
 }
 
 impl Decoder {
     /// Adds bytes as they came from the stream.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.consumed > 0 {
-            self.buffer.drain(..self.consumed);
-            self.consumed = 0;
-        }
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Where the next bytes from the stream are to be appended, with room for the rest of the frame that has begun.
+    pub fn room(&mut self) -> &mut BytesMut {
+        let announced = self
+            .buffer
+            .first_chunk()
+            .map_or(0, |length| u32::from_be_bytes(*length));
+        let frame = (8 + announced as usize).min(HEADER + MAX_PAYLOAD);
+        let missing = frame.saturating_sub(self.buffer.len());
+        // Small frames share memory that was got once: each keeps all of it.
+        if self.buffer.capacity() - self.buffer.len() < missing.max(FEW) {
+            self.buffer.reserve(missing.max(READ));
+        }
+        &mut self.buffer
     }
 
     /// The next whole frame, `None` until more bytes come.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let bytes = &self.buffer[self.consumed..];
-        let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
+        let Some((length, rest)) = self.buffer.split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length) as usize;
@@ -157,22 +220,23 @@ impl Decoder {
         let Some((number, body)) = body.split_first_chunk::<8>() else {
             return Ok(None);
         };
-        let Some((acknowledged, payload)) = body.split_first_chunk::<8>() else {
+        let Some((acknowledged, _)) = body.split_first_chunk::<8>() else {
             return Ok(None);
         };
-        let frame = Frame {
-            kind: Kind::from_byte(kind).ok_or(FrameError::Kind(kind))?,
-            number: u64::from_be_bytes(*number),
-            acknowledged: u64::from_be_bytes(*acknowledged),
-            payload: payload.to_vec(),
-        };
-        self.consumed += 8 + length;
-        Ok(Some(frame))
+        let kind = Kind::from_byte(kind).ok_or(FrameError::Kind(kind))?;
+        let (number, acknowledged) = (u64::from_be_bytes(*number), u64::from_be_bytes(*acknowledged));
+        let payload = self.buffer.split_to(8 + length).freeze().split_off(HEADER);
+        Ok(Some(Frame {
+            kind,
+            number,
+            acknowledged,
+            payload,
+        }))
     }
 
     /// To be asked when the stream ended: an error if it ended inside a frame.
     pub fn finish(&self) -> Result<(), FrameError> {
-        match self.buffer.len() - self.consumed {
+        match self.buffer.len() {
             0 => Ok(()),
             left => Err(FrameError::CutInside(left)),
         }
@@ -189,7 +253,7 @@ mod tests {
             kind: Kind::Message,
             number: 7,
             acknowledged: 3,
-            payload: payload.to_vec(),
+            payload: Bytes::copy_from_slice(payload),
         }
     }
 
@@ -207,7 +271,7 @@ mod tests {
     fn every_flipped_bit_is_noticed() {
         let good = frame(b"payload").encode().unwrap();
         for bit in 0..good.len() * 8 {
-            let mut bad = good.clone();
+            let mut bad = good.to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
             let mut decoder = Decoder::default();
             decoder.push(&bad);
@@ -251,6 +315,23 @@ mod tests {
             }
             prop_assert_eq!(seen, frames);
             prop_assert_eq!(decoder.finish(), Ok(()));
+        }
+
+        #[test]
+        fn frames_survive_being_read_in_place(lengths in prop::collection::vec(0usize..300_000, 1..6), step in 1usize..200_000) {
+            let frames: Vec<_> = lengths.iter().map(|&length| frame(&vec![7; length])).collect();
+            let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.encode().unwrap()).collect();
+            let (mut left, mut seen) = (&bytes[..], Vec::new());
+            let mut decoder = Decoder::default();
+            while !left.is_empty() {
+                let room = decoder.room();
+                prop_assert!(room.capacity() - room.len() >= FEW);
+                let (now, later) = left.split_at(step.min(room.capacity() - room.len()).min(left.len()));
+                room.extend_from_slice(now);
+                left = later;
+                while let Some(frame) = decoder.next_frame().unwrap() { seen.push(frame); }
+            }
+            prop_assert_eq!(seen, frames);
         }
 
         #[test]

@@ -13,6 +13,6 @@ pub mod message;
 pub mod probe;
 pub mod session;
 
-pub use frame::{Decoder, Frame, FrameError, Kind};
+pub use frame::{Decoder, Frame, FrameError, Kind, Payload};
 pub use message::{AgentHello, Event, FromAgent, PROTOCOL, PluginHello, Task, TaskId, ToAgent, Totals};
 pub use session::{Accepted, Session, SessionError};

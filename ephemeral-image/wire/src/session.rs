@@ -3,7 +3,8 @@
 //! Both sides run the same state machine, and it does no I/O: the caller writes the frames that come out of [`Session::send`]
 //! and [`Session::resume`], and hands every frame it reads to [`Session::accept`].
 
-use crate::frame::{Frame, FrameError, HEADER, Kind, MAX_PAYLOAD};
+use crate::frame::{Frame, FrameError, Kind, Payload};
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// Unacknowledged bytes a side keeps for a resume. When they are used up, [`Session::has_room`] turns false and the sender waits:
@@ -57,26 +58,18 @@ pub struct Session {
     sent: u64,
     acknowledged: u64,
     received: u64,
-    kept: VecDeque<Frame>,
+    /// Frames as they are on the wire, the first of which has the number after `acknowledged`.
+    kept: VecDeque<Bytes>,
     kept_bytes: usize,
 }
 
 impl Session {
     /// Numbers a payload and keeps it until acknowledged. The caller writes the returned frame, or leaves that to the next
     /// [`Session::resume`] if the stream is broken.
-    pub fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<Frame, SessionError> {
-        if payload.len() > MAX_PAYLOAD {
-            return Err(FrameError::PayloadTooLong(payload.len()).into());
-        }
-        debug_assert!(kind.is_numbered());
+    pub fn send(&mut self, payload: Payload) -> Result<Bytes, SessionError> {
+        let frame = payload.into_frame(self.sent + 1, self.received)?;
         self.sent += 1;
-        let frame = Frame {
-            kind,
-            number: self.sent,
-            acknowledged: self.received,
-            payload,
-        };
-        self.kept_bytes += HEADER + frame.payload.len();
+        self.kept_bytes += frame.len();
         self.kept.push_back(frame.clone());
         Ok(frame)
     }
@@ -87,13 +80,13 @@ impl Session {
     }
 
     /// A frame that is not numbered, carrying the current acknowledgement.
-    pub fn unnumbered(&self, kind: Kind, payload: Vec<u8>) -> Frame {
+    pub fn unnumbered(&self, kind: Kind, payload: impl Into<Bytes>) -> Frame {
         debug_assert!(!kind.is_numbered());
         Frame {
             kind,
             number: 0,
             acknowledged: self.received,
-            payload,
+            payload: payload.into(),
         }
     }
 
@@ -114,8 +107,9 @@ impl Session {
         }
     }
 
-    /// On a new stream: what the other side, having received frames up to `received`, must get again.
-    pub fn resume(&mut self, received: u64) -> Result<Vec<Frame>, SessionError> {
+    /// On a new stream: what the other side, having received frames up to `received`, must get again. They are the same frames as before:
+    /// what they acknowledge may have been overtaken by the hello, which changes nothing.
+    pub fn resume(&mut self, received: u64) -> Result<Vec<Bytes>, SessionError> {
         if received < self.acknowledged {
             return Err(SessionError::Forgotten {
                 received,
@@ -123,15 +117,7 @@ impl Session {
             });
         }
         self.forget_until(received)?;
-        Ok(self
-            .kept
-            .iter()
-            .cloned()
-            .map(|frame| Frame {
-                acknowledged: self.received,
-                ..frame
-            })
-            .collect())
+        Ok(self.kept.iter().cloned().collect())
     }
 
     /// Highest number received in order.
@@ -156,10 +142,9 @@ impl Session {
                 sent: self.sent,
             });
         }
-        self.acknowledged = self.acknowledged.max(acknowledged);
-        while let Some(frame) = self.kept.front().filter(|frame| frame.number <= acknowledged) {
-            self.kept_bytes -= HEADER + frame.payload.len();
-            self.kept.pop_front();
+        while self.acknowledged < acknowledged {
+            self.acknowledged += 1;
+            self.kept_bytes -= self.kept.pop_front().map_or(0, |frame| frame.len());
         }
         Ok(())
     }
@@ -168,13 +153,23 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Decoder;
+    use crate::frame::{Decoder, HEADER};
+
+    fn payload(bytes: &[u8]) -> Payload {
+        Payload::data(u32::from_be_bytes(*b"task"), bytes)
+    }
+
+    fn read(bytes: &[u8]) -> Frame {
+        let mut decoder = Decoder::default();
+        decoder.push(bytes);
+        decoder.next_frame().unwrap().unwrap()
+    }
 
     /// Sends ten messages over streams that each deliver a limited number of bytes, resuming after every cut.
     fn deliver_with_cuts_every(limit: usize) -> Vec<Vec<u8>> {
         let (mut sender, mut receiver) = (Session::default(), Session::default());
         for byte in 0..10u8 {
-            sender.send(Kind::Message, vec![byte; 5]).unwrap();
+            sender.send(payload(&[byte])).unwrap();
         }
         let mut delivered = Vec::new();
         for _stream in 0..1000 {
@@ -182,12 +177,12 @@ mod tests {
             if frames.is_empty() {
                 break;
             }
-            let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.encode().unwrap()).collect();
+            let bytes = frames.concat();
             let mut decoder = Decoder::default();
             decoder.push(&bytes[..limit.min(bytes.len())]);
             while let Some(frame) = decoder.next_frame().unwrap() {
                 if receiver.accept(&frame).unwrap() == Accepted::New {
-                    delivered.push(frame.payload);
+                    delivered.push(frame.payload.to_vec());
                 }
             }
         }
@@ -197,7 +192,7 @@ mod tests {
 
     #[test]
     fn cut_at_any_byte_everything_arrives_once_and_in_order() {
-        let all: Vec<Vec<u8>> = (0..10u8).map(|byte| vec![byte; 5]).collect();
+        let all: Vec<Vec<u8>> = (0..10u8).map(|byte| [&b"task"[..], &[byte]].concat()).collect();
         for limit in (HEADER + 5)..=((HEADER + 5) * 10) {
             assert_eq!(deliver_with_cuts_every(limit), all, "cut after {limit} bytes");
         }
@@ -207,7 +202,7 @@ mod tests {
     fn a_gap_is_an_error_and_a_repeat_is_not() {
         let mut sender = Session::default();
         let frames: Vec<_> = (0..3)
-            .map(|byte| sender.send(Kind::Message, vec![byte]).unwrap())
+            .map(|byte| read(&sender.send(payload(&[byte])).unwrap()))
             .collect();
         let mut receiver = Session::default();
         assert_eq!(receiver.accept(&frames[0]), Ok(Accepted::New));
@@ -221,9 +216,9 @@ mod tests {
     #[test]
     fn a_peer_that_forgot_or_invents_is_refused() {
         let mut sender = Session::default();
-        let frame = sender.send(Kind::Message, vec![1]).unwrap();
+        let frame = sender.send(payload(&[1])).unwrap();
         let mut receiver = Session::default();
-        receiver.accept(&frame).unwrap();
+        receiver.accept(&read(&frame)).unwrap();
         sender
             .accept(&receiver.unnumbered(Kind::Heartbeat, Vec::new()))
             .unwrap();
@@ -248,8 +243,8 @@ mod tests {
         let mut sender = Session::default();
         let mut receiver = Session::default();
         while sender.has_room() {
-            let frame = sender.send(Kind::Data, vec![0; 1 << 18]).unwrap();
-            receiver.accept(&frame).unwrap();
+            let frame = sender.send(payload(&vec![0; 1 << 18])).unwrap();
+            receiver.accept(&read(&frame)).unwrap();
         }
         sender
             .accept(&receiver.unnumbered(Kind::Heartbeat, Vec::new()))

@@ -2,6 +2,7 @@
 
 use super::{LinkError, Piece, Until};
 use crate::output::safe;
+use bytes::Bytes;
 use netcheck_wire::{Event, FromAgent, Task, TaskId, ToAgent, Totals, message::DATA_HEADER};
 use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
@@ -143,7 +144,7 @@ impl Book {
     }
 
     /// Enters a data frame.
-    pub fn receive_data(&mut self, payload: &[u8]) -> Result<Received, LinkError> {
+    pub fn receive_data(&mut self, payload: &Bytes) -> Result<Received, LinkError> {
         let Some((id, bytes)) = payload.split_first_chunk::<DATA_HEADER>() else {
             return Err(LinkError::Protocol("a data frame without a task number".to_owned()));
         };
@@ -157,7 +158,7 @@ impl Book {
             return Ok(self.stop(id).map_or(Received::Nothing, Received::Answer));
         }
         Ok(match &running.taker {
-            Some(taker) => Received::Piece(taker.clone(), Piece::Data(bytes.to_vec())),
+            Some(taker) => Received::Piece(taker.clone(), Piece::Data(payload.slice(DATA_HEADER..))),
             None => Received::Nothing,
         })
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::output::safe;
 use netcheck_wire::{
-    AgentHello, Decoder, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, ToAgent,
+    AgentHello, Decoder, Frame, FromAgent, Kind, PROTOCOL, Payload, PluginHello, Session, SessionError, ToAgent,
     session::{Accepted, WINDOW},
 };
 use std::{
@@ -112,13 +112,18 @@ struct Stream<S> {
 }
 
 impl<S> Stream<S> {
-    fn queue(&mut self, frame: &Frame) -> Result<(), LinkError> {
+    fn queue(&mut self, frame: &[u8]) {
         if self.written > 0 {
             self.out.drain(..self.written);
             self.written = 0;
         }
-        self.out
-            .extend(frame.encode().map_err(|error| LinkError::Protocol(error.to_string()))?);
+        self.out.extend_from_slice(frame);
+    }
+
+    /// Queues a frame that the session does not keep.
+    fn queue_unnumbered(&mut self, frame: &Frame) -> Result<(), LinkError> {
+        let frame = frame.encode().map_err(|error| LinkError::Protocol(error.to_string()))?;
+        self.queue(&frame);
         Ok(())
     }
 
@@ -214,7 +219,7 @@ impl<D: Dial> Driver<D> {
             received: self.session.received(),
         };
         let hello = serde_json::to_vec(&hello).map_err(|error| LinkError::Protocol(error.to_string()))?;
-        stream.queue(&self.session.unnumbered(Kind::Hello, hello))?;
+        stream.queue_unnumbered(&self.session.unnumbered(Kind::Hello, hello))?;
         let bytes = std::mem::take(&mut stream.out);
         stream.writer.write_all(&bytes).await.map_err(cut)?;
         stream.writer.flush().await.map_err(cut)?;
@@ -246,7 +251,7 @@ impl<D: Dial> Driver<D> {
         }
         self.session.accept(&frame).map_err(|error| fatal(&error))?;
         for frame in self.session.resume(hello.received).map_err(|error| fatal(&error))? {
-            stream.queue(&frame)?;
+            stream.queue(&frame);
         }
         if let Some(greeted) = self.greeted.take() {
             // The caller may have given up; then the next look at the inbox says so.
@@ -263,7 +268,6 @@ impl<D: Dial> Driver<D> {
         let step = (self.timing.acknowledge.min(self.timing.silence) / 2).max(Duration::from_millis(1));
         let mut tick = interval(step);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut buffer = vec![0; 1 << 16];
         loop {
             // What came with the last read, also together with the hello.
             while self.inward.is_empty()
@@ -275,12 +279,9 @@ impl<D: Dial> Driver<D> {
             }
             while stream.pending().len() < AHEAD && self.session.has_room() {
                 let Some(message) = self.outbox.pop_front() else { break };
-                let payload = serde_json::to_vec(&message).map_err(|error| LinkError::Protocol(error.to_string()))?;
-                let frame = self
-                    .session
-                    .send(Kind::Message, payload)
-                    .map_err(|error| fatal(&error))?;
-                stream.queue(&frame)?;
+                let payload = Payload::message(&message).map_err(|error| LinkError::Protocol(error.to_string()))?;
+                let frame = self.session.send(payload).map_err(|error| fatal(&error))?;
+                stream.queue(&frame);
                 (spoke, unacknowledged, unacknowledged_bytes) = (Instant::now(), 0, 0);
             }
             if self.complete {
@@ -296,7 +297,7 @@ impl<D: Dial> Driver<D> {
                 || (unacknowledged > 0 && quiet >= self.timing.acknowledge)
                 || quiet >= self.timing.heartbeat
             {
-                stream.queue(&self.session.unnumbered(Kind::Heartbeat, Vec::new()))?;
+                stream.queue_unnumbered(&self.session.unnumbered(Kind::Heartbeat, Vec::new()))?;
                 (spoke, unacknowledged, unacknowledged_bytes) = (now, 0, 0);
             }
             if !self.inward.is_empty() {
@@ -311,14 +312,12 @@ impl<D: Dial> Driver<D> {
             }
             tokio::select! {
                 () = hand_over(&mut self.inward), if !self.inward.is_empty() => {}
-                read = stream.reader.read(&mut buffer), if self.inward.is_empty() => {
-                    let count = read.map_err(cut)?;
-                    if count == 0 {
+                read = stream.reader.read_buf(stream.decoder.room()), if self.inward.is_empty() => {
+                    if read.map_err(cut)? == 0 {
                         stream.decoder.finish().map_err(cut)?;
                         return Err(Ending::Cut(Cut("the stream ended".to_owned())));
                     }
                     heard = Instant::now();
-                    stream.decoder.push(&buffer[..count]);
                 }
                 wrote = stream.writer.write(&stream.out[stream.written..]), if stream.written < stream.out.len() => {
                     stream.written += wrote.map_err(cut)?;
@@ -417,12 +416,10 @@ async fn hand_over(inward: &mut VecDeque<(Taker, Piece)>) {
 
 /// Reads once; the end of the stream is a cut.
 async fn read_into<S: AsyncRead>(stream: &mut Stream<S>) -> Result<(), Ending> {
-    let mut buffer = [0; 4096];
-    let count = stream.reader.read(&mut buffer).await.map_err(cut)?;
+    let count = stream.reader.read_buf(stream.decoder.room()).await.map_err(cut)?;
     if count == 0 {
         return Err(Ending::Cut(Cut("the stream ended before the agent's hello".to_owned())));
     }
-    stream.decoder.push(&buffer[..count]);
     Ok(())
 }
 

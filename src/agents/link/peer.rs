@@ -2,7 +2,8 @@
 
 use super::{Dial, DialError};
 use netcheck_wire::{
-    AgentHello, Decoder, Event, FromAgent, Kind, PROTOCOL, PluginHello, Session, Task, TaskId, ToAgent, Totals,
+    AgentHello, Decoder, Event, FromAgent, Kind, PROTOCOL, Payload, PluginHello, Session, Task, TaskId, ToAgent,
+    Totals,
     probe::{PlaceFacts, Placed},
     session::Accepted,
 };
@@ -143,7 +144,8 @@ fn answer(state: &mut State, frame: &netcheck_wire::Frame, manners: Manners) -> 
                 .session
                 .unnumbered(Kind::Refusal, b"busy".to_vec())
                 .encode()
-                .unwrap();
+                .unwrap()
+                .into();
         }
         let hello: PluginHello = serde_json::from_slice(&frame.payload).unwrap();
         let ours = AgentHello {
@@ -162,8 +164,8 @@ fn answer(state: &mut State, frame: &netcheck_wire::Frame, manners: Manners) -> 
         let hello = state
             .session
             .unnumbered(Kind::Hello, serde_json::to_vec(&ours).unwrap());
-        for frame in std::iter::once(hello).chain(resend) {
-            bytes.extend(frame.encode().unwrap());
+        for frame in std::iter::once(hello.encode().unwrap()).chain(resend) {
+            bytes.extend(frame);
         }
         return bytes;
     }
@@ -172,11 +174,7 @@ fn answer(state: &mut State, frame: &netcheck_wire::Frame, manners: Manners) -> 
     }
     if frame.kind == Kind::Message {
         for message in act(state, serde_json::from_slice(&frame.payload).unwrap(), manners) {
-            let frame = state
-                .session
-                .send(Kind::Message, serde_json::to_vec(&message).unwrap())
-                .unwrap();
-            bytes.extend(frame.encode().unwrap());
+            bytes.extend(state.session.send(Payload::message(&message).unwrap()).unwrap());
         }
         let acknowledgement = state.session.unnumbered(Kind::Heartbeat, Vec::new());
         bytes.extend(acknowledgement.encode().unwrap());

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{Select, Target};
 use crate::{
-    cluster::inventory::{Inventory, Pod},
+    cluster::{
+        errors::ASK_AN_ADMIN,
+        inventory::{Inventory, Pod, Unread},
+    },
     exit::Failure,
     output::safe,
     suggest::closest,
@@ -36,19 +39,33 @@ pub fn select(inventory: &Inventory, targets: &[Target]) -> Result<Chosen, Failu
                 }
                 chosen.nodes.insert(name.clone());
             }
-            Select::AllNodes => chosen
-                .nodes
-                .extend(inventory.nodes.iter().map(|node| node.name.clone())),
+            Select::AllNodes => {
+                if let Some(failure) = cannot_tell("which nodes there are", inventory.unread_nodes()) {
+                    return Err(failure);
+                }
+                chosen
+                    .nodes
+                    .extend(inventory.nodes.iter().map(|node| node.name.clone()));
+            }
             Select::Service(name) => {
                 let services = inventory.services.iter().filter(|service| here(&service.namespace));
                 let found = services.clone().find(|service| service.name == *name);
-                let service = found
-                    .ok_or_else(|| missing("service", name, target, services.map(|service| service.name.as_str())))?;
+                let service = found.ok_or_else(|| {
+                    cannot_tell(
+                        &format!("whether there is a Service {:?}", safe(name)),
+                        inventory.unread_services(target.namespace.as_deref()),
+                    )
+                    .unwrap_or_else(|| missing("service", name, target, services.map(|service| service.name.as_str())))
+                })?;
                 chosen
                     .services
                     .insert((service.namespace.clone(), service.name.clone()));
             }
             Select::AllServices => {
+                let unread = inventory.unread_services(target.namespace.as_deref());
+                if let Some(failure) = cannot_tell("which Services there are", unread) {
+                    return Err(failure);
+                }
                 let services = inventory.services.iter().filter(|service| here(&service.namespace));
                 chosen
                     .services
@@ -103,16 +120,22 @@ fn missing<'a>(what: &str, name: &str, target: &Target, there: impl Iterator<Ite
 }
 
 fn missing_node(name: &str, inventory: &Inventory) -> Failure {
-    if inventory.nodes.is_empty()
-        && let Some(gap) = inventory.gaps.first()
-    {
-        return Failure::unknown(format!("cannot tell whether there is a node {:?}: {gap}", safe(name)));
+    let what = format!("whether there is a node {:?}", safe(name));
+    if let Some(failure) = cannot_tell(&what, inventory.unread_nodes()) {
+        return failure;
     }
     let failure = Failure::usage(format!("there is no node {:?}", safe(name)));
     match closest(name, inventory.nodes.iter().map(|node| node.name.as_str())) {
         Some(near) => failure.hint(format!("did you mean {}?", safe(near))),
         None => failure.hint("kubectl get nodes lists them"),
     }
+}
+
+/// What is not among what may be read may be there all the same.
+fn cannot_tell(what: &str, unread: Option<&Unread>) -> Option<Failure> {
+    let unread = unread?;
+    let failure = Failure::unknown(format!("cannot tell {what}: {}", safe(&unread.to_string())));
+    Some(failure.hint(ASK_AN_ADMIN))
 }
 
 fn no_pods(target: &Target) -> Failure {
@@ -243,12 +266,31 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_nodes_are_not_called_missing() {
+    fn what_may_not_be_read_is_not_called_missing() {
         let inventory = Inventory {
-            gaps: vec!["user jane may not list nodes".into()],
-            ..Inventory::default()
+            unread: vec![Unread::nodes(), Unread::services(Some("shop"), true, false)],
+            ..inventory()
         };
-        let failure = select(&inventory, &[target(None, Select::Node("worker-1".into()))]).unwrap_err();
-        assert_eq!(failure.exit, crate::exit::Exit::Unknown);
+        let shop = Some("shop");
+        for (namespace, what, words) in [
+            (None, Select::Node("worker-9".into()), "may not list nodes"),
+            (None, Select::AllNodes, "may not list nodes"),
+            (
+                shop,
+                Select::Service("nope".into()),
+                "may not list services in namespace shop",
+            ),
+            (shop, Select::AllServices, "may not list services in namespace shop"),
+        ] {
+            let failure = select(&inventory, &[target(namespace, what.clone())]).unwrap_err();
+            assert_eq!(failure.exit, crate::exit::Exit::Unknown, "{what:?}");
+            assert!(failure.message.contains(words), "{}", failure.message);
+        }
+        let elsewhere = select(&inventory, &[target(Some("other"), Select::Service("web".into()))]);
+        assert_eq!(
+            elsewhere.unwrap_err().exit,
+            crate::exit::Exit::Usage,
+            "there it may be read"
+        );
     }
 }

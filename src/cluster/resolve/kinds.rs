@@ -124,6 +124,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::permissions::{Place, Verb, grants};
 
     #[test]
     fn names_are_those_of_kubectl() {
@@ -138,6 +139,35 @@ mod tests {
             ("web", None, None),
         ] {
             assert_eq!(Kind::find(name, group), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_resolver_asks_of_every_kind_is_in_the_printed_role() {
+        let grants = grants(Verb::Matrix, &[]);
+        for row in TABLE {
+            // Pods, nodes, Services and CronJobs' pods of a name are found in the inventory, which lists them anyway.
+            let verbs: &[&str] = match row.0 {
+                Kind::Pod | Kind::Node | Kind::Service | Kind::CronJob => &["list"],
+                // By label they would be asked of the whole cluster, which is more than a role for one namespace is to open.
+                Kind::Namespace => &[],
+                _ => &["get", "list"],
+            };
+            let place = if row.0.is_namespaced() {
+                Place::Targets
+            } else {
+                Place::Cluster
+            };
+            for verb in verbs {
+                assert!(
+                    grants.iter().any(|grant| {
+                        (grant.place, grant.group, grant.resource) == (place, row.1, row.4)
+                            && grant.verbs.contains(verb)
+                    }),
+                    "{verb} {}",
+                    row.4
+                );
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use super::board::Joined;
 use crate::{
     agents::Planned,
     capture::account::Account,
+    findings::Finding,
     output::{Cell, Table, Tone},
 };
 use schemars::JsonSchema;
@@ -60,6 +61,8 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// Packets that stand after a later one in the output.
     pub out_of_order: u64,
+    /// What is wrong, if anything: losses, sources that were not captured.
+    pub findings: Vec<Finding>,
     /// What else is to be known: clocks, sources that share a namespace, streams that were resumed.
     pub notes: Vec<String>,
 }

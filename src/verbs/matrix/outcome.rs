@@ -56,11 +56,7 @@ impl Request {
             probes_over_limit: over_limit as u64,
             nodes: self.nodes().iter().map(|name| safe(name)).collect(),
             nodes_in_scope: self.selection.nodes_in_scope as u64,
-            sampling: if self.full {
-                "every ordered pair".into()
-            } else {
-                "one pod of each workload, on the same node and across nodes; --full takes every ordered pair".into()
-            },
+            sampling: sampling(self.full, over_limit > 0),
             out_of_scope: self.selection.out_of_scope.iter().map(|line| safe(line)).collect(),
             notes: asleep
                 .chain(self.inventory.gaps.iter().cloned())
@@ -116,6 +112,24 @@ impl Request {
     }
 }
 
+/// How what was tested was chosen.
+fn sampling(full: bool, cut: bool) -> String {
+    let (chosen, more) = if full {
+        ("every ordered pair", "")
+    } else {
+        (
+            "one pod of each workload, on the same node and across nodes",
+            "; --full takes every ordered pair",
+        )
+    };
+    let cut = if cut {
+        ", of their probes as many as --max-probes allows"
+    } else {
+        ""
+    };
+    format!("{chosen}{cut}{more}")
+}
+
 /// A limit as it is shown: `None` if there is none.
 pub(super) fn limit(limit: usize) -> Option<usize> {
     (limit != usize::MAX).then_some(limit)
@@ -152,6 +166,14 @@ mod tests {
             Conclusion::Interrupted
         );
         assert_eq!(allowed(Some("known"), &whole).as_deref(), Some("known"));
+    }
+
+    #[test]
+    fn a_limit_that_cuts_is_part_of_what_was_covered() {
+        assert_eq!(sampling(true, false), "every ordered pair");
+        for full in [true, false] {
+            assert!(sampling(full, true).contains("--max-probes"));
+        }
     }
 
     #[test]

@@ -1,3 +1,4 @@
-//! The benchmarks of `netcheck-bench` that need no rig.
+//! The benchmarks of `netcheck-bench` on captures.
 
 pub mod capture_engine;
+pub mod capture_path;

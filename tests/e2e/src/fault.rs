@@ -39,6 +39,28 @@ impl<'a> Fault<'a> {
         Self::inject(format!("`{harm}` on {node}"), || run(harm), move || run(&mend))
     }
 
+    /// A node without its route to another node's pods, in one family.
+    pub fn route_removed(lab: &'a Lab, node: &'a str, to: &str, v6: bool) -> Result<Self> {
+        let ranges = lab.kubectl(&format!("get node {to} -o jsonpath={{.spec.podCIDRs[*]}}"))?;
+        let mut ranges = ranges.split_whitespace();
+        let range = ranges
+            .find(|range| range.contains(':') == v6)
+            .with_context(|| format!("{to} has no such range of pods"))?;
+        let family = if v6 { "-6" } else { "-4" };
+        let route = lab
+            .rig
+            .node(node)?
+            .run(["ip", family, "route", "show", "exact", range])?;
+        let route = route.trim();
+        ensure!(!route.is_empty(), "{node} has no route to {range}");
+        Self::on_node(
+            lab,
+            node,
+            &format!("ip {family} route del {route}"),
+            format!("ip {family} route add {route}"),
+        )
+    }
+
     /// An nftables table of its own in a pod's namespace, made of these commands (without the leading `add`).
     pub fn nft_in_pod(lab: &'a Lab, namespace: &'a str, pod: &'a str, commands: &[&str]) -> Result<Self> {
         Self::nft(pod, commands, move |line| {

@@ -167,13 +167,17 @@ impl Lab {
         Ok(objects.lines().chain(namespaces.lines()).map(str::to_owned).collect())
     }
 
-    /// Agent processes on the machine, by their command line: what a kernel would still hold of us.
+    /// The rig's agent processes, by their command line: what a kernel would still hold of us. Another rig's agents are not ours.
     pub fn agent_processes(&self) -> Vec<String> {
+        let cgroup = format!(":/{}/", self.rig.cgroup());
+        let of_the_rig =
+            |process: &Path| std::fs::read_to_string(process.join("cgroup")).is_ok_and(|lines| lines.contains(&cgroup));
         let Ok(entries) = std::fs::read_dir("/proc") else {
             return Vec::new();
         };
         entries
             .flatten()
+            .filter(|entry| of_the_rig(&entry.path()))
             .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
             .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
             .filter(|line| line.starts_with("/netcheck-agent "))

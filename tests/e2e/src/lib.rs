@@ -3,11 +3,17 @@
 
 pub mod audit;
 pub mod benches;
+pub mod capture_file;
+pub mod capturing;
 pub mod connect_proxy;
 pub mod credential_plugin;
 pub mod cutting_proxy;
 pub mod fault;
+pub mod flood;
 pub mod lab;
 pub mod manifests;
 pub mod matrix;
+pub mod meter;
+pub mod runner;
+pub mod shop;
 pub mod tcpdump;

@@ -104,6 +104,11 @@ impl Rig {
         self.layout.audit_log()
     }
 
+    /// Name of the rig's folder in every cgroup hierarchy: whose a process of this machine is, its `/proc/PID/cgroup` tells.
+    pub fn cgroup(&self) -> String {
+        self.layout.cgroup()
+    }
+
     /// The folder of the parts' logs.
     pub fn logs(&self) -> PathBuf {
         self.layout.logs()

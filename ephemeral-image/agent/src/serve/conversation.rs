@@ -7,8 +7,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use netcheck_wire::{
-    Accepted, AgentHello, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, SessionError, TaskId, ToAgent,
-    Totals, message::DATA_HEADER,
+    Accepted, AgentHello, Frame, FromAgent, Kind, PROTOCOL, Payload, PluginHello, Session, SessionError, TaskId,
+    ToAgent, Totals, message::DATA_HEADER,
 };
 use std::{
     collections::BTreeMap,
@@ -95,8 +95,8 @@ impl Conversation {
         }
         let missed = self.session.resume(hello.received).map_err(|error| error.to_string())?;
         let answer = serde_json::to_vec(&self.hello()).map_err(|error| error.to_string())?;
-        stream.push(&self.session.unnumbered(Kind::Hello, answer));
-        for frame in &missed {
+        stream.push_unnumbered(&self.session.unnumbered(Kind::Hello, answer));
+        for frame in missed {
             stream.push(frame);
         }
         stream.spoke = now;
@@ -190,7 +190,7 @@ impl Conversation {
                     .owed_since
                     .is_some_and(|since| now.duration_since(since) >= ACKNOWLEDGE_AFTER);
             if owes || now.duration_since(stream.spoke) >= HEARTBEAT {
-                stream.push(&self.session.unnumbered(Kind::Heartbeat, Vec::new()));
+                stream.push_unnumbered(&self.session.unnumbered(Kind::Heartbeat, Vec::new()));
                 self.has_spoken(stream, now);
             }
         }
@@ -208,16 +208,19 @@ impl Conversation {
                     self.unsent.entry(id).or_insert(why);
                 }
             },
-            Report::Data(id, bytes) => match self.send_data(id, &bytes, stream, now) {
-                Ok(()) => {
-                    *self.sent.entry(id).or_default() += 1;
-                    self.totals.data_frames += 1;
-                    self.totals.data_bytes += bytes.len() as u64;
+            Report::Data(id, payload) => {
+                let bytes = payload.length() - DATA_HEADER;
+                match self.send_frame(payload, stream, now) {
+                    Ok(()) => {
+                        *self.sent.entry(id).or_default() += 1;
+                        self.totals.data_frames += 1;
+                        self.totals.data_bytes += bytes as u64;
+                    }
+                    Err(why) => {
+                        self.unsent.entry(id).or_insert(why);
+                    }
                 }
-                Err(why) => {
-                    self.unsent.entry(id).or_insert(why);
-                }
-            },
+            }
             Report::Done(id, outcome) => {
                 self.totals.tasks += 1;
                 let error = outcome.err().or(self.unsent.remove(&id));
@@ -239,28 +242,14 @@ impl Conversation {
 
     /// Sends a message, unless it is too large for a frame.
     fn send(&mut self, message: &FromAgent, stream: Option<&mut Stream>, now: Instant) -> Result<(), String> {
-        let payload = serde_json::to_vec(message).map_err(|error| cannot_send(&error))?;
-        self.send_frame(Kind::Message, payload, stream, now)
+        let payload = Payload::message(message).map_err(|error| cannot_send(&error))?;
+        self.send_frame(payload, stream, now)
     }
 
-    /// Sends a task's raw bytes, unless they are too many for a frame.
-    fn send_data(&mut self, id: TaskId, bytes: &[u8], stream: Option<&mut Stream>, now: Instant) -> Result<(), String> {
-        let mut payload = Vec::with_capacity(DATA_HEADER + bytes.len());
-        payload.extend_from_slice(&id.to_be_bytes());
-        payload.extend_from_slice(bytes);
-        self.send_frame(Kind::Data, payload, stream, now)
-    }
-
-    fn send_frame(
-        &mut self,
-        kind: Kind,
-        payload: Vec<u8>,
-        stream: Option<&mut Stream>,
-        now: Instant,
-    ) -> Result<(), String> {
-        let frame = self.session.send(kind, payload).map_err(|error| cannot_send(&error))?;
+    fn send_frame(&mut self, payload: Payload, stream: Option<&mut Stream>, now: Instant) -> Result<(), String> {
+        let frame = self.session.send(payload).map_err(|error| cannot_send(&error))?;
         if let Some(stream) = stream {
-            stream.push(&frame);
+            stream.push(frame);
             self.has_spoken(stream, now);
         }
         Ok(())
@@ -310,13 +299,13 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netcheck_wire::{Event, frame::MAX_PAYLOAD, probe::Placed};
+    use netcheck_wire::{Decoder, Event, frame::MAX_PAYLOAD, probe::Placed};
 
     /// Everything that was sent.
     fn told(conversation: &mut Conversation) -> Vec<FromAgent> {
-        let frames = conversation.session.resume(0).unwrap();
-        frames
-            .iter()
+        let mut decoder = Decoder::default();
+        decoder.push(&conversation.session.resume(0).unwrap().concat());
+        std::iter::from_fn(|| decoder.next_frame().unwrap())
             .map(|frame| serde_json::from_slice(&frame.payload).unwrap())
             .collect()
     }

@@ -161,12 +161,11 @@ impl Server {
                             continue;
                         }
                         Err(reason) => {
-                            let payload = reason.into_bytes();
-                            visitor.stream.push(&Frame {
+                            visitor.stream.push_unnumbered(&Frame {
                                 kind: Kind::Refusal,
                                 number: 0,
                                 acknowledged: 0,
-                                payload,
+                                payload: reason.into_bytes().into(),
                             });
                             visitor.is_refused = true;
                         }

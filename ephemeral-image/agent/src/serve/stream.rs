@@ -1,9 +1,11 @@
 //! One stream from a `join`: frames in, frames out, never waiting.
 
+use bytes::{Buf as _, Bytes};
 use netcheck_wire::{Decoder, Frame, FrameError};
 use rustix::event::PollFlags;
 use std::{
-    io::{self, Read as _, Write as _},
+    collections::VecDeque,
+    io::{self, IoSlice, Read as _, Write as _},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
@@ -13,15 +15,17 @@ use std::{
 
 /// Bytes read at one time, so that one stream does not keep the others waiting.
 const PIECE: usize = 16 << 10;
+/// Frames written at one time.
+const FRAMES: usize = 64;
 
 /// The stream.
 #[derive(Debug)]
 pub struct Stream {
     socket: UnixStream,
     decoder: Decoder,
-    /// Encoded frames not yet taken by the socket, of which `written` bytes are.
-    out: Vec<u8>,
-    written: usize,
+    /// What the socket has not taken yet of frames, and how many bytes that are.
+    out: VecDeque<Bytes>,
+    queued: usize,
     /// When the last bytes came.
     pub heard: Instant,
     /// When the last frame was pushed.
@@ -35,8 +39,8 @@ impl Stream {
         Ok(Self {
             socket,
             decoder: Decoder::default(),
-            out: Vec::new(),
-            written: 0,
+            out: VecDeque::new(),
+            queued: 0,
             heard: now,
             spoke: now,
         })
@@ -62,33 +66,51 @@ impl Stream {
     }
 
     /// Puts a frame into the queue.
-    pub fn push(&mut self, frame: &Frame) {
-        // Only a payload beyond the limit cannot be encoded, and the session lets none through.
-        if let Ok(bytes) = frame.encode() {
-            self.out.extend_from_slice(&bytes);
+    pub fn push(&mut self, frame: Bytes) {
+        self.queued += frame.len();
+        self.out.push_back(frame);
+    }
+
+    /// Puts a frame that the session does not keep into the queue.
+    pub fn push_unnumbered(&mut self, frame: &Frame) {
+        // Only a payload beyond the limit cannot be encoded, and these are short.
+        if let Ok(frame) = frame.encode() {
+            self.push(frame);
         }
     }
 
     /// Writes what the socket takes; how many bytes are left.
     pub fn flush(&mut self) -> io::Result<usize> {
-        while self.written < self.out.len() {
-            match self.socket.write(&self.out[self.written..]) {
-                Ok(length) => self.written += length,
+        while self.queued > 0 {
+            let mut slices = [IoSlice::new(&[]); FRAMES];
+            for (slice, frame) in slices.iter_mut().zip(&self.out) {
+                *slice = IoSlice::new(frame);
+            }
+            match self.socket.write_vectored(&slices[..self.out.len().min(FRAMES)]) {
+                Ok(length) => self.wrote(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
+        Ok(self.queued)
+    }
+
+    fn wrote(&mut self, mut length: usize) {
+        self.queued -= length;
+        while let Some(frame) = self.out.front_mut().filter(|_| length > 0) {
+            let taken = length.min(frame.len());
+            length -= taken;
+            frame.advance(taken);
+            if frame.is_empty() {
+                self.out.pop_front();
+            }
         }
-        Ok(self.queued())
     }
 
     /// Bytes that wait to be written.
     pub fn queued(&self) -> usize {
-        self.out.len() - self.written
+        self.queued
     }
 
     /// What to wait for.

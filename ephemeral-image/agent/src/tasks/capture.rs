@@ -272,7 +272,7 @@ impl Lane {
             );
             if self.writer.len() >= BATCH {
                 // What follows in this block may be as old as its last packet so far.
-                reporter.data(self.writer.take(0))?;
+                reporter.data(&self.writer.take(0))?;
             }
         }
         // Only a damaged block has packets left that cannot be read.
@@ -283,7 +283,7 @@ impl Lane {
     /// Sends what is there, and until when it is complete.
     fn flush(&mut self, reporter: &Reporter) -> Result<(), Gone> {
         let until = self.ring.watermark().at_ns;
-        reporter.data(self.writer.take(until))
+        reporter.data(&self.writer.take(until))
     }
 
     fn count(&mut self, reporter: &Reporter) -> Result<(), Gone> {

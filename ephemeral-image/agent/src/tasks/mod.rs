@@ -13,7 +13,7 @@ mod watching;
 use crate::{probe, watch::Watches};
 use claims::Claims;
 pub use locate::Place;
-use netcheck_wire::{Event, Task, TaskId};
+use netcheck_wire::{Event, Payload, Task, TaskId};
 use room::Room;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use std::{
@@ -35,8 +35,8 @@ const QUEUE: usize = 256;
 pub enum Report {
     /// It found something.
     Event(TaskId, Event),
-    /// Raw bytes for a data frame.
-    Data(TaskId, Vec<u8>),
+    /// Raw bytes, as a data frame's payload.
+    Data(TaskId, Payload),
     /// It is over.
     Done(TaskId, Result<(), String>),
 }
@@ -114,9 +114,10 @@ impl Reporter {
     }
 
     /// Reports raw bytes, at most what a frame holds less [`netcheck_wire::message::DATA_HEADER`]; waits while the stream is slower than the task.
-    pub fn data(&self, bytes: Vec<u8>) -> Result<(), Gone> {
-        self.room.take(bytes.len())?;
-        self.report(Report::Data(self.id, bytes))
+    pub fn data(&self, bytes: &[u8]) -> Result<(), Gone> {
+        let payload = Payload::data(self.id, bytes);
+        self.room.take(payload.length())?;
+        self.report(Report::Data(self.id, payload))
     }
 
     /// A descriptor that becomes, and stays, readable when the task is to stop.
@@ -248,7 +249,7 @@ impl Tasks {
         let report = refused.or_else(|| self.reports.try_recv().ok())?;
         match &report {
             Report::Done(id, _) => drop(self.running.remove(id)),
-            Report::Data(_, bytes) => self.room.give_back(bytes.len()),
+            Report::Data(_, payload) => self.room.give_back(payload.length()),
             Report::Event(..) => {}
         }
         Some(report)

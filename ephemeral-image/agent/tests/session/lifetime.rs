@@ -52,10 +52,11 @@ fn frame(kind: Kind, payload: Vec<u8>) -> Vec<u8> {
         kind,
         number: 0,
         acknowledged: 0,
-        payload,
+        payload: payload.into(),
     }
     .encode()
     .unwrap()
+    .into()
 }
 
 /// The refusal in all that a stream said until its end.
@@ -65,7 +66,7 @@ fn refusal(said: &[u8]) -> String {
     let frame = decoder.next_frame().unwrap().expect("nothing was said");
     assert_eq!(frame.kind, Kind::Refusal);
     assert_eq!((decoder.next_frame(), decoder.finish()), (Ok(None), Ok(())));
-    String::from_utf8(frame.payload).unwrap()
+    String::from_utf8(frame.payload.into()).unwrap()
 }
 
 /// What the agent answers to a stream's first bytes, through `join`, until it closes.

@@ -3,7 +3,12 @@
 #![allow(clippy::print_stdout, reason = "figures are this program's output")]
 
 use anyhow::{Context, Result, bail, ensure};
-use netcheck_e2e::{benches::capture_engine, lab::Lab, matrix::Row};
+use netcheck_e2e::{
+    benches::{capture_engine, capture_path},
+    flood,
+    lab::Lab,
+    matrix::Row,
+};
 use netcheck_rig::RigSpec;
 use std::{
     env,
@@ -19,12 +24,15 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
             capture_engine::run()?;
+            capture_path::run(&[])?;
             matrix()
         }
         ["capture-engine"] => capture_engine::run(),
+        ["capture-path", ref options @ ..] => capture_path::run(options),
         ["matrix"] => matrix(),
+        [flood::FLOOD, ref what @ ..] => flood::run(what),
         [capture_engine::CAPTURE, interface, file] => capture_engine::capture(interface, file.as_ref()),
-        _ => bail!("no benchmark {arguments:?}; there is: capture-engine, matrix"),
+        _ => bail!("no benchmark {arguments:?}; there is: capture-engine, capture-path [ROUNDS], matrix"),
     }
 }
 

@@ -67,31 +67,9 @@ fn tcp_matrix(lab: &Lab, namespace: &Namespace<'_>) -> Result<Matrix> {
     lab.matrix(["-n", &namespace.name, "--full", "--protocol", "tcp"])
 }
 
-/// The IPv4 range of a node's pods.
-fn pod_range(lab: &Lab, node: &str) -> Result<String> {
-    let ranges = lab.kubectl(&format!("get node {node} -o jsonpath={{.spec.podCIDRs[*]}}"))?;
-    ranges
-        .split_whitespace()
-        .find(|range| range.contains('.'))
-        .map(str::to_owned)
-        .context("no IPv4 range")
-}
-
 fn route_removed(lab: &Lab) -> Result<()> {
     let namespace = pods_on_nodes(lab)?;
-    let range = pod_range(lab, "n2")?;
-    let route = lab
-        .rig
-        .node("n1")?
-        .run(["ip", "-4", "route", "show", "exact", &range])?;
-    let route = route.trim();
-    ensure!(!route.is_empty(), "n1 has no route to {range}");
-    let fault = Fault::on_node(
-        lab,
-        "n1",
-        &format!("ip route del {route}"),
-        format!("ip route add {route}"),
-    )?;
+    let fault = Fault::route_removed(lab, "n1", "n2", false)?;
     let matrix = tcp_matrix(lab, &namespace)?;
     fault.mend()?;
     let ipv4 = |source: &str, destination: &str| {

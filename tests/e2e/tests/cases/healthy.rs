@@ -1,11 +1,13 @@
 //! A healthy cluster: everything is reached, and what was asked of the API server stays small.
 
 use crate::Case;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     audit::Audit,
     lab::{Lab, said},
+    manifests,
 };
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 pub const CASES: &[Case] = &[
@@ -16,6 +18,10 @@ pub const CASES: &[Case] = &[
     ),
     ("healthy: icmp is echoed", icmp),
     (
+        "limits: --full that ports nobody declared carry over --max-probes is inconclusive, sampling is not",
+        cut_by_limit,
+    ),
+    (
         "output: the table fits eighty columns and ends with coverage",
         narrow_table,
     ),
@@ -24,36 +30,11 @@ pub const CASES: &[Case] = &[
 
 /// The committed shop stays up for later cases; applying it twice changes nothing.
 pub fn apply_shop(lab: &Lab) -> Result<()> {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../rig/manifests/shop.yaml");
-    lab.kubectl(&format!("apply -f {manifest}"))?;
-    lab.kubectl("-n shop wait --for=condition=Available deployment --all --timeout=120s")?;
-    Ok(())
+    Ok(lab.rig.open_shop()?)
 }
 
 fn shop(lab: &Lab) -> Result<()> {
-    apply_shop(lab)?;
-    let matrix = lab.matrix(["-n", "shop"])?;
-    matrix.others_reached(|_| false)?;
-    matrix.expect_exit(0)?;
-    for family in ["ipv4", "ipv6"] {
-        for protocol in ["tcp", "dns"] {
-            ensure!(
-                matrix
-                    .rows
-                    .iter()
-                    .any(|row| row.family == family && row.protocol == protocol),
-                "no {protocol} row over {family}: {:?}",
-                matrix.rows.iter().map(|row| &row.id).collect::<Vec<_>>()
-            );
-        }
-    }
-    for kind in ["Pod", "Node", "Service", "DNS"] {
-        ensure!(
-            matrix.rows.iter().any(|row| row.destination.kind == kind),
-            "nothing was asked of a {kind}"
-        );
-    }
-    lab.wait_until_clean(std::time::Duration::from_secs(30))
+    netcheck_e2e::shop::expect_healthy(lab, &[], &["tcp", "dns"])
 }
 
 fn thirty_pods(lab: &Lab) -> Result<()> {
@@ -99,6 +80,47 @@ fn icmp(lab: &Lab) -> Result<()> {
         matrix.rows
     );
     matrix.expect_exit(0)
+}
+
+fn cut_by_limit(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    for node in ["n1", "n2"] {
+        let serve = ["serve", "--tcp", "8080", "--tcp", "9090"];
+        lab.apply(&manifests::server_pod(
+            &namespace.name,
+            &format!("on-{node}"),
+            node,
+            &serve,
+            8080,
+        ))?;
+    }
+    namespace.wait_ready()?;
+    let arguments = ["-n", &namespace.name, "--protocol", "tcp", "--full"];
+    let foreseen = lab
+        .netcheck(["matrix", "--dry-run", "-o", "json"].iter().chain(&arguments))
+        .output()?;
+    let foreseen: Value = serde_json::from_slice(&foreseen.stdout).with_context(|| said(&foreseen))?;
+    let limit = foreseen["probesAtLeast"].to_string();
+    let full = lab.matrix(arguments.iter().chain(&["--max-probes", &limit]))?;
+    full.others_reached(|_| false)?;
+    full.expect_exit(3)?;
+    let coverage = &full.report["status"]["coverage"];
+    let over = coverage["probesOverLimit"]
+        .as_u64()
+        .context("a number over the limit")?;
+    let untold = coverage["untold"].to_string();
+    ensure!(
+        over > 0 && untold.contains(&format!("{over} more than --max-probes {limit}")),
+        "{over} over the limit, untold: {untold}"
+    );
+    let sampled = lab.matrix(arguments[..4].iter().chain(&["--max-probes", "3"]))?;
+    sampled.expect_exit(0)?;
+    let coverage = &sampled.report["status"]["coverage"];
+    ensure!(
+        coverage["sampling"].to_string().contains("--max-probes"),
+        "{coverage:#}"
+    );
+    Ok(())
 }
 
 fn narrow_table(lab: &Lab) -> Result<()> {

@@ -27,7 +27,7 @@ fn matrix_with(lab: &Lab, name: &str, kind: Kind, payload: Vec<u8>) -> Result<Ma
         kind,
         number: 0,
         acknowledged: 0,
-        payload,
+        payload: payload.into(),
     };
     let layer = Layer::new()
         .file("/bin/busybox", std::fs::read("/bin/busybox")?, 0o755)

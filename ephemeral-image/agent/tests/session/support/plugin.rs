@@ -2,8 +2,8 @@
 
 use super::{PATIENCE, wait_for};
 use netcheck_wire::{
-    Accepted, AgentHello, Decoder, Event, Frame, FromAgent, Kind, PROTOCOL, PluginHello, Session, Task, TaskId,
-    ToAgent, Totals,
+    Accepted, AgentHello, Decoder, Event, Frame, FromAgent, Kind, PROTOCOL, Payload, PluginHello, Session, Task,
+    TaskId, ToAgent, Totals,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -253,11 +253,11 @@ impl Plugin {
         let frame = self
             .session
             .unnumbered(Kind::Hello, serde_json::to_vec(&hello).unwrap());
-        self.write(&frame);
+        self.write(&frame.encode().unwrap());
         let answer = self.next_frame(Instant::now() + PATIENCE)?;
         if answer.kind == Kind::Refusal {
             self.hang_up();
-            return Some(String::from_utf8(answer.payload).unwrap());
+            return Some(String::from_utf8(answer.payload.into()).unwrap());
         }
         assert_eq!(answer.kind, Kind::Hello);
         let hello: AgentHello = serde_json::from_slice(&answer.payload).unwrap();
@@ -269,9 +269,8 @@ impl Plugin {
         None
     }
 
-    fn write(&mut self, frame: &Frame) {
-        let bytes = frame.encode().unwrap();
-        if self.line.as_mut().is_some_and(|line| !line.write(&bytes)) {
+    fn write(&mut self, frame: &[u8]) {
+        if self.line.as_mut().is_some_and(|line| !line.write(frame)) {
             self.hang_up();
         }
     }
@@ -318,10 +317,7 @@ impl Plugin {
 
     /// Sends a message, and sends it again on the next stream if this one breaks.
     pub fn send(&mut self, message: &ToAgent) {
-        let frame = self
-            .session
-            .send(Kind::Message, serde_json::to_vec(message).unwrap())
-            .unwrap();
+        let frame = self.session.send(Payload::message(message).unwrap()).unwrap();
         if self.line.is_some() {
             self.write(&frame);
         }
@@ -341,7 +337,7 @@ impl Plugin {
                 Accepted::New if frame.kind == Kind::Message => {
                     self.messages.push(serde_json::from_slice(&frame.payload).unwrap());
                     let heartbeat = self.session.unnumbered(Kind::Heartbeat, Vec::new());
-                    self.write(&heartbeat);
+                    self.write(&heartbeat.encode().unwrap());
                     return;
                 }
                 Accepted::New if frame.kind == Kind::Data => {
