@@ -128,3 +128,34 @@ impl AsFd for Stream {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_not_kept_though_the_queue_never_runs_empty() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::new(ours, Instant::now()).unwrap();
+        let (mut next, mut received) = (0..=u8::MAX, Vec::new());
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            while stream.queued() < 1 << 20
+                && let Some(byte) = next.next()
+            {
+                stream.push(Bytes::from(vec![byte; 50_000]));
+            }
+            if stream.flush().unwrap() == 0 {
+                break;
+            }
+            let length = theirs.read(&mut piece).unwrap();
+            received.extend_from_slice(&piece[..length]);
+            assert_eq!(stream.queued(), stream.out.iter().map(Bytes::len).sum::<usize>());
+            assert!(stream.out.len() <= 22, "{} frames are kept", stream.out.len());
+        }
+        drop(stream);
+        theirs.read_to_end(&mut received).unwrap();
+        let sent: Vec<u8> = (0..=u8::MAX).flat_map(|byte| vec![byte; 50_000]).collect();
+        assert!(received == sent);
+    }
+}
