@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes};
 use netcheck_wire::{Decoder, Frame, FrameError};
-use rustix::event::PollFlags;
+use rustix::{event::PollFlags, net::sockopt::set_socket_send_buffer_size};
 use std::{
     collections::VecDeque,
     io::{self, IoSlice, Read as _, Write as _},
@@ -15,6 +15,8 @@ use std::{
 
 /// Bytes read at one time, so that one stream does not keep the others waiting.
 const PIECE: usize = 16 << 10;
+/// Bytes that the socket may hold; the kernel gives less if its administrator allows less (`net.core.wmem_max`).
+const SEND_BUFFER: usize = 1 << 20;
 /// Frames written at one time.
 const FRAMES: usize = 64;
 
@@ -36,6 +38,8 @@ impl Stream {
     /// Takes over a socket.
     pub fn new(socket: UnixStream, now: Instant) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        // The default is little for data frames, and makes for many turns.
+        let _ = set_socket_send_buffer_size(&socket, SEND_BUFFER);
         Ok(Self {
             socket,
             decoder: Decoder::default(),

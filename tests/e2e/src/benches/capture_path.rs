@@ -89,20 +89,21 @@ impl Figures {
     }
 }
 
-/// Runs it and prints the figures. Arguments: rounds of each.
+/// Runs it and prints the figures. Arguments: rounds of each, and with what the names of the traffic to be sent begin.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let rounds = arguments.first().map_or(Ok(ROUNDS), |rounds| rounds.parse())?;
+    let wanted = arguments.get(1).copied().unwrap_or_default();
     let lab = Lab::up(&RigSpec {
         name: "capbench".into(),
         nodes: 2,
         ..RigSpec::default()
     })?;
-    let measured = measure(&lab, rounds);
+    let measured = measure(&lab, rounds, wanted);
     lab.down()?;
     measured
 }
 
-fn measure(lab: &Lab, rounds: usize) -> Result<()> {
+fn measure(lab: &Lab, rounds: usize, wanted: &str) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     namespace.pod_per_node(&["n2"])?;
     toolbox(lab, &namespace.name, POD, "n1")?;
@@ -121,7 +122,7 @@ fn measure(lab: &Lab, rounds: usize) -> Result<()> {
     ];
     round(lab, &namespace.name, Who::Ours, traffics[0].2).context("a first run, not counted")?;
     let mut ratios = Vec::new();
-    for (name, unit, traffic) in traffics {
+    for (name, unit, traffic) in traffics.into_iter().filter(|(name, ..)| name.starts_with(wanted)) {
         println!("{name}, for {MS} ms as fast as it goes:");
         let [mut ours, mut theirs] = [Figures::default(), Figures::default()];
         for _ in 0..rounds {
