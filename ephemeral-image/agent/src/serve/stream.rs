@@ -149,7 +149,7 @@ mod tests {
             {
                 stream.push(Bytes::from(vec![byte; 50_000]));
             }
-            if stream.flush().unwrap() == 0 {
+            if stream.flush().unwrap() == 0 && next.is_empty() {
                 break;
             }
             let length = theirs.read(&mut piece).unwrap();
