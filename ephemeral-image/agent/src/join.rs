@@ -2,10 +2,12 @@
 
 use crate::{INCOMPLETE, arguments::Join, rendezvous};
 use netcheck_wire::{Frame, Kind};
+use rustix::pipe::fcntl_setpipe_size;
 use std::{
+    fs::File,
     io::{self, Read, Write},
     net::Shutdown,
-    os::unix::net::UnixStream,
+    os::{fd::AsFd as _, unix::net::UnixStream},
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -13,8 +15,10 @@ use std::{
 
 /// How long `serve` may take to come up: the container counts as running before its process has bound the socket.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Bytes moved at once.
-const PIECE: usize = 64 << 10;
+/// Bytes moved at once: where processors are scarce, each time it gets one counts.
+const PIECE: usize = 256 << 10;
+/// Bytes that may wait in standard output, if it is a pipe: the most that a user without privileges gets (`pipe-max-size` of proc(5)).
+const PIPE: usize = 1 << 20;
 
 /// Runs `join`.
 pub fn run(options: &Join) -> ExitCode {
@@ -64,8 +68,14 @@ fn relay(stream: &UnixStream) -> ExitCode {
         // The plugin is gone: `serve` sees it, closes, and the other direction ends.
         let _ = to_session.shutdown(Shutdown::Write);
     });
-    // Written piece by piece and flushed each time: when this returns, all that came is out.
-    pump(&mut from_session, &mut io::stdout().lock());
+    // Not by way of `io::stdout`, which would look for lines in it.
+    let Ok(stdout) = io::stdout().as_fd().try_clone_to_owned() else {
+        return ExitCode::from(INCOMPLETE);
+    };
+    // It works with any size, and if it is no pipe.
+    let _ = fcntl_setpipe_size(&stdout, PIPE);
+    // Written piece by piece: when this returns, all that came is out.
+    pump(&mut from_session, &mut File::from(stdout));
     ExitCode::SUCCESS
 }
 
@@ -76,7 +86,7 @@ fn pump(from: &mut impl Read, to: &mut impl Write) {
         match from.read(&mut piece) {
             Ok(0) => return,
             Ok(length) => {
-                if to.write_all(&piece[..length]).and_then(|()| to.flush()).is_err() {
+                if to.write_all(&piece[..length]).is_err() {
                     return;
                 }
             }

@@ -214,14 +214,11 @@ fn count(summary: &str, words: &str) -> Result<u64> {
 fn tcpdump_in_a_pod() -> Result<Pid> {
     let entries = fs::read_dir("/proc")?.flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let found = pids.filter(|pid| {
+    let mut found = pids.filter(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.starts_with(b"tcpdump\0-Z\0root\0-n\0-i\0eth0\0-w\0-\0")
     });
-    found
-        .filter_map(Pid::from_raw)
-        .next()
-        .context("no tcpdump runs in a pod")
+    found.find_map(Pid::from_raw).context("no tcpdump runs in a pod")
 }
 
 /// A pod `name` on a node that has a tcpdump, as an administrator's toolbox has.

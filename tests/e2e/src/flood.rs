@@ -157,7 +157,8 @@ fn datagrams(payload: usize, most: u64, ms: u64) -> Result<()> {
         socket.send(&payload)?;
         sent += 1;
     }
-    say(sent)
+    println!("{sent}");
+    Ok(())
 }
 
 fn paced(count: u64, per_second: u64, port: u16) -> Result<()> {
@@ -174,7 +175,8 @@ fn paced(count: u64, per_second: u64, port: u16) -> Result<()> {
         }
         thread::sleep(TICK);
     }
-    say(sent)
+    println!("{sent}");
+    Ok(())
 }
 
 fn stream(to: IpAddr, ms: u64) -> Result<()> {
@@ -186,7 +188,8 @@ fn stream(to: IpAddr, ms: u64) -> Result<()> {
         stream.write_all(&chunk)?;
         sent += chunk.len() as u64;
     }
-    say(sent)
+    println!("{sent}");
+    Ok(())
 }
 
 fn drain() -> Result<()> {
@@ -212,9 +215,4 @@ fn noise(length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
-}
-
-fn say(sent: u64) -> Result<()> {
-    println!("{sent}");
-    Ok(())
 }

@@ -83,7 +83,7 @@ impl Meter {
         let mut usage = BTreeMap::<String, Usage>::new();
         for process in seen.into_values() {
             let sum = usage.entry(process.role).or_default();
-            sum.cpu += process.last - process.first;
+            sum.cpu += process.last.saturating_sub(process.first);
             sum.peak = sum.peak.max(process.peak);
         }
         Ok(usage)

@@ -32,7 +32,7 @@ fn main() -> Result<()> {
         ["matrix"] => matrix(),
         [flood::FLOOD, ref what @ ..] => flood::run(what),
         [capture_engine::CAPTURE, interface, file] => capture_engine::capture(interface, file.as_ref()),
-        _ => bail!("no benchmark {arguments:?}; there is: capture-engine, capture-path [ROUNDS], matrix"),
+        _ => bail!("no benchmark {arguments:?}; there is: capture-engine, capture-path [ROUNDS [TRAFFIC]], matrix"),
     }
 }
 
