@@ -25,7 +25,7 @@ use netcheck_filter::Filter;
 use netcheck_wire::capture::PayloadRule;
 use output::Destination;
 use program::Programs;
-pub use report::CaptureReport;
+pub use report::{CapturePlan, CaptureReport};
 use report::{KIND, SourceStatus, Spec, Status};
 use session::{Ended, Session};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -218,7 +218,7 @@ impl Request {
     /// `--dry-run`.
     fn describe(&self, launch: &LaunchSpec, shared: &Shared) -> Result<Exit, Failure> {
         let (objects, absent) = agents::describe(launch, &self.inventory)?;
-        let plan = report::CapturePlan {
+        let plan = CapturePlan {
             api_version: API_VERSION.to_owned(),
             kind: report::PLAN.to_owned(),
             objects,

@@ -2,7 +2,7 @@
 
 use crate::{manifests, matrix::Matrix};
 use anyhow::{Context, Result, bail, ensure};
-use netcheck_rig::{Rig, RigSpec, Stderr, wait_until};
+use netcheck_rig::{Node, Rig, RigSpec, Stderr, wait_until};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -167,17 +167,27 @@ impl Lab {
         Ok(objects.lines().chain(namespaces.lines()).map(str::to_owned).collect())
     }
 
-    /// Agent processes on the machine, by their command line: what a kernel would still hold of us.
-    pub fn agent_processes(&self) -> Vec<String> {
+    /// Agent processes on the rig's nodes, with their command lines: what a kernel would still hold of us. Those of another rig on this machine are
+    /// not ours to wait for.
+    pub fn agents(&self) -> Vec<(i32, String)> {
+        let inits: Vec<i32> = self.rig.nodes().iter().filter_map(Node::init_pid).collect();
         let Ok(entries) = std::fs::read_dir("/proc") else {
             return Vec::new();
         };
         entries
             .flatten()
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .filter(|line| line.starts_with("/netcheck-agent "))
+            .filter_map(|entry| {
+                let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                let pid = entry.file_name().to_str()?.parse().ok()?;
+                (line.starts_with("/netcheck-agent ") && is_below(pid, &inits)).then_some((pid, line))
+            })
             .collect()
+    }
+
+    /// The same, their command lines only.
+    pub fn agent_processes(&self) -> Vec<String> {
+        self.agents().into_iter().map(|(_, line)| line).collect()
     }
 
     /// Waits until nothing of netcheck's is left in the cluster or as a process.
@@ -296,6 +306,15 @@ impl Drop for Namespace<'_> {
             .lab
             .kubectl(&format!("delete namespace {} --wait=false", self.name));
     }
+}
+
+/// Whether one of these processes is an ancestor.
+fn is_below(pid: i32, ancestors: &[i32]) -> bool {
+    let parent = |pid: i32| -> Option<i32> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    };
+    std::iter::successors(Some(pid), |pid| parent(*pid)).any(|pid| ancestors.contains(&pid))
 }
 
 /// Where cargo puts things.

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod benches;
+pub mod capture;
 pub mod connect_proxy;
 pub mod credential_plugin;
 pub mod cutting_proxy;
@@ -11,3 +12,5 @@ pub mod lab;
 pub mod manifests;
 pub mod matrix;
 pub mod tcpdump;
+pub mod traffic;
+pub mod tshark;
