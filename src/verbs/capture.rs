@@ -210,6 +210,7 @@ impl Request {
             &shared.interrupt,
         );
         LaunchSpec {
+            verb: "capture",
             budget: Budget::capturing(self.ring_bytes() * self.rings_on_one_node() as u64),
             ..spec
         }

@@ -108,16 +108,17 @@ impl Capture {
     /// Waits until it says something.
     pub fn wait_until_said(&mut self, words: &str) -> Result<()> {
         let (child, stderr) = (&mut self.child, &self.stderr);
-        Ok(netcheck_rig::wait_until(&format!("the capture says {words:?}"), START, || {
+        netcheck_rig::wait_until(&format!("the capture says {words:?}"), START, || {
             let ended = child.try_wait().map_err(|error| error.to_string())?;
             let said = stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            match (said.contains(words), ended) {
-                (true, _) => Ok(()),
-                (false, None) => Err(said),
-                // What it said last may still be on its way.
-                (false, Some(status)) => Err(format!("{status}: {said}")),
-            }
-        })?)
+            if said.contains(words) || ended.is_some() { Ok(()) } else { Err(said) }
+        })?;
+        if !self.said().contains(words) {
+            // What it said last may still be on its way.
+            self.readers.drain(..).try_for_each(|reader| reader.join()).ok().context("a reader panicked")?;
+        }
+        ensure!(self.said().contains(words), "the capture ended before it said {words:?}: {}", self.said());
+        Ok(())
     }
 
     /// Its process.
@@ -191,22 +192,22 @@ impl Captured {
     }
 }
 
-/// A command in a shell with something behind it, as `| head -1`. The shell's exit code is that of the first part that failed.
-pub fn in_shell(command: &Command, behind: &str) -> Command {
-    around(command, Command::new("bash"), &["-c", &format!("set -o pipefail; \"$@\" {behind}"), "bash"])
-}
-
-/// A command as the arguments of another, with its environment.
-pub fn around(command: &Command, mut other: Command, before: &[&str]) -> Command {
-    other.args(before).arg(command.get_program()).args(command.get_args());
+/// A command of kubectl in bash: `script` has it as `run`. The rig's kubectl knows by its own name what it is to be.
+pub fn in_bash(command: &Command, script: &str) -> Command {
+    let mut bash = Command::new("bash");
+    bash.arg("-c")
+        .arg(format!("run() {{ (exec -a kubectl \"${{line[@]}}\"); }}; line=(\"$@\"); {script}"))
+        .arg("bash")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => other.env(name, value),
-            None => other.env_remove(name),
+            Some(value) => bash.env(name, value),
+            None => bash.env_remove(name),
         };
     }
-    other.stdin(Stdio::null());
-    other
+    bash
 }
 
 /// A folder for the files of one test.

@@ -4,6 +4,8 @@
 
 #[path = "cases/capture_access.rs"]
 mod capture_access;
+#[path = "cases/capture_clock.rs"]
+mod capture_clock;
 #[path = "cases/capture_endings.rs"]
 mod capture_endings;
 #[path = "cases/capture_exact.rs"]
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         death::CASES,
         input::CASES,
         capture_access::CASES,
+        capture_clock::CASES,
         capture_endings::CASES,
         capture_exact::CASES,
         capture_filters::CASES,

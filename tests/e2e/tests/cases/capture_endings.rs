@@ -3,14 +3,14 @@
 use crate::{Case, death::GONE};
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
-    capture::{Capture, Files, around, in_shell},
+    capture::{Capture, Files, in_bash},
     cutting_proxy::{Cut, CuttingProxy},
     lab::{Lab, Namespace},
     traffic::{Inside, talkers},
     tshark::{blocks, count, show},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{net::SocketAddr, path::Path, process::{Command, Stdio}, time::Duration};
 
 pub const CASES: &[Case] = &[
     ("capture endings: Ctrl-C closes the file and leaves nothing", interrupted),
@@ -78,7 +78,7 @@ fn interrupted(lab: &Lab) -> Result<()> {
 fn reader_leaves(lab: &Lab) -> Result<()> {
     let scene = Scene::new(lab)?;
     for (arguments, behind) in [(&[][..], "| head -1"), (&["-w", "-"], "| head -c 100 | wc -c")] {
-        let capture = Capture::of(in_shell(&scene.command(lab, arguments), behind))?;
+        let capture = Capture::of(in_bash(&scene.command(lab, arguments), &format!("set -o pipefail; run {behind}")))?;
         let captured = netcheck_rig::wait_until("the capture ends with its reader", SOON, || {
             scene.inside.datagrams(scene.to, 500, 500).map_err(|error| error.to_string())?;
             if capture.said().contains("the reader has left") { Ok(()) } else { Err(capture.said()) }
@@ -101,12 +101,15 @@ fn disk_full(lab: &Lab) -> Result<()> {
     let command = scene.command(lab, &["-w", &file, "-o", "json"]);
     // A small disk that only this capture sees.
     let script = format!(
-        "mount -t tmpfs -o size=1m none {disk} && {{ \"$@\"; code=$?; cp {file} {kept}; exit $code; }}",
+        "mount -t tmpfs -o size=1m none {disk} && {{ run; code=$?; cp {file} {kept}; exit $code; }}",
         disk = disk.display(),
         kept = kept.display()
     );
-    let command = around(&command, Command::new("unshare"), &["--mount", "bash", "-c", &script, "bash"]);
-    let capture = Capture::of(command)?;
+    let bash = in_bash(&command, &script);
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--mount").arg(bash.get_program()).args(bash.get_args());
+    unshare.envs(bash.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    let capture = Capture::of(unshare)?;
     let sent = scene.inside.datagrams(scene.to, 5000, 1000)?;
     let captured = capture.end()?;
     captured.expect(3)?;

@@ -12,7 +12,7 @@ use netcheck_e2e::{
     tshark::{Frame, capinfos, described, fields, frames, show},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     process::{Child, Command, Stdio},
 };
 
@@ -60,7 +60,11 @@ fn exact(lab: &Lab) -> Result<()> {
     let captured = capture.stop()?;
 
     let ours = frames(&path)?;
-    same(&ours, &theirs)?;
+    let own: Vec<u8> = own_address(&namespace, "one")?
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16))
+        .collect::<Result<_, _>>()?;
+    same(&ours, &theirs, own.try_into().map_err(|own| anyhow::anyhow!("{own:?} is no hardware address"))?)?;
     let protocols: BTreeSet<String> = fields(&path, &["_ws.col.Protocol"], &[])?.into_iter().flatten().collect();
     for protocol in ["TCP", "UDP", "DNS", "ICMP", "ICMPv6"] {
         ensure!(protocols.contains(protocol), "no {protocol}: {protocols:?}");
@@ -77,32 +81,50 @@ fn exact(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// What tcpdump saw must be in ours; ours began earlier and ended later.
-fn same(ours: &[Frame], theirs: &[Frame]) -> Result<()> {
+/// The two have the same packets between tcpdump's first and its last: ours began earlier and ended later. A packet's time is the same too, unless it
+/// is an inbound one of TCP: that one still carries the time at which its sender wanted it sent, so each listener reads the clock for itself.
+fn same(ours: &[Frame], theirs: &[Frame], own: [u8; 6]) -> Result<()> {
     ensure!(theirs.len() > 40, "tcpdump saw {} packets only", theirs.len());
-    let first = theirs.first().map_or(0, |frame| frame.at_ns);
-    let last = theirs.last().map_or(0, |frame| frame.at_ns);
-    let ours: BTreeSet<&Frame> = ours.iter().filter(|frame| (first..=last).contains(&frame.at_ns)).collect();
-    let theirs: BTreeSet<&Frame> = theirs.iter().collect();
-    let missing: Vec<_> = theirs.difference(&ours).collect();
-    let more: Vec<_> = ours.difference(&theirs).collect();
-    ensure!(
-        missing.is_empty() && more.is_empty(),
-        "only tcpdump has {missing:?}, only we have {more:?}"
-    );
+    let mut left: BTreeMap<(u32, &[u8]), VecDeque<u64>> = BTreeMap::new();
+    for frame in ours {
+        left.entry((frame.original_length, &frame.bytes)).or_default().push_back(frame.at_ns);
+    }
+    let (mut times, mut stamped_alike) = (Vec::new(), 0);
+    for frame in theirs {
+        let key = (frame.original_length, frame.bytes.as_slice());
+        let time = left.get_mut(&key).and_then(VecDeque::pop_front);
+        let time = time.with_context(|| format!("only tcpdump has {frame:?}"))?;
+        times.push(time);
+        let is_tcp = [(12, 23, [8, 0]), (12, 20, [0x86, 0xdd])]
+            .iter()
+            .any(|(at, next, kind)| frame.bytes.get(*at..at + 2) == Some(kind) && frame.bytes.get(*next) == Some(&6));
+        if !is_tcp || frame.bytes.get(6..12) == Some(&own) {
+            ensure!(time == frame.at_ns, "{time} instead of {}: {frame:?}", frame.at_ns);
+            stamped_alike += 1;
+        }
+    }
+    ensure!(stamped_alike > 30, "times of {stamped_alike} packets only could be compared");
+    let between = times.iter().min().zip(times.iter().max()).context("no packets")?;
+    let more: Vec<_> = left.values().flatten().filter(|time| between.0 < time && *time < between.1).collect();
+    ensure!(more.is_empty(), "only we have packets at {more:?}");
     Ok(())
+}
+
+/// A hardware address of a pod's eth0.
+fn own_address(namespace: &Namespace<'_>, pod: &str) -> Result<String> {
+    let link = namespace.in_pod(pod, "ip -j link show eth0")?;
+    let link: serde_json::Value = serde_json::from_str(&link)?;
+    Ok(link[0]["address"].as_str().context("no hardware address")?.to_owned())
 }
 
 /// What the pod's own hardware address sent is outbound, everything else inbound.
 fn directions(namespace: &Namespace<'_>, path: &std::path::Path) -> Result<()> {
-    let link = namespace.in_pod("one", "ip -j link show eth0")?;
-    let link: serde_json::Value = serde_json::from_str(&link)?;
-    let own = link[0]["address"].as_str().context("no hardware address")?;
+    let own = own_address(namespace, "one")?;
     for packet in fields(path, &["eth.src", "frame.packet_flags_direction", "frame.interface_name"], &[])? {
         let [source, direction, interface] = &packet[..] else {
             anyhow::bail!("tshark gave {packet:?}")
         };
-        let expected = if source == own { "2" } else { "1" };
+        let expected = if *source == own { "2" } else { "1" };
         ensure!(
             direction.trim_start_matches("0x").trim_start_matches('0') == expected,
             "a packet from {source} has direction {direction}, {own} is the pod's"

@@ -129,6 +129,19 @@ fn names(lab: &Lab) -> Result<()> {
     })
 }
 
+/// Three UDP datagrams to port 4444 in VLAN 7, and one in VLAN 8, as whole frames.
+const TAGGED: &str = r#"
+import socket, struct
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind(("eth0", 0))
+for vlan in (7, 7, 8, 7):
+    payload = b"tagged"
+    udp = struct.pack("!HHHH", 5555, 4444, 8 + len(payload), 0) + payload
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, bytes([198, 51, 100, 1]), bytes([198, 51, 100, 2]))
+    ethernet = b"\x02\0\0\0\0\x02" + b"\x02\0\0\0\0\x01" + struct.pack("!HHH", 0x8100, vlan, 0x0800)
+    link.send(ethernet + ip + udp)
+"#;
+
 fn tunnels(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     talkers(lab, &namespace, &[("one", "n1"), ("two", "n2")])?;
@@ -139,16 +152,11 @@ fn tunnels(lab: &Lab) -> Result<()> {
             format!("ip link add vx0 type vxlan id 42 dstport 4789 remote {peer} dev eth0"),
             format!("ip address add {inner}/24 dev vx0"),
             "ip link set vx0 up".into(),
-            "ip link add link eth0 name eth0.7 type vlan id 7".into(),
-            format!("ip address add 198.51.100.{}/24 dev eth0.7", &inner[inner.len() - 1..]),
-            "ip link set eth0.7 up".into(),
         ] {
             namespace.in_pod(pod, &line)?;
         }
     }
-    namespace.in_pod("one", "ip neigh add 198.51.100.2 lladdr 02:00:00:00:00:02 dev eth0.7 nud permanent")?;
     let inside = Inside::pod(lab, &namespace, "one")?;
-    let tagged = std::net::SocketAddr::new(IpAddr::from([198, 51, 100, 2]), 4444);
     let pairs = [("vlan 7", "vlan 7"), ("vlan and udp port 4444", "vlan and udp port 4444"), ("udp port 4789", "udp port 4789")];
     let lines = Capture::start(lab, &namespace, ["one", "-i", "eth0", "--", "udp port 4789"])?;
     compare(lab, &namespace, &pairs, || {
@@ -160,7 +168,10 @@ fn tunnels(lab: &Lab) -> Result<()> {
             socket.send_to(&query(3, &name), (IpAddr::from([192, 0, 2, 2]), 53))?;
             Ok(())
         })?;
-        inside.datagrams(tagged, 3, 50).map(drop)
+        // This kernel has no links for VLANs: whole frames with a tag, as such a link would send them.
+        let output = lab.rig.pod_exec(&namespace.name, "one", ["python3", "-c", TAGGED])?;
+        ensure!(output.status.success(), "{}", said(&output));
+        Ok(())
     })?;
     let captured = lines.stop()?;
     let text = String::from_utf8_lossy(&captured.stdout).into_owned();

@@ -4,7 +4,7 @@ use crate::Case;
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     audit::Audit,
-    capture::Files,
+    capture::{Files, in_bash},
     lab::{Lab, Namespace, said},
     traffic::talkers,
 };
@@ -57,7 +57,7 @@ fn wrong(lab: &Lab) -> Result<()> {
     refused(&[], &["say what to capture"])?;
     refused(&["no-such-pod"], &["no-such-pod"])?;
     refused(&["deploy/no-such"], &["no-such"])?;
-    refused(&["-l", "app=nothing"], &["stands for no pods"])?;
+    refused(&["-l", "app=nothing"], &["no pod matches app=nothing"])?;
     let nowhere = files.path("no/such/folder.pcapng").1;
     refused(&["one", "-w", &nowhere], &["cannot be written", "No such file"])?;
     refused(&["one", "-w", &files.folder().display().to_string()], &["is a folder", "--per-pod"])?;
@@ -88,8 +88,8 @@ fn filter(lab: &Lab) -> Result<()> {
     talkers(lab, &namespace, &[("one", "n1")])?;
     for (expression, place, words) in [
         ("tcp port 80 and protochain 7", 17, "protochain"),
-        ("host", 5, "host"),
-        ("port 80 or pod nobody", 12, "nobody"),
+        ("host", 5, "address"),
+        ("port 80 or pod nobody", 16, "nobody"),
         ("tcp and (udp", 13, ""),
         ("port 99999", 6, "99999"),
     ] {
@@ -112,16 +112,12 @@ fn terminal(lab: &Lab) -> Result<()> {
     talkers(lab, &namespace, &[("one", "n1")])?;
     // `script` gives its command a terminal of its own, as a shell at a desk does.
     let plugin = lab.netcheck(["capture", "-n", &namespace.name, "one", "-w", "-"]);
-    let line: Vec<String> = std::iter::once(plugin.get_program())
-        .chain(plugin.get_args())
-        .map(|word| format!("'{}'", word.to_string_lossy()))
-        .collect();
-    let script = ["-q", "-e", "-c", &line.join(" "), "/dev/null"];
+    let bash = in_bash(&plugin, "run");
+    let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
+    let line: Vec<String> = std::iter::once(bash.get_program()).chain(bash.get_args()).map(quoted).collect();
     let mut command = Command::new("script");
-    command.args(script);
-    for (name, value) in plugin.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
+    command.args(["-q", "-e", "-c", &line.join(" "), "/dev/null"]);
+    command.envs(bash.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = command.stdin(std::process::Stdio::null()).output().context("run script")?;
     ensure!(output.status.code() == Some(2), "{}", said(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

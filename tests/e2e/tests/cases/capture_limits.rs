@@ -109,7 +109,7 @@ fn payload(lab: &Lab) -> Result<()> {
             ensure!(zeroed.bytes[42..].iter().all(|byte| *byte == 0), "payload: {:?}", zeroed.bytes);
         }
     }
-    ensure!(udp(&redacted)?.iter().all(|frame| frame.bytes.len() == 42 + 13), "--redact keeps lengths");
+    ensure!(udp(&redacted)?.iter().all(|frame| frame.bytes.len() == 42 + 14), "--redact keeps lengths");
     ensure!(udp(&headers)?.iter().all(|frame| frame.bytes.len() == 42), "--headers-only cuts");
     let shown = show(&redacted, &["-V", "-Y", "udp.port == 9999"])?;
     ensure!(shown.contains("User Datagram Protocol"), "{shown}");

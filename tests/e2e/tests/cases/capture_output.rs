@@ -3,7 +3,7 @@
 use crate::Case;
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
-    capture::{Capture, Files, in_shell},
+    capture::{Capture, Files, in_bash},
     lab::Lab,
     traffic::{ECHO, Inside, everything, query, talkers},
     tshark::{count, described, fields, frames},
@@ -44,7 +44,8 @@ fn files(lab: &Lab) -> Result<()> {
     }
     let infos = described(&path)?;
     ensure!(infos.contains("nanosecond") && infos.contains("pcap"), "{infos}");
-    ensure!(frames(&path)? == frames(&folder.join(&expected[0]))?, "two captures of one pod differ");
+    let bytes = |path: &Path| -> Result<Vec<Vec<u8>>> { Ok(frames(path)?.into_iter().map(|frame| frame.bytes).collect()) };
+    ensure!(bytes(&path)? == bytes(&folder.join(&expected[0]))?, "two captures of one pod differ");
     Ok(())
 }
 
@@ -53,7 +54,7 @@ fn pipe(lab: &Lab) -> Result<()> {
     talkers(lab, &namespace, &[("one", "n1"), ("two", "n2")])?;
     let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "-i", "eth0", "-w", "-", "--count", "8"]);
     command.args(["--", "udp port 9999"]);
-    let capture = Capture::of(in_shell(&command, "| tshark -r - -T fields -e udp.dstport"))?;
+    let capture = Capture::of(in_bash(&command, "set -o pipefail; run | tshark -r - -T fields -e udp.dstport"))?;
     let two = (namespace.address("two", false)?, ECHO).into();
     let inside = Inside::pod(lab, &namespace, "one")?;
     for _ in 0..4 {

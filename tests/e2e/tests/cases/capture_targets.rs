@@ -53,7 +53,7 @@ fn mixed(lab: &Lab) -> Result<()> {
     let by_selector = pods_of(lab, "shop", "app=db")?;
     let pod = by_selector.iter().next().context("no db")?.replace("pod shop/", "");
     let mut command = lab.netcheck(["capture", "-n", "shop", "deploy/web", "svc/api", "node/n2", &pod]);
-    command.args(["-w", &file, "-o", "json", "--", "tcp port 8080 or tcp port 9000 or icmp"]);
+    command.args(["-w", &file, "-o", "json", "--", "tcp port 8080 or tcp port 9000 or tcp port 5432 or icmp"]);
     let capture = Capture::of(command)?;
     // The shop's readiness probes are traffic on every pod; the nodes greet each other.
     netcheck_rig::wait_until("every source has packets", Duration::from_secs(30), || {
