@@ -80,6 +80,8 @@ impl std::fmt::Display for Way {
 /// What to launch.
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
+    /// The verb, for advice about its Roles.
+    pub verb: &'static str,
     /// Whose network namespaces must be reached.
     pub subjects: Vec<Subject>,
     /// Those among them that are only looked at where that leaves no trace: they get no ephemeral container.

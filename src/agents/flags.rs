@@ -36,6 +36,7 @@ impl AgentFlags {
         interrupt: &Interrupt,
     ) -> LaunchSpec {
         LaunchSpec {
+            verb: "matrix",
             subjects,
             bystanders: BTreeSet::new(),
             via: self.via,

@@ -162,7 +162,7 @@ impl Fleet {
                 Err(NoNodeAgents::NotAllowed { why, grantable }) => {
                     let why = format!("node agents are not allowed: {}", safe(&why));
                     if spec.via == Via::Node {
-                        return Err(Failure::unknown(why).hint(node_hint(&spec.agent_namespace, grantable)));
+                        return Err(Failure::unknown(why).hint(node_hint(spec.verb, &spec.agent_namespace, grantable)));
                     }
                     why
                 }
@@ -448,10 +448,10 @@ struct Launched {
 }
 
 /// What opens the first way.
-fn node_hint(namespace: &str, grantable: bool) -> String {
+fn node_hint(verb: &str, namespace: &str, grantable: bool) -> String {
     if grantable {
         return format!(
-            "kubectl netcheck rbac matrix --via node --agent-namespace {namespace} prints what an administrator applies once; --via ephemeral needs none of it"
+            "kubectl netcheck rbac {verb} --via node --agent-namespace {namespace} prints what an administrator applies once; --via ephemeral needs none of it"
         );
     }
     "--via ephemeral asks for less; --agent-namespace names a namespace whose policies admit them (Pod Security: privileged)".to_owned()

@@ -29,7 +29,7 @@ use netcheck_filter::Filter;
 use netcheck_wire::capture::PayloadRule;
 use output::Destination;
 use program::Programs;
-pub use report::CaptureReport;
+pub use report::{CapturePlan, CaptureReport};
 use report::{KIND, SourceStatus, Spec, Status};
 use session::{Ended, Session};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -283,6 +283,7 @@ impl Request {
             None => (0, spec.via),
         };
         LaunchSpec {
+            verb: "capture",
             budget: Budget::capturing(self.ring_bytes() * self.rings_on_one_node() as u64 + to_come),
             via,
             ..spec
@@ -292,7 +293,7 @@ impl Request {
     /// `--dry-run`.
     fn describe(&self, launch: &LaunchSpec, shared: &Shared) -> Result<Exit, Failure> {
         let (objects, absent) = agents::describe(launch, &self.inventory)?;
-        let plan = report::CapturePlan {
+        let plan = CapturePlan {
             api_version: API_VERSION.to_owned(),
             kind: report::PLAN.to_owned(),
             objects,

@@ -19,6 +19,16 @@ struct Kind {
 /// Every kind of document that a verb prints with `-o json`.
 const KINDS: &[Kind] = &[
     Kind {
+        name: "CapturePlan",
+        about: "capture --dry-run",
+        schema: || schema_for!(crate::verbs::capture::CapturePlan),
+    },
+    Kind {
+        name: "CaptureReport",
+        about: "capture -w FILE",
+        schema: || schema_for!(crate::verbs::capture::CaptureReport),
+    },
+    Kind {
         name: "CleanupReport",
         about: "cleanup",
         schema: || schema_for!(crate::verbs::cleanup::CleanupReport),

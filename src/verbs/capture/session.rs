@@ -429,7 +429,14 @@ fn nothing(absent: &[(Source, String)]) -> Failure {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
-    Failure::unknown(format!("nothing can be captured: {}{more}", safe(&first)))
+    let failure = Failure::unknown(format!("nothing can be captured: {}{more}", safe(&first)));
+    // What an agent says when it may not watch packets, which only happens in an ephemeral container.
+    if first.contains("NET_RAW") {
+        return failure.hint(
+            "Pod Security level restricted admits no ephemeral container with NET_RAW; --via node needs none, baseline and privileged admit it",
+        );
+    }
+    failure
 }
 
 /// A few questions about the time; `None` if none was answered.

@@ -167,8 +167,8 @@ impl Lab {
         Ok(objects.lines().chain(namespaces.lines()).map(str::to_owned).collect())
     }
 
-    /// The rig's agent processes, by their command line: what a kernel would still hold of us. Another rig's agents are not ours.
-    pub fn agent_processes(&self) -> Vec<String> {
+    /// The rig's agent processes with their command lines: what a kernel would still hold of us. Another rig's agents are not ours.
+    pub fn agents(&self) -> Vec<(i32, String)> {
         let cgroup = format!(":/{}/", self.rig.cgroup());
         let of_the_rig =
             |process: &Path| std::fs::read_to_string(process.join("cgroup")).is_ok_and(|lines| lines.contains(&cgroup));
@@ -178,10 +178,18 @@ impl Lab {
         entries
             .flatten()
             .filter(|entry| of_the_rig(&entry.path()))
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .filter(|line| line.starts_with("/netcheck-agent "))
+            .filter_map(|entry| {
+                let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                let pid = entry.file_name().to_str()?.parse().ok()?;
+                line.starts_with("/netcheck-agent ").then_some((pid, line))
+            })
             .collect()
+    }
+
+    /// The same, their command lines only.
+    pub fn agent_processes(&self) -> Vec<String> {
+        self.agents().into_iter().map(|(_, line)| line).collect()
     }
 
     /// Waits until nothing of netcheck's is left in the cluster or as a process.

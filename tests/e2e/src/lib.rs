@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod benches;
+pub mod capture;
 pub mod capture_file;
 pub mod capturing;
 pub mod connect_proxy;
@@ -17,3 +18,5 @@ pub mod meter;
 pub mod runner;
 pub mod shop;
 pub mod tcpdump;
+pub mod traffic;
+pub mod tshark;

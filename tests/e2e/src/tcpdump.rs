@@ -1,5 +1,9 @@
-//! tcpdump beside netcheck, in a node's namespace: an eye that is not ours.
+//! tcpdump beside netcheck, in a node's or a pod's namespace: an eye that is not ours.
 
+use crate::{
+    lab::{Lab, Namespace},
+    tshark::{Frame, frames},
+};
 use anyhow::{Context, Result, ensure};
 use netcheck_rig::Node;
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,7 +12,8 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
     net::{IpAddr, SocketAddr},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
+    process::{Child, ChildStderr, Command, Stdio},
 };
 
 /// A running tcpdump on all interfaces of a node; ends when dropped.
@@ -76,6 +81,55 @@ impl Tcpdump {
                 .or_default() += 1;
         }
         Ok(seen)
+    }
+}
+
+/// A tcpdump that writes a file, in a pod's network namespace; ends when dropped.
+#[derive(Debug)]
+pub struct Recording {
+    child: Child,
+    errors: BufReader<ChildStderr>,
+    path: PathBuf,
+}
+
+impl Recording {
+    /// Starts one on an interface of a pod, and waits until it listens.
+    pub fn start(lab: &Lab, namespace: &Namespace<'_>, pod: &str, interface: &str, filter: &str) -> Result<Self> {
+        let folder = tempfile::tempdir().context("make a folder for tcpdump")?.keep();
+        let path = folder.join("tcpdump.pcap");
+        let mut command = Command::new("tcpdump");
+        command
+            .args(["-i", interface, "-n", "-U", "-p", "-B", "16384", "-Z", "root"])
+            .args(["--time-stamp-precision=nano", "-w"])
+            .arg(&path)
+            .arg(filter)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = lab.rig.pod_spawn(&namespace.name, pod, command)?;
+        let mut errors = BufReader::new(child.stderr.take().context("stderr")?);
+        let mut said = String::new();
+        while !said.contains("listening on") {
+            ensure!(errors.read_line(&mut said)? > 0, "tcpdump ended: {said}");
+        }
+        Ok(Self { child, errors, path })
+    }
+
+    /// Ends it, and reads its file; an error if it lost packets.
+    pub fn stop(mut self) -> Result<Vec<Frame>> {
+        kill_process(Pid::from_child(&self.child), Signal::INT).context("end tcpdump")?;
+        let mut words = String::new();
+        std::io::Read::read_to_string(&mut self.errors, &mut words)?;
+        self.child.wait()?;
+        ensure!(words.contains("\n0 packets dropped by kernel"), "{words}");
+        frames(&self.path)
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+        let _gone = self.path.parent().map(std::fs::remove_dir_all);
     }
 }
 
