@@ -300,9 +300,13 @@ impl<'a> Arrivals<'a> {
     }
 
     fn lane(&self, source: u32, held: Held) -> Result<(Lane, Attachment), String> {
-        let known = within(&held.netns, interfaces)
+        let mut known = within(&held.netns, interfaces)
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
+        if !self.awaiting.interfaces.is_empty() {
+            // Some network plugins rename an interface once it is in: which one is wanted shows with its first packet.
+            known.clear();
+        }
         let place = Arc::new(Place { netns: held.netns });
         let lane = Lane::new(self.order, source, place, held.ring, known, &self.awaiting.interfaces);
         Ok((lane, held.attachment))
