@@ -141,6 +141,10 @@ impl Ended {
             self.report,
             self.said
         );
+        let lost = &self.report["status"]["total"];
+        for place in ["lostInRing", "lostInAgent", "lostInStream", "lostAtOutput"] {
+            ensure!(lost[place] == 0, "{place}: {lost:#}");
+        }
         Ok(())
     }
 }
