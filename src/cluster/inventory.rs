@@ -95,6 +95,7 @@ impl fmt::Display for Unread {
 
 /// A pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of the API")]
 pub struct Pod {
     /// `metadata.namespace`.
     pub namespace: String,

@@ -137,6 +137,12 @@ impl BatchWriter {
         self.records = 0;
     }
 
+    /// The source is known only now: for the batch that is open and those that follow.
+    pub fn assign(&mut self, source: u32) {
+        self.source = source;
+        assign(&mut self.bytes, source);
+    }
+
     /// Adds a packet, the latest so far, whose bytes may lie in parts; gives its bytes as written, to be changed in place or cut by
     /// [`BatchWriter::cut_last`]. It must be shorter than 4 GiB.
     pub fn push(&mut self, record: &Record<'_>, more: &[&[u8]]) -> &mut [u8] {
@@ -186,6 +192,13 @@ impl BatchWriter {
         let batch = std::mem::replace(&mut self.bytes, next);
         self.begin();
         batch
+    }
+}
+
+/// Makes a batch that was taken one of another source.
+pub fn assign(batch: &mut [u8], source: u32) {
+    if let Some(place) = batch.first_chunk_mut() {
+        *place = source.to_be_bytes();
     }
 }
 

@@ -142,7 +142,7 @@ impl Keeper<'_> {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn take(&mut self, step: Step) {

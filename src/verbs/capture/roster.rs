@@ -104,7 +104,7 @@ impl Roster {
                     End::Completed => "completed",
                     End::Failed => "failed",
                 };
-                return known.release(&format!("ended ({how})"), at);
+                return Some(known.release(&format!("ended ({how})"), at));
             }
             if !known.has_addresses && !pod.ips.is_empty() {
                 known.has_addresses = true;
@@ -145,7 +145,7 @@ impl Roster {
     /// A pod was deleted.
     pub fn gone(&mut self, uid: &str, at: Timestamp) -> Option<Step> {
         let known = self.pods.get_mut(uid).filter(|known| !known.is_over)?;
-        known.release("was deleted", at)
+        Some(known.release("was deleted", at))
     }
 
     /// These are all pods of a namespace, or with `None` of all: who is missing went while nobody looked.
@@ -156,7 +156,7 @@ impl Roster {
             .filter(|(uid, known)| !known.is_over && !uids.contains(*uid))
             .filter(|(_, known)| namespace.is_none_or(|namespace| namespace == known.namespace));
         missing
-            .filter_map(|(_, known)| known.release("was deleted, seen", at))
+            .map(|(_, known)| known.release("was deleted, seen", at))
             .collect()
     }
 
@@ -173,12 +173,12 @@ impl Roster {
 }
 
 impl Known {
-    fn release(&mut self, what: &str, at: Timestamp) -> Option<Step> {
+    fn release(&mut self, what: &str, at: Timestamp) -> Step {
         self.is_over = true;
-        Some(Step::Release {
+        Step::Release {
             source: self.source,
             remark: format!("{} {what} at {}: captured until then", self.title, seconds(at)),
-        })
+        }
     }
 }
 
@@ -217,12 +217,12 @@ mod tests {
         Source::of(&inventory, &Subject::Pod(pod.uid.clone())).unwrap()
     }
 
-    fn follows(select: Select) -> Option<Wanted> {
-        Some(Wanted::only(Target {
+    fn wanted(select: Select) -> Wanted {
+        Wanted::only(Target {
             label: "it".into(),
             namespace: Some("shop".into()),
             select,
-        }))
+        })
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_comes_and_is_wanted_is_claimed_once_it_is_bound() {
-        let mut roster = Roster::new(&[source(&pod("a", "1"))], [].iter(), follows(Select::AllPods));
+        let mut roster = Roster::new(&[source(&pod("a", "1"))], [].iter(), Some(wanted(Select::AllPods)));
         let unbound = Pod {
             node: None,
             ..pod("b", "2")
@@ -310,7 +310,7 @@ mod tests {
         let mut roster = Roster::new(
             &[source(&pod("db-0", "1"))],
             [].iter(),
-            follows(Select::Pod("db-0".into())),
+            Some(wanted(Select::Pod("db-0".into()))),
         );
         roster.gone("1", at());
         for (uid, title) in [("2", "pod shop/db-0#2"), ("3", "pod shop/db-0#3")] {
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn what_could_not_be_captured_is_not_tried_again_and_takes_no_number() {
         let left_out = [source(&pod("a", "1"))];
-        let mut roster = Roster::new(&[], left_out.iter(), follows(Select::AllPods));
+        let mut roster = Roster::new(&[], left_out.iter(), Some(wanted(Select::AllPods)));
         assert_eq!(roster.is(&pod("a", "1"), at()), None);
         assert!(matches!(
             roster.is(&pod("b", "2"), at()),

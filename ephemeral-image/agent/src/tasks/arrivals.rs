@@ -1,4 +1,4 @@
-//! Network namespaces that appear while a capture awaits pods: each gets a ring at once, which nobody reads until its pod is claimed.
+//! Network namespaces that appear while a capture awaits pods: each gets a ring at once, and nothing of it leaves the agent before its pod is claimed.
 //!
 //! What a runtime does to a pod's namespace, in this order: it makes a file in a folder for named namespaces, binds the namespace onto it,
 //! has the CNI put interfaces in, starts the pod's first process in it. The file is what we see first ([`Folders`]); the process's cgroup is
@@ -6,11 +6,10 @@
 
 use super::{
     Gone, Place, Reporter, Shared,
-    capture::{Lane, Programs},
+    capture::{Lane, Programs, open_ring},
     folders::Folders,
 };
-use netcheck_node_state::{Netns, Resident, addresses, interfaces, residents, started_ns, within};
-use netcheck_ring::Ring;
+use netcheck_node_state::{Netns, Resident, addresses, residents, started_ns, within};
 use netcheck_wire::{
     Event,
     capture::CaptureOrder,
@@ -18,7 +17,7 @@ use netcheck_wire::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,13 +42,14 @@ const BINDING: Duration = Duration::from_millis(1);
 const LOOKING: Duration = Duration::from_millis(20);
 /// … within this time; a pod that is claimed for longer waits for something slow.
 const LOOKING_FOR: Duration = Duration::from_secs(20);
+/// How often the rings that are held are emptied.
+const EMPTYING: Duration = Duration::from_millis(100);
 /// How often all the rest is looked after.
 const TICK: Duration = Duration::from_millis(500);
 
 /// A namespace that nobody has claimed yet, and its ring.
 struct Held {
-    netns: Netns,
-    ring: Ring,
+    lane: Lane,
     attachment: Attachment,
     since: Instant,
 }
@@ -117,6 +117,7 @@ impl<'a> Arrivals<'a> {
             self.files
                 .extend(self.folders.news().into_iter().map(|path| (path, now)));
             self.hold();
+            self.held.iter_mut().for_each(|held| held.lane.hold());
             let pending = |claim| Pending {
                 claim,
                 since: now,
@@ -141,6 +142,7 @@ impl<'a> Arrivals<'a> {
         let at_most = match (self.files.is_empty(), is_looking) {
             (false, _) => BINDING,
             (true, true) => LOOKING,
+            (true, false) if !self.held.is_empty() => EMPTYING,
             (true, false) => TICK,
         };
         let mut fds = vec![
@@ -168,11 +170,11 @@ impl<'a> Arrivals<'a> {
             let appeared_ns = changed_ns(&path);
             let Ok(netns) = Netns::open(&path) else { continue };
             let is_known =
-                netns.inode() == self.own || self.held.iter().any(|held| held.netns.inode() == netns.inode());
+                netns.inode() == self.own || self.held.iter().any(|held| held.lane.netns().inode() == netns.inode());
             if is_known {
                 continue;
             }
-            let Ok(ring) = self.open(&netns, self.awaiting.program) else {
+            let Ok(lane) = self.open(netns, self.awaiting.program) else {
                 // If its pod is claimed, that is tried again, and then told.
                 continue;
             };
@@ -180,8 +182,7 @@ impl<'a> Arrivals<'a> {
                 self.held.remove(0);
             }
             self.held.push(Held {
-                netns,
-                ring,
+                lane,
                 attachment: Attachment {
                     appeared_ns,
                     attached_ns: now_ns(),
@@ -192,13 +193,15 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    fn open(&self, netns: &Netns, program: usize) -> Result<Ring, String> {
+    /// A lane of nobody yet.
+    fn open(&self, netns: Netns, program: usize) -> Result<Lane, String> {
         let program = self.programs.get(program)?;
         let ring_bytes = self.order.ring_bytes.min(RING);
-        within(netns, || {
-            super::capture::open_ring(self.order, program, None, ring_bytes)
-        })
-        .map_err(|error| error.to_string())?
+        let ring = within(&netns, || open_ring(self.order, program, None, ring_bytes));
+        let ring = ring.map_err(|error| error.to_string())??;
+        let place = Arc::new(Place { netns });
+        let only = &self.awaiting.interfaces;
+        Ok(Lane::new(self.order, 0, place, ring, BTreeMap::new(), only))
     }
 
     /// Claims whose source is not wanted any more.
@@ -228,8 +231,11 @@ impl<'a> Arrivals<'a> {
                 continue;
             };
             let source = pending.claim.source;
-            match found.and_then(|held| self.lane(source, held)) {
-                Ok((lane, attachment)) => {
+            match found {
+                Ok(Held {
+                    mut lane, attachment, ..
+                }) => {
+                    lane.assign(source);
                     self.reporter.event(Event::Attached { source, attachment })?;
                     self.reporter.event(lane.begins())?;
                     start(lane);
@@ -259,7 +265,7 @@ impl<'a> Arrivals<'a> {
         let of_process = self
             .held
             .iter()
-            .position(|held| processes().any(|resident| resident.inode == held.netns.inode()));
+            .position(|held| processes().any(|resident| resident.inode == held.lane.netns().inode()));
         if let Some(index) = of_process.or_else(|| self.by_address(claim, addresses_tried)) {
             return Some(Ok(self.held.remove(index)));
         }
@@ -280,16 +286,15 @@ impl<'a> Arrivals<'a> {
         }
         *tried = Instant::now();
         self.held.iter().position(|held| {
-            let here = within(&held.netns, addresses).ok().and_then(Result::ok);
+            let here = within(held.lane.netns(), addresses).ok().and_then(Result::ok);
             here.is_some_and(|here| here.iter().any(|address| claim.ips.contains(&address.ip)))
         })
     }
 
     fn late(&self, netns: Netns, program: usize, appeared_ns: Option<u64>, told_by: Witness) -> Result<Held, String> {
-        let ring = self.open(&netns, program)?;
+        let lane = self.open(netns, program)?;
         Ok(Held {
-            netns,
-            ring,
+            lane,
             attachment: Attachment {
                 appeared_ns,
                 attached_ns: now_ns(),
@@ -297,15 +302,6 @@ impl<'a> Arrivals<'a> {
             },
             since: Instant::now(),
         })
-    }
-
-    fn lane(&self, source: u32, held: Held) -> Result<(Lane, Attachment), String> {
-        let known = within(&held.netns, interfaces)
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())?;
-        let place = Arc::new(Place { netns: held.netns });
-        let lane = Lane::new(self.order, source, place, held.ring, known, &self.awaiting.interfaces);
-        Ok((lane, held.attachment))
     }
 
     /// Drops rings that nobody claims, and looks for folders that are new.
@@ -327,7 +323,7 @@ impl<'a> Arrivals<'a> {
                 .map(|resident| resident.inode)
                 .collect();
             self.held
-                .retain(|held| held.since.elapsed() < OTHERS_HELD_FOR || !others.contains(&held.netns.inode()));
+                .retain(|held| held.since.elapsed() < OTHERS_HELD_FOR || !others.contains(&held.lane.netns().inode()));
         }
     }
 }

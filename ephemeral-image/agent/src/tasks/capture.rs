@@ -9,7 +9,9 @@ use netcheck_node_state::{Interface, Netns, interfaces, within};
 use netcheck_ring::{Event as RingEvent, Instruction, Options, Packet, Ring, RingError};
 use netcheck_wire::{
     Event,
-    capture::{BatchWriter, CaptureCounters, CaptureInterface, CaptureOrder, CaptureSource, PayloadRule, Record},
+    capture::{
+        BatchWriter, CaptureCounters, CaptureInterface, CaptureOrder, CaptureSource, PayloadRule, Record, assign,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -26,6 +28,8 @@ const TICK: Duration = Duration::from_millis(100);
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Bytes after which a batch is sent. Four of them fill the session's window.
 const BATCH: usize = 256 << 10;
+/// Batches that are stashed at most; what comes then stays in the ring, as long as that has room.
+const MOST_STASHED: usize = 4;
 /// Most bytes of a packet that are kept, whatever is asked for: several must fit a frame.
 const MAX_SNAP_LENGTH: u32 = 256 << 10;
 
@@ -118,6 +122,8 @@ pub struct Lane {
     unwanted: Vec<u32>,
     /// Packets of these: as good as if the filter had rejected them.
     foreign: u64,
+    /// Batches that came before anybody asked for them.
+    stash: Vec<Vec<u8>>,
     writer: BatchWriter,
     counters: CaptureCounters,
 }
@@ -167,6 +173,7 @@ impl Lane {
             only: only.to_vec(),
             unwanted: Vec::new(),
             foreign: 0,
+            stash: Vec::new(),
             writer: BatchWriter::new(source),
             counters: CaptureCounters::default(),
         };
@@ -187,6 +194,9 @@ impl Lane {
 
     /// Until it is stopped or let go, or its interface is gone, and the ring is empty.
     fn run(mut self, shared: &Shared, reporter: &Reporter) -> Result<(), Gone> {
+        for batch in std::mem::take(&mut self.stash) {
+            reporter.data(&batch)?;
+        }
         let mut counted = Instant::now();
         let mut is_stopping = false;
         loop {
@@ -194,8 +204,8 @@ impl Lane {
                 is_stopping = true;
                 self.stop();
             }
-            match self.take(reporter)? {
-                Step::GoOn => {}
+            match self.take(TICK, Some(reporter))? {
+                Step::GoOn | Step::Quiet => {}
                 Step::Gone => {
                     is_stopping = true;
                     self.counters
@@ -228,11 +238,38 @@ impl Lane {
         }
     }
 
-    /// Takes a block out of the ring, or waits a tick for one.
-    fn take(&mut self, reporter: &Reporter) -> Result<Step, Gone> {
-        let block = match self.ring.next(TICK) {
+    /// Takes out of the ring what is there, and keeps it in the agent: a ring that nobody reads is full after a few packets that come one by one,
+    /// for each of them gets a block to itself when the block timeout is over.
+    pub fn hold(&mut self) {
+        while self.stash.len() < MOST_STASHED && matches!(self.take(Duration::ZERO, None), Ok(Step::GoOn)) {}
+    }
+
+    /// It becomes the lane of this source, with what it holds and with the interfaces that are there by now.
+    pub fn assign(&mut self, source: u32) {
+        self.source = source;
+        self.writer.assign(source);
+        for batch in &mut self.stash {
+            assign(batch, source);
+        }
+        let there = within(&self.place.netns, interfaces).ok().and_then(Result::ok);
+        // Some network plugins rename an interface once it is in: which one is wanted shows with its first packet.
+        for (index, interface) in there.into_iter().flatten().filter(|_| self.only.is_empty()) {
+            if !self.known.iter().any(|(known, _)| *known == index) {
+                self.known.push((index, interface));
+            }
+        }
+    }
+
+    /// Where it captures.
+    pub fn netns(&self) -> &Netns {
+        &self.place.netns
+    }
+
+    /// Takes a block out of the ring, or waits so long for one. Without a reporter, what comes of it is stashed.
+    fn take(&mut self, at_most: Duration, reporter: Option<&Reporter>) -> Result<Step, Gone> {
+        let block = match self.ring.next(at_most) {
             Ok(RingEvent::Packets(block)) => block,
-            Ok(RingEvent::Quiet | RingEvent::InterfaceDown) => return Ok(Step::GoOn),
+            Ok(RingEvent::Quiet | RingEvent::InterfaceDown) => return Ok(Step::Quiet),
             Ok(RingEvent::InterfaceGone) => return Ok(Step::Gone),
             Ok(RingEvent::End) => return Ok(Step::End),
             Err(error) => {
@@ -255,7 +292,8 @@ impl Lane {
                     &mut self.unwanted,
                     packet.interface,
                     interface,
-                ) {
+                ) && let Some(reporter) = reporter
+                {
                     reporter.event(appeared)?;
                 }
             }
@@ -272,7 +310,11 @@ impl Lane {
             );
             if self.writer.len() >= BATCH {
                 // What follows in this block may be as old as its last packet so far.
-                reporter.data(&self.writer.take(0))?;
+                let batch = self.writer.take(0);
+                match reporter {
+                    Some(reporter) => reporter.data(&batch)?,
+                    None => self.stash.push(batch),
+                }
             }
         }
         // Only a damaged block has packets left that cannot be read.
@@ -322,6 +364,7 @@ fn learn(
 /// What a look into the ring came to.
 enum Step {
     GoOn,
+    Quiet,
     Gone,
     End,
 }

@@ -37,7 +37,10 @@ pub fn trials() -> Vec<Trial> {
             "only the interfaces asked for are captured, and the counts agree",
             one_interface,
         ),
-        needs_root("what nobody claims is closed unread, and nothing is leaked", unclaimed),
+        needs_root(
+            "what nobody claims is closed and forgotten, and nothing is leaked",
+            unclaimed,
+        ),
         needs_root("a source that is let go gives what it has, and its namespace", released),
         needs_root("a claim without a capture that awaits it is refused", no_capture),
     ]
@@ -288,8 +291,13 @@ fn held_from_the_start() {
     let mut armed = Armed::new(&[]);
     let mut pod = Pod::named();
     pod.wire();
-    pod.send(10);
-    // Nothing is read, let alone sent, before somebody says whose it is.
+    // One by one, each in a block of the ring of its own: more than it has.
+    for _ in 0..10 {
+        pod.send(1);
+        thread::sleep(Duration::from_millis(70));
+    }
+    // Nothing is sent before somebody says whose it is.
+    assert!(armed.plugin.data.is_empty());
     pod.start();
     armed.claim(7, &pod, &[]);
     let attachment = armed.attached(7);

@@ -75,6 +75,10 @@ impl Running {
         Ok(running)
     }
 
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("file.pcapng")
+    }
+
     fn said(&self) -> String {
         std::fs::read_to_string(&self.said).unwrap_or_default()
     }
@@ -137,6 +141,10 @@ impl Ended {
             self.report,
             self.said
         );
+        let lost = &self.report["status"]["total"];
+        for place in ["lostInRing", "lostInAgent", "lostInStream", "lostAtOutput"] {
+            ensure!(lost[place] == 0, "{place}: {lost:#}");
+        }
         Ok(())
     }
 }
@@ -462,6 +470,17 @@ fn deleted(lab: &Lab) -> Result<()> {
     namespace.wait_ready()?;
     let begun = SystemTime::now();
     let running = Running::start(lab, &namespace, &["gone", "last"])?;
+    // The kubelet's probes come to both of them.
+    netcheck_rig::wait_until("packets of both", SOON, || {
+        let fields = ["-T", "fields", "-e", "frame.interface_name"];
+        let lines = tshark(&running.path(), &fields).map_err(|error| error.to_string())?;
+        let has = |pod: &str| lines.iter().any(|name| name.contains(pod));
+        if has("/gone/") && has("/last/") {
+            Ok(())
+        } else {
+            Err(format!("{} packets", lines.len()))
+        }
+    })?;
     lab.kubectl(&format!("-n {} delete pod gone", namespace.name))?;
     running.wait_until_said(&format!("pod {}/gone was deleted at", namespace.name))?;
     // It goes on with the other one, and ends by itself when that is gone too.

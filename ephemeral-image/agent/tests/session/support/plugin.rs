@@ -334,20 +334,20 @@ impl Plugin {
             };
             self.frame_ends.push(self.bytes_in);
             match self.session.accept(&frame).unwrap() {
-                Accepted::New if frame.kind == Kind::Message => {
-                    self.messages.push(serde_json::from_slice(&frame.payload).unwrap());
+                Accepted::New => {
+                    match frame.kind {
+                        Kind::Message => self.messages.push(serde_json::from_slice(&frame.payload).unwrap()),
+                        Kind::Data => {
+                            let (id, bytes) = frame.payload.split_first_chunk().unwrap();
+                            self.data.push((TaskId::from_be_bytes(*id), bytes.to_vec()));
+                        }
+                        other => panic!("a numbered frame of kind {other:?}"),
+                    }
                     let heartbeat = self.session.unnumbered(Kind::Heartbeat, Vec::new());
                     self.write(&heartbeat.encode().unwrap());
                     return;
                 }
-                Accepted::New if frame.kind == Kind::Data => {
-                    let (id, bytes) = frame.payload.split_first_chunk().unwrap();
-                    self.data.push((TaskId::from_be_bytes(*id), bytes.to_vec()));
-                    let heartbeat = self.session.unnumbered(Kind::Heartbeat, Vec::new());
-                    self.write(&heartbeat);
-                    return;
-                }
-                Accepted::New | Accepted::Duplicate => assert_ne!(frame.kind, Kind::Refusal),
+                Accepted::Duplicate => assert_ne!(frame.kind, Kind::Refusal),
             }
         }
     }
