@@ -31,7 +31,7 @@ const NODES: [&str; 3] = ["n1", "n2", "n3"];
 /// Captures, packets in each, and how many of these are sent a second.
 const CAPTURES: u32 = 10;
 const PACKETS: u64 = 2_000_000;
-const PACKETS_PER_SECOND: u64 = 25_000;
+const PACKETS_PER_SECOND: u64 = 50_000;
 /// Longest life of what a killed run may leave: the agents' idle time, and the garbage collector's pace on top.
 const GONE: Duration = Duration::from_secs(90);
 
