@@ -15,7 +15,7 @@ use std::{
 };
 
 /// How long one may take until it captures.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long one may take to end after it was told to.
 const END: Duration = Duration::from_mins(1);
 
@@ -111,13 +111,25 @@ impl Capture {
         netcheck_rig::wait_until(&format!("the capture says {words:?}"), START, || {
             let ended = child.try_wait().map_err(|error| error.to_string())?;
             let said = stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if said.contains(words) || ended.is_some() { Ok(()) } else { Err(said) }
+            if said.contains(words) || ended.is_some() {
+                Ok(())
+            } else {
+                Err(said)
+            }
         })?;
         if !self.said().contains(words) {
             // What it said last may still be on its way.
-            self.readers.drain(..).try_for_each(|reader| reader.join()).ok().context("a reader panicked")?;
+            self.readers
+                .drain(..)
+                .try_for_each(JoinHandle::join)
+                .ok()
+                .context("a reader panicked")?;
         }
-        ensure!(self.said().contains(words), "the capture ended before it said {words:?}: {}", self.said());
+        ensure!(
+            self.said().contains(words),
+            "the capture ended before it said {words:?}: {}",
+            self.said()
+        );
         Ok(())
     }
 
@@ -196,7 +208,9 @@ impl Captured {
 pub fn in_bash(command: &Command, script: &str) -> Command {
     let mut bash = Command::new("bash");
     bash.arg("-c")
-        .arg(format!("run() {{ (exec -a kubectl \"${{line[@]}}\"); }}; line=(\"$@\"); {script}"))
+        .arg(format!(
+            "run() {{ (exec -a kubectl \"${{line[@]}}\"); }}; line=(\"$@\"); {script}"
+        ))
         .arg("bash")
         .arg(command.get_program())
         .args(command.get_args())

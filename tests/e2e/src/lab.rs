@@ -312,7 +312,12 @@ impl Drop for Namespace<'_> {
 fn is_below(pid: i32, ancestors: &[i32]) -> bool {
     let parent = |pid: i32| -> Option<i32> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:"))?
+            .trim()
+            .parse()
+            .ok()
     };
     std::iter::successors(Some(pid), |pid| parent(*pid)).any(|pid| ancestors.contains(&pid))
 }

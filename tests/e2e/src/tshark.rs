@@ -28,7 +28,10 @@ pub fn frames(path: &Path) -> Result<Vec<Frame>> {
 /// Classic pcap with nanoseconds, little endian, Ethernet (the file format's description in pcap-savefile(5)).
 fn parse(file: &[u8]) -> Result<Vec<Frame>> {
     let (header, mut rest) = file.split_at_checked(24).context("no file header")?;
-    ensure!(header[..4] == [0x4d, 0x3c, 0xb2, 0xa1], "not of nanoseconds: {header:x?}");
+    ensure!(
+        header[..4] == [0x4d, 0x3c, 0xb2, 0xa1],
+        "not of nanoseconds: {header:x?}"
+    );
     ensure!(header[20..24] == [1, 0, 0, 0], "not Ethernet: {header:x?}");
     let mut frames = Vec::new();
     while !rest.is_empty() {
@@ -82,10 +85,14 @@ pub fn described(path: &Path) -> Result<String> {
 /// The same by its own words: `Number of packets` → `12`. What it says again of each interface is left out.
 pub fn capinfos(path: &Path) -> Result<BTreeMap<String, String>> {
     let text = described(path)?;
-    let pairs = text.lines().filter_map(|line| line.split_once(" = ").or_else(|| line.split_once(": ")));
+    let pairs = text
+        .lines()
+        .filter_map(|line| line.split_once(" = ").or_else(|| line.split_once(": ")));
     let mut infos = BTreeMap::new();
     for (key, value) in pairs {
-        infos.entry(key.trim().to_owned()).or_insert_with(|| value.trim().to_owned());
+        infos
+            .entry(key.trim().to_owned())
+            .or_insert_with(|| value.trim().to_owned());
     }
     Ok(infos)
 }
@@ -111,12 +118,23 @@ pub fn blocks(path: &Path) -> Result<Blocks> {
     let mut command = Command::new("tshark");
     command.args(["-X", "read_format:MIME Files Format", "-r"]).arg(path);
     command.args(["-T", "fields", "-E", "separator=/t", "-E", "aggregator=|"]);
-    command.args(["-e", "pcapng.options.option.data.interface.dropped", "-e", "pcapng.options.option.data.comment"]);
+    command.args([
+        "-e",
+        "pcapng.options.option.data.interface.dropped",
+        "-e",
+        "pcapng.options.option.data.comment",
+    ]);
     let text = output(&mut command)?;
-    let (drops, comments) = text.trim_end_matches('\n').split_once('\t').context("tshark shows no blocks")?;
+    let (drops, comments) = text
+        .trim_end_matches('\n')
+        .split_once('\t')
+        .context("tshark shows no blocks")?;
     let drops = drops.split('|').filter(|number| !number.is_empty());
     Ok(Blocks {
-        interface_drops: drops.map(str::parse).collect::<Result<_, _>>().context("parse counts of dropped packets")?,
+        interface_drops: drops
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .context("parse counts of dropped packets")?,
         comments: comments.split('|').map(str::to_owned).collect(),
     })
 }
@@ -128,8 +146,14 @@ fn output(command: &mut Command) -> Result<String> {
     let complaints: Vec<_> = complaints
         .lines()
         // What it says to everybody who is root.
-        .filter(|line| !line.contains("Running as user") && !line.starts_with("reading from file") && !line.trim().is_empty())
+        .filter(|line| {
+            !line.contains("Running as user") && !line.starts_with("reading from file") && !line.trim().is_empty()
+        })
         .collect();
-    ensure!(output.status.success() && complaints.is_empty(), "{command:?}: {} {complaints:?}", output.status);
+    ensure!(
+        output.status.success() && complaints.is_empty(),
+        "{command:?}: {} {complaints:?}",
+        output.status
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -27,15 +27,39 @@ fn roles(lab: &Lab) -> Result<()> {
     let (_, file) = files.path("guest.pcapng");
     for via in ["node", "ephemeral"] {
         let user = format!("eavesdropper-{via}");
-        let line = ["rbac", "capture", "-n", &namespace.name, "--user", &user, "--via", via, "-o", "json"];
+        let line = [
+            "rbac",
+            "capture",
+            "-n",
+            &namespace.name,
+            "--user",
+            &user,
+            "--via",
+            via,
+            "-o",
+            "json",
+        ];
         let printed = lab.netcheck(line).output()?;
         let list: Value = serde_json::from_slice(&printed.stdout).with_context(|| said(&printed))?;
         lab.apply(&list)?;
         let kubeconfig = lab.rig.kubeconfig_for_user(&user, None)?;
         let run = || -> Result<Output, String> {
-            let line = ["capture", "-n", &namespace.name, "-l", "set=lab", "--via", via, "-w", &file];
+            let line = [
+                "capture",
+                "-n",
+                &namespace.name,
+                "-l",
+                "set=lab",
+                "--via",
+                via,
+                "-w",
+                &file,
+            ];
             let mut command = lab.netcheck_as(&kubeconfig, line);
-            command.args(["--duration", "1s", "-o", "json"]).output().map_err(|error| error.to_string())
+            command
+                .args(["--duration", "1s", "-o", "json"])
+                .output()
+                .map_err(|error| error.to_string())
         };
         netcheck_rig::wait_until("the guest may capture", SEEN, || {
             let output = run()?;
@@ -49,8 +73,14 @@ fn roles(lab: &Lab) -> Result<()> {
         netcheck_rig::wait_until("the guest may not capture", SEEN, || {
             let output = run()?;
             let text = said(&output);
-            let named = ["create", "pods/", "rbac capture"].iter().all(|word| text.contains(word));
-            if output.status.code() == Some(3) && named { Ok(()) } else { Err(text) }
+            let named = ["create", "pods/exec", "netcheck rbac"]
+                .iter()
+                .all(|word| text.contains(word));
+            if output.status.code() == Some(3) && named {
+                Ok(())
+            } else {
+                Err(text)
+            }
         })?;
     }
     // The namespace that the printed roles come with stays by design; later cases want to see one come and go.
@@ -60,7 +90,12 @@ fn roles(lab: &Lab) -> Result<()> {
 /// Takes the right to open streams out of the roles.
 fn without_streams(mut list: Value) -> Value {
     for object in list["items"].as_array_mut().into_iter().flatten() {
-        for rule in object.get_mut("rules").and_then(Value::as_array_mut).into_iter().flatten() {
+        for rule in object
+            .get_mut("rules")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             if let Some(resources) = rule.get_mut("resources").and_then(Value::as_array_mut) {
                 resources.retain(|resource| !matches!(resource.as_str(), Some("pods/exec" | "pods/attach")));
                 if resources.is_empty() {

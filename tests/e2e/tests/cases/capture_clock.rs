@@ -39,29 +39,61 @@ fn ahead(lab: &Lab) -> Result<()> {
     let files = Files::new()?;
     let ((source, source_name), (_, library)) = (files.path("late.c"), files.path("late.so"));
     std::fs::write(&source, LATE)?;
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o", &library, &source_name]).status();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", &library, &source_name])
+        .status();
     ensure!(built.context("run cc")?.success(), "the library was not built");
 
     let (path, file) = files.path("late.pcapng");
-    let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "two", "-i", "eth0", "-w", &file]);
-    command.env("LD_PRELOAD", &library).args(["-o", "json", "--", "udp port 9999"]);
+    let mut command = lab.netcheck([
+        "capture",
+        "-n",
+        &namespace.name,
+        "one",
+        "two",
+        "-i",
+        "eth0",
+        "-w",
+        &file,
+    ]);
+    command
+        .env("LD_PRELOAD", &library)
+        .args(["-o", "json", "--", "udp port 9999"]);
     let capture = Capture::of(command)?;
     let tcpdump = Recording::start(lab, &namespace, "one", "eth0", "udp port 9999")?;
     Inside::pod(lab, &namespace, "one")?.ask((namespace.address("two", false)?, ECHO).into(), b"what time is it?")?;
     let captured = capture.stop()?;
     let (ours, theirs) = (frames(&path)?, tcpdump.stop()?);
-    ensure!(theirs.len() == 2 && ours.len() == 4, "{} and {}", theirs.len(), ours.len());
+    ensure!(
+        theirs.len() == 2 && ours.len() == 4,
+        "{} and {}",
+        theirs.len(),
+        ours.len()
+    );
 
     // The note says how wrong the measured offset may be.
     let report = captured.report()?;
-    let notes: Vec<&str> = report["status"]["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()).collect();
-    let note = notes.iter().find(|note| note.starts_with("node/n1: clock 3000.") || note.starts_with("node/n1: clock 2999."));
+    let notes: Vec<&str> = report["status"]["notes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|note| note.as_str())
+        .collect();
+    let note = notes
+        .iter()
+        .find(|note| note.starts_with("node/n1: clock 3000.") || note.starts_with("node/n1: clock 2999."));
     let note = note.with_context(|| format!("no word of n1's clock: {report:#}"))?;
     let error = note.split_once("(+-").and_then(|(_, rest)| rest.split_once(" ms"));
     let error: f64 = error.with_context(|| (*note).to_owned())?.0.parse()?;
-    ensure!(note.contains("ahead of ours") && note.contains("times are corrected"), "{note}");
+    ensure!(
+        note.contains("ahead of ours") && note.contains("times are corrected"),
+        "{note}"
+    );
     for frame in &theirs {
-        let corrected = ours.iter().find(|ours| ours.bytes == frame.bytes).context("a packet is missing")?;
+        let corrected = ours
+            .iter()
+            .find(|ours| ours.bytes == frame.bytes)
+            .context("a packet is missing")?;
         let off = corrected.at_ns.abs_diff(frame.at_ns - AHEAD_NS) as f64 / 1e6;
         // Both listeners read the clock for themselves, which costs some time on a busy machine.
         ensure!(off <= error + 50.0, "{off} ms off, {error} were to be expected");

@@ -10,15 +10,35 @@ use netcheck_e2e::{
     tshark::{blocks, count, show},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use std::{net::SocketAddr, path::Path, process::{Command, Stdio}, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 pub const CASES: &[Case] = &[
-    ("capture endings: Ctrl-C closes the file and leaves nothing", interrupted),
+    (
+        "capture endings: Ctrl-C closes the file and leaves nothing",
+        interrupted,
+    ),
     ("capture endings: a reader that leaves is no failure", reader_leaves),
-    ("capture endings: a full disk keeps whole blocks, says so, exit code 3", disk_full),
-    ("capture endings: kill -9 leaves a readable file, and nothing in the cluster", killed),
-    ("capture endings: an agent killed: incomplete, said on stderr and in the file, what was got is kept", agent_killed),
-    ("capture endings: a stream cut once loses nothing; cut for good is exit code 3", cut),
+    (
+        "capture endings: a full disk keeps whole blocks, says so, exit code 3",
+        disk_full,
+    ),
+    (
+        "capture endings: kill -9 leaves a readable file, and nothing in the cluster",
+        killed,
+    ),
+    (
+        "capture endings: an agent killed: incomplete, said on stderr and in the file, what was got is kept",
+        agent_killed,
+    ),
+    (
+        "capture endings: a stream cut once loses nothing; cut for good is exit code 3",
+        cut,
+    ),
 ];
 
 /// Datagrams that are small enough in number to be carried whatever the machine does.
@@ -56,10 +76,14 @@ impl<'a> Scene<'a> {
     /// Sends, and waits until the file has packets.
     fn some_arrive(&self, path: &Path) -> Result<u64> {
         self.inside.datagrams(self.to, FEW, 500)?;
-        Ok(netcheck_rig::wait_until("packets are in the file", SOON, || match count(path) {
-            Ok(packets @ 1..) => Ok(packets),
-            other => Err(format!("{other:?}")),
-        })?)
+        Ok(netcheck_rig::wait_until(
+            "packets are in the file",
+            SOON,
+            || match count(path) {
+                Ok(packets @ 1..) => Ok(packets),
+                other => Err(format!("{other:?}")),
+            },
+        )?)
     }
 }
 
@@ -69,24 +93,45 @@ fn interrupted(lab: &Lab) -> Result<()> {
     let capture = Capture::of(scene.command(lab, &["-w", &file, "-o", "json"]))?;
     let sent = scene.inside.datagrams(scene.to, FEW, 500)?;
     let captured = capture.stop()?;
-    ensure!(captured.report()?["status"]["endedBy"] == "interrupted", "{}", captured.all());
+    ensure!(
+        captured.report()?["status"]["endedBy"] == "interrupted",
+        "{}",
+        captured.all()
+    );
     ensure!(count(&path)? == sent, "{} of {sent}", count(&path)?);
-    ensure!(blocks(&path)?.interface_drops.iter().all(|dropped| *dropped == 0), "no clean end of the file");
+    ensure!(
+        blocks(&path)?.interface_drops.iter().all(|dropped| *dropped == 0),
+        "no clean end of the file"
+    );
     lab.wait_until_clean(SOON)
 }
 
 fn reader_leaves(lab: &Lab) -> Result<()> {
     let scene = Scene::new(lab)?;
     for (arguments, behind) in [(&[][..], "| head -1"), (&["-w", "-"], "| head -c 100 | wc -c")] {
-        let capture = Capture::of(in_bash(&scene.command(lab, arguments), &format!("set -o pipefail; run {behind}")))?;
+        let capture = Capture::of(in_bash(
+            &scene.command(lab, arguments),
+            &format!("set -o pipefail; run {behind}"),
+        ))?;
         let captured = netcheck_rig::wait_until("the capture ends with its reader", SOON, || {
-            scene.inside.datagrams(scene.to, 500, 500).map_err(|error| error.to_string())?;
-            if capture.said().contains("the reader has left") { Ok(()) } else { Err(capture.said()) }
+            scene
+                .inside
+                .datagrams(scene.to, 500, 500)
+                .map_err(|error| error.to_string())?;
+            if capture.said().contains("the reader has left") {
+                Ok(())
+            } else {
+                Err(capture.said())
+            }
         })
         .map_err(Into::into)
         .and_then(|()| capture.end())?;
         captured.expect(0)?;
-        ensure!(String::from_utf8_lossy(&captured.stdout).lines().count() == 1, "{}", captured.all());
+        ensure!(
+            String::from_utf8_lossy(&captured.stdout).lines().count() == 1,
+            "{}",
+            captured.all()
+        );
         ensure!(!captured.stderr.contains("error"), "{}", captured.all());
     }
     lab.wait_until_clean(SOON)
@@ -108,18 +153,31 @@ fn disk_full(lab: &Lab) -> Result<()> {
     let bash = in_bash(&command, &script);
     let mut unshare = Command::new("unshare");
     unshare.arg("--mount").arg(bash.get_program()).args(bash.get_args());
-    unshare.envs(bash.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    unshare
+        .envs(bash.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null());
     let capture = Capture::of(unshare)?;
     let sent = scene.inside.datagrams(scene.to, 5000, 1000)?;
     let captured = capture.end()?;
     captured.expect(3)?;
     for words in ["full.pcapng", "No space left", "can be read", "lost", "at the output"] {
-        ensure!(captured.stderr.contains(words), "{words:?} is not said: {}", captured.all());
+        ensure!(
+            captured.stderr.contains(words),
+            "{words:?} is not said: {}",
+            captured.all()
+        );
     }
     let total = captured.report()?["status"]["total"].clone();
     let number = |key: &str| total[key].as_u64().unwrap_or_default();
-    ensure!(count(&kept)? == number("written") && number("written") > 0, "{}: {total:#}", count(&kept)?);
-    ensure!(number("written") + number("lostAtOutput") == sent, "{sent} were sent: {total:#}");
+    ensure!(
+        count(&kept)? == number("written") && number("written") > 0,
+        "{}: {total:#}",
+        count(&kept)?
+    );
+    ensure!(
+        number("written") + number("lostAtOutput") == sent,
+        "{sent} were sent: {total:#}"
+    );
     show(&kept, &["-c", "1"])?;
     lab.wait_until_clean(SOON)
 }
@@ -132,7 +190,10 @@ fn killed(lab: &Lab) -> Result<()> {
     kill_process(capture.pid(), Signal::KILL)?;
     let captured = capture.end()?;
     ensure!(captured.status.code().is_none(), "{}", captured.all());
-    ensure!(count(&path)? > 0 && !show(&path, &[])?.is_empty(), "nothing is left of the file");
+    ensure!(
+        count(&path)? > 0 && !show(&path, &[])?.is_empty(),
+        "nothing is left of the file"
+    );
     lab.wait_until_clean(GONE)
 }
 
@@ -151,10 +212,17 @@ fn agent_killed(lab: &Lab) -> Result<()> {
     ensure!(captured.stderr.contains("incomplete"), "{}", captured.stderr);
     let report = captured.report()?;
     ensure!(report["status"]["complete"] == false, "{report:#}");
-    ensure!(count(&path)? >= arrived, "{arrived} were in the file, now {}", count(&path)?);
+    ensure!(
+        count(&path)? >= arrived,
+        "{arrived} were in the file, now {}",
+        count(&path)?
+    );
     ensure!(report["status"]["total"]["written"] == count(&path)?, "{report:#}");
     let comments = blocks(&path)?.comments;
-    ensure!(comments.iter().any(|comment| comment.contains("incomplete")), "{comments:?}");
+    ensure!(
+        comments.iter().any(|comment| comment.contains("incomplete")),
+        "{comments:?}"
+    );
     lab.wait_until_clean(GONE)
 }
 
@@ -168,21 +236,42 @@ fn cut(lab: &Lab) -> Result<()> {
         let mut command = scene.command(lab, &["-w", &file, "-o", "json"]);
         command.env("KUBECONFIG", kubeconfig);
         let capture = Capture::of(command)?;
-        ensure!(proxy.cuts() == 0, "cut before the first packet, after {} bytes", proxy.carried());
+        ensure!(
+            proxy.cuts() == 0,
+            "cut before the first packet, after {} bytes",
+            proxy.carried()
+        );
         let mut sent = 0;
         netcheck_rig::wait_until("the stream is cut", SOON, || {
-            sent += scene.inside.datagrams(scene.to, 1000, 1400).map_err(|error| error.to_string())?;
-            if proxy.cuts() > 0 { Ok(()) } else { Err(format!("{} bytes carried", proxy.carried())) }
+            sent += scene
+                .inside
+                .datagrams(scene.to, 1000, 1400)
+                .map_err(|error| error.to_string())?;
+            if proxy.cuts() > 0 {
+                Ok(())
+            } else {
+                Err(format!("{} bytes carried", proxy.carried()))
+            }
         })?;
-        let captured = if code == 130 { capture.interrupt()? } else { capture.end()? };
+        let captured = if code == 130 {
+            capture.interrupt()?
+        } else {
+            capture.end()?
+        };
         captured.expect(code)?;
         let report = captured.report()?;
         let total = &report["status"]["total"];
         ensure!(total["written"] == count(&path)?, "{}: {report:#}", count(&path)?);
         if code == 130 {
-            ensure!(total["accepted"] == sent && total["written"] == sent, "{sent} were sent: {report:#}");
+            ensure!(
+                total["accepted"] == sent && total["written"] == sent,
+                "{sent} were sent: {report:#}"
+            );
             ensure!(report["status"]["complete"] == true, "{report:#}");
-            ensure!(report["status"]["notes"].to_string().contains("resumed"), "nothing is said: {report:#}");
+            ensure!(
+                report["status"]["notes"].to_string().contains("resumed"),
+                "nothing is said: {report:#}"
+            );
         } else {
             ensure!(report["status"]["complete"] == false && count(&path)? > 0, "{report:#}");
             ensure!(captured.stderr.contains("incomplete"), "{}", captured.stderr);

@@ -64,8 +64,16 @@ fn exact(lab: &Lab) -> Result<()> {
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16))
         .collect::<Result<_, _>>()?;
-    same(&ours, &theirs, own.try_into().map_err(|own| anyhow::anyhow!("{own:?} is no hardware address"))?)?;
-    let protocols: BTreeSet<String> = fields(&path, &["_ws.col.Protocol"], &[])?.into_iter().flatten().collect();
+    same(
+        &ours,
+        &theirs,
+        own.try_into()
+            .map_err(|own| anyhow::anyhow!("{own:?} is no hardware address"))?,
+    )?;
+    let protocols: BTreeSet<String> = fields(&path, &["_ws.col.Protocol"], &[])?
+        .into_iter()
+        .flatten()
+        .collect();
     for protocol in ["TCP", "UDP", "DNS", "ICMP", "ICMPv6"] {
         ensure!(protocols.contains(protocol), "no {protocol}: {protocols:?}");
     }
@@ -87,7 +95,9 @@ fn same(ours: &[Frame], theirs: &[Frame], own: [u8; 6]) -> Result<()> {
     ensure!(theirs.len() > 40, "tcpdump saw {} packets only", theirs.len());
     let mut left: BTreeMap<(u32, &[u8]), VecDeque<u64>> = BTreeMap::new();
     for frame in ours {
-        left.entry((frame.original_length, &frame.bytes)).or_default().push_back(frame.at_ns);
+        left.entry((frame.original_length, &frame.bytes))
+            .or_default()
+            .push_back(frame.at_ns);
     }
     let (mut times, mut stamped_alike) = (Vec::new(), 0);
     for frame in theirs {
@@ -103,9 +113,16 @@ fn same(ours: &[Frame], theirs: &[Frame], own: [u8; 6]) -> Result<()> {
             stamped_alike += 1;
         }
     }
-    ensure!(stamped_alike > 30, "times of {stamped_alike} packets only could be compared");
+    ensure!(
+        stamped_alike > 30,
+        "times of {stamped_alike} packets only could be compared"
+    );
     let between = times.iter().min().zip(times.iter().max()).context("no packets")?;
-    let more: Vec<_> = left.values().flatten().filter(|time| between.0 < time && *time < between.1).collect();
+    let more: Vec<_> = left
+        .values()
+        .flatten()
+        .filter(|time| between.0 < time && *time < between.1)
+        .collect();
     ensure!(more.is_empty(), "only we have packets at {more:?}");
     Ok(())
 }
@@ -120,7 +137,11 @@ fn own_address(namespace: &Namespace<'_>, pod: &str) -> Result<String> {
 /// What the pod's own hardware address sent is outbound, everything else inbound.
 fn directions(namespace: &Namespace<'_>, path: &std::path::Path) -> Result<()> {
     let own = own_address(namespace, "one")?;
-    for packet in fields(path, &["eth.src", "frame.packet_flags_direction", "frame.interface_name"], &[])? {
+    for packet in fields(
+        path,
+        &["eth.src", "frame.packet_flags_direction", "frame.interface_name"],
+        &[],
+    )? {
         let [source, direction, interface] = &packet[..] else {
             anyhow::bail!("tshark gave {packet:?}")
         };
@@ -136,14 +157,20 @@ fn directions(namespace: &Namespace<'_>, path: &std::path::Path) -> Result<()> {
 
 fn twenty(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
-    let pods: Vec<(String, String)> = (0..20).map(|n| (format!("pod-{n}"), format!("n{}", n % 3 + 1))).collect();
+    let pods: Vec<(String, String)> = (0..20)
+        .map(|n| (format!("pod-{n}"), format!("n{}", n % 3 + 1)))
+        .collect();
     let named: Vec<(&str, &str)> = pods.iter().map(|(pod, node)| (pod.as_str(), node.as_str())).collect();
     talkers(lab, &namespace, &named)?;
     lab.apply(&manifests::service(&namespace.name, "front", "pod-1", 8080))?;
     let files = Files::new()?;
     let (path, file) = files.path("all.pcapng");
     let audit = Audit::from_now(&lab.rig.audit_log())?;
-    let capture = Capture::start(lab, &namespace, ["-l", "set=lab", "-i", "eth0", "-w", &file, "-o", "json"])?;
+    let capture = Capture::start(
+        lab,
+        &namespace,
+        ["-l", "set=lab", "-i", "eth0", "-w", &file, "-o", "json"],
+    )?;
     for (number, (pod, _)) in pods.iter().enumerate() {
         let inside = Inside::pod(lab, &namespace, pod)?;
         let next = &pods[(number + 1) % pods.len()].0;
@@ -157,7 +184,10 @@ fn twenty(lab: &Lab) -> Result<()> {
     Inside::pod(lab, &namespace, "pod-0")?.connection(front, "to the Service")?;
     let captured = capture.stop()?;
     let report = captured.report()?;
-    ensure!(report["status"]["sources"].as_array().map_or(0, Vec::len) == 20, "{report:#}");
+    ensure!(
+        report["status"]["sources"].as_array().map_or(0, Vec::len) == 20,
+        "{report:#}"
+    );
     ensure!(report["status"]["outOfOrder"] == 0, "{report:#}");
 
     let infos = capinfos(&path)?;
@@ -165,11 +195,21 @@ fn twenty(lab: &Lab) -> Result<()> {
     ensure!(info("Strict time order") == "True", "{infos:#?}");
     ensure!(info("File encapsulation") == "ether", "{infos:#?}");
     ensure!(info("File timestamp precision").contains("nanoseconds"), "{infos:#?}");
-    ensure!(info("Number of packets") == report["status"]["total"]["written"].to_string(), "{infos:#?}");
+    ensure!(
+        info("Number of packets").parse().ok() == report["status"]["total"]["written"].as_u64(),
+        "{infos:#?}"
+    );
     interfaces(lab, &namespace, &pods, &path)?;
     let shown = show(&path, &["-N", "n"])?;
-    for name in [format!("pod-0.{}.pod", namespace.name), format!("front.{}.svc", namespace.name)] {
-        ensure!(shown.contains(&name), "{name} is nowhere: {}", &shown[..shown.len().min(3000)]);
+    for name in [
+        format!("pod-0.{}.pod", namespace.name),
+        format!("front.{}.svc", namespace.name),
+    ] {
+        ensure!(
+            shown.contains(&name),
+            "{name} is nowhere: {}",
+            &shown[..shown.len().min(3000)]
+        );
     }
 
     let streams = audit.streams()?;
@@ -186,18 +226,30 @@ fn interfaces(lab: &Lab, namespace: &Namespace<'_>, pods: &[(String, String)], p
     for (pod, _) in pods {
         addresses.insert(
             format!("{}/{pod}/eth0", namespace.name),
-            [namespace.address(pod, false)?.to_string(), namespace.address(pod, true)?.to_string()],
+            [
+                namespace.address(pod, false)?.to_string(),
+                namespace.address(pod, true)?.to_string(),
+            ],
         );
     }
     let mut seen = BTreeSet::new();
-    let names = ["frame.interface_name", "frame.interface_description", "ip.addr", "ipv6.addr"];
+    let names = [
+        "frame.interface_name",
+        "frame.interface_description",
+        "ip.addr",
+        "ipv6.addr",
+    ];
     for packet in fields(path, &names, &["-Y", "udp.port == 9999 && !icmp && !icmpv6"])? {
         let [interface, description, v4, v6] = &packet[..] else {
             anyhow::bail!("tshark gave {packet:?}")
         };
-        let own = addresses.get(interface).with_context(|| format!("{interface} is no pod's"))?;
+        let own = addresses
+            .get(interface)
+            .with_context(|| format!("{interface} is no pod's"))?;
         ensure!(
-            v4.split(',').chain(v6.split(',')).any(|address| own.iter().any(|one| one == address)),
+            v4.split(',')
+                .chain(v6.split(','))
+                .any(|address| own.iter().any(|one| one == address)),
             "{interface} has a packet of {v4}{v6}, its addresses are {own:?}"
         );
         let (pod, node) = pods
@@ -210,9 +262,16 @@ fn interfaces(lab: &Lab, namespace: &Namespace<'_>, pods: &[(String, String)], p
         );
         seen.insert(interface.clone());
     }
-    ensure!(seen.len() == pods.len(), "packets of {} interfaces only: {seen:?}", seen.len());
+    ensure!(
+        seen.len() == pods.len(),
+        "packets of {} interfaces only: {seen:?}",
+        seen.len()
+    );
     let blocks = capinfos(path)?;
-    ensure!(blocks.get("Number of interfaces in file").map(String::as_str) == Some("20"), "{blocks:#?}");
+    ensure!(
+        blocks.get("Number of interfaces in file").map(String::as_str) == Some("20"),
+        "{blocks:#?}"
+    );
     let described = described(path)?;
     let server = lab.server()?.to_string();
     for words in ["kubectl netcheck capture", "-l set=lab", &server, "kubectl-netcheck "] {

@@ -13,14 +13,23 @@ use netcheck_e2e::{
 use std::net::IpAddr;
 
 pub const CASES: &[Case] = &[
-    ("capture filters: each lets through what tcpdump's own lets through", beside_tcpdump),
+    (
+        "capture filters: each lets through what tcpdump's own lets through",
+        beside_tcpdump,
+    ),
     ("capture filters: pods and Services by name", names),
-    ("capture filters: VLANs and VXLAN on the wire; the tunnel is opened in lines", tunnels),
+    (
+        "capture filters: VLANs and VXLAN on the wire; the tunnel is opened in lines",
+        tunnels,
+    ),
 ];
 
 /// Without times: each side has its own clock reading.
 fn packets(frames: Vec<Frame>) -> Vec<(u32, Vec<u8>)> {
-    frames.into_iter().map(|frame| (frame.original_length, frame.bytes)).collect()
+    frames
+        .into_iter()
+        .map(|frame| (frame.original_length, frame.bytes))
+        .collect()
 }
 
 /// Captures pod `one` with each of our filters while tcpdump records with its own, and compares.
@@ -48,7 +57,12 @@ fn compare(
         let noise = |(_, bytes): &(u32, Vec<u8>)| bytes.get(12..14) == Some(&[8, 6]) || is_neighbour_discovery(bytes);
         let of = |packets: Vec<_>| -> Vec<_> { packets.into_iter().filter(|packet| !noise(packet)).collect() };
         let (ours, theirs) = (of(ours), of(theirs));
-        ensure!(ours == theirs, "{filter}: {} packets, tcpdump has {}", ours.len(), theirs.len());
+        ensure!(
+            ours == theirs,
+            "{filter}: {} packets, tcpdump has {}",
+            ours.len(),
+            theirs.len()
+        );
         if ours.is_empty() {
             empty.push(*filter);
         }
@@ -60,7 +74,8 @@ fn compare(
 /// Router and neighbour solicitations and advertisements (RFC 4861), multicast listeners' reports (RFC 3810): they come when they come.
 fn is_neighbour_discovery(bytes: &[u8]) -> bool {
     bytes.get(12..14) == Some(&[0x86, 0xdd])
-        && (matches!(bytes.get(20), Some(0)) || (bytes.get(20) == Some(&58) && matches!(bytes.get(54), Some(133..=136))))
+        && (matches!(bytes.get(20), Some(0))
+            || (bytes.get(20) == Some(&58) && matches!(bytes.get(54), Some(133..=136))))
 }
 
 fn beside_tcpdump(lab: &Lab) -> Result<()> {
@@ -97,18 +112,36 @@ fn names(lab: &Lab) -> Result<()> {
     talkers(lab, &namespace, &[("one", "n1"), ("two", "n2"), ("three", "n3")])?;
     lab.apply(&manifests::service(&namespace.name, "front", "two", 8080))?;
     let address = |pod: &str| -> Result<String> {
-        Ok(format!("host {} or host {}", namespace.address(pod, false)?, namespace.address(pod, true)?))
+        Ok(format!(
+            "host {} or host {}",
+            namespace.address(pod, false)?,
+            namespace.address(pod, true)?
+        ))
     };
-    let front = lab.kubectl(&format!("-n {} get service front -o jsonpath={{.spec.clusterIPs[*]}}", namespace.name))?;
+    let front = lab.kubectl(&format!(
+        "-n {} get service front -o jsonpath={{.spec.clusterIPs[*]}}",
+        namespace.name
+    ))?;
     let front: Vec<IpAddr> = front.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    let service = front.iter().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ");
+    let service = front
+        .iter()
+        .map(|ip| format!("host {ip}"))
+        .collect::<Vec<_>>()
+        .join(" or ");
     let (two, three) = (address("two")?, address("three")?);
     let qualified = format!("pod {}/three", namespace.name);
     let inside = Inside::pod(lab, &namespace, "one")?;
     let dns = "svc kube-system/kube-dns";
     let kube_dns = lab.kubectl("-n kube-system get service kube-dns -o jsonpath={.spec.clusterIPs[*]}")?;
-    let kube_dns = kube_dns.split_whitespace().map(|ip| format!("host {ip}")).collect::<Vec<_>>().join(" or ");
-    let both = (format!("pod two and udp port {ECHO}"), format!("({two}) and udp port {ECHO}"));
+    let kube_dns = kube_dns
+        .split_whitespace()
+        .map(|ip| format!("host {ip}"))
+        .collect::<Vec<_>>()
+        .join(" or ");
+    let both = (
+        format!("pod two and udp port {ECHO}"),
+        format!("({two}) and udp port {ECHO}"),
+    );
     let pairs = [
         ("pod two", two.as_str()),
         (&qualified, &three),
@@ -157,7 +190,11 @@ fn tunnels(lab: &Lab) -> Result<()> {
         }
     }
     let inside = Inside::pod(lab, &namespace, "one")?;
-    let pairs = [("vlan 7", "vlan 7"), ("vlan and udp port 4444", "vlan and udp port 4444"), ("udp port 4789", "udp port 4789")];
+    let pairs = [
+        ("vlan 7", "vlan 7"),
+        ("vlan and udp port 4444", "vlan and udp port 4444"),
+        ("udp port 4789", "udp port 4789"),
+    ];
     let lines = Capture::start(lab, &namespace, ["one", "-i", "eth0", "--", "udp port 4789"])?;
     compare(lab, &namespace, &pairs, || {
         namespace.in_pod("one", "ping -n -q -c 2 -i 0.2 192.0.2.2")?;
@@ -175,11 +212,19 @@ fn tunnels(lab: &Lab) -> Result<()> {
     })?;
     let captured = lines.stop()?;
     let text = String::from_utf8_lossy(&captured.stdout).into_owned();
-    for words in ["192.0.2.1", "192.0.2.2", "inside.the.tunnel", "42", &format!("two.{}.pod", namespace.name)] {
+    for words in [
+        "192.0.2.1",
+        "192.0.2.2",
+        "inside.the.tunnel",
+        "42",
+        &format!("two.{}.pod", namespace.name),
+    ] {
         ensure!(text.contains(words), "{words:?} is in no line: {}", captured.all());
     }
     // The other end refuses nothing and its pod still serves: the links did no harm.
-    let output = lab.rig.pod_exec(&namespace.name, "two", ["ip", "link", "show", "vx0"])?;
+    let output = lab
+        .rig
+        .pod_exec(&namespace.name, "two", ["ip", "link", "show", "vx0"])?;
     ensure!(output.status.success(), "{}", said(&output));
     Ok(())
 }

@@ -12,10 +12,16 @@ use serde_json::Value;
 use std::process::{Command, Output};
 
 pub const CASES: &[Case] = &[
-    ("capture input: what is wrong is said in one line, and nothing is created", wrong),
+    (
+        "capture input: what is wrong is said in one line, and nothing is created",
+        wrong,
+    ),
     ("capture input: a wrong filter is shown with its place", filter),
     ("capture input: binary data is not written to a terminal", terminal),
-    ("capture input: a dry run says what would be and creates nothing", dry_run),
+    (
+        "capture input: a dry run says what would be and creates nothing",
+        dry_run,
+    ),
 ];
 
 fn run(lab: &Lab, namespace: &Namespace<'_>, arguments: &[&str]) -> Result<Output> {
@@ -60,7 +66,10 @@ fn wrong(lab: &Lab) -> Result<()> {
     refused(&["-l", "app=nothing"], &["no pod matches app=nothing"])?;
     let nowhere = files.path("no/such/folder.pcapng").1;
     refused(&["one", "-w", &nowhere], &["cannot be written", "No such file"])?;
-    refused(&["one", "-w", &files.folder().display().to_string()], &["is a folder", "--per-pod"])?;
+    refused(
+        &["one", "-w", &files.folder().display().to_string()],
+        &["is a folder", "--per-pod"],
+    )?;
     let (path, file) = files.path("kept.pcap");
     std::fs::write(&path, "of another capture")?;
     for arguments in [
@@ -72,7 +81,10 @@ fn wrong(lab: &Lab) -> Result<()> {
     }
     refused(&["one", "--per-pod", &file], &["is no folder"])?;
     refused(&["no-such-pod", "-w", &file], &["no-such-pod"])?;
-    ensure!(std::fs::read_to_string(&path)? == "of another capture", "a refused capture emptied the file");
+    ensure!(
+        std::fs::read_to_string(&path)? == "of another capture",
+        "a refused capture emptied the file"
+    );
     let (new, file) = files.path("new.pcapng");
     refused(&["no-such-pod", "-w", &file], &["no-such-pod"])?;
     ensure!(!new.exists(), "a refused capture left a file");
@@ -100,9 +112,23 @@ fn filter(lab: &Lab) -> Result<()> {
         let shown = lines.iter().position(|line| line.trim() == expression);
         let shown = shown.with_context(|| format!("{expression:?} is not shown: {text}"))?;
         let indent = lines[shown].find(expression).unwrap_or(0);
-        let caret = lines.get(shown + 1).and_then(|line| line.find('^')).context("no place is shown")?;
-        ensure!(caret - indent + 1 == place, "column {} instead of {place}: {text}", caret - indent + 1);
-        ensure!(lines[0].contains(words) && lines[0].contains(&place.to_string()), "{text}");
+        let caret = lines
+            .get(shown + 1)
+            .and_then(|line| line.find('^'))
+            .context("no place is shown")?;
+        ensure!(
+            caret - indent + 1 == place,
+            "column {} instead of {place}: {text}",
+            caret - indent + 1
+        );
+        let error = lines
+            .iter()
+            .find(|line| line.starts_with("error:"))
+            .context("no error")?;
+        ensure!(
+            error.contains(words) && error.contains(&format!("column {place}")),
+            "{text}"
+        );
     }
     Ok(())
 }
@@ -114,14 +140,23 @@ fn terminal(lab: &Lab) -> Result<()> {
     let plugin = lab.netcheck(["capture", "-n", &namespace.name, "one", "-w", "-"]);
     let bash = in_bash(&plugin, "run");
     let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
-    let line: Vec<String> = std::iter::once(bash.get_program()).chain(bash.get_args()).map(quoted).collect();
+    let line: Vec<String> = std::iter::once(bash.get_program())
+        .chain(bash.get_args())
+        .map(quoted)
+        .collect();
     let mut command = Command::new("script");
     command.args(["-q", "-e", "-c", &line.join(" "), "/dev/null"]);
     command.envs(bash.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command.stdin(std::process::Stdio::null()).output().context("run script")?;
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .context("run script")?;
     ensure!(output.status.code() == Some(2), "{}", said(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(text.contains("is a terminal") && text.contains("tshark -r -"), "{text:?}");
+    ensure!(
+        text.contains("is a terminal") && text.contains("tshark -r -"),
+        "{text:?}"
+    );
     Ok(())
 }
 
@@ -131,7 +166,11 @@ fn dry_run(lab: &Lab) -> Result<()> {
     let files = Files::new()?;
     let (path, file) = files.path("dry.pcapng");
     let audit = Audit::from_now(&lab.rig.audit_log())?;
-    let text = run(lab, &namespace, &["one", "two", "-w", &file, "--dry-run", "--", "port 53"])?;
+    let text = run(
+        lab,
+        &namespace,
+        &["one", "two", "-w", &file, "--dry-run", "--", "port 53"],
+    )?;
     ensure!(text.status.code() == Some(0), "{}", said(&text));
     for word in ["Job", "Lease", "port 53", "pod", "5m", "dry.pcapng"] {
         ensure!(said(&text).contains(word), "{word:?} is not said: {}", said(&text));

@@ -12,8 +12,14 @@ use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
     ("capture limits: a count to the packet, bytes, and time", bounds),
-    ("capture limits: payload that is not to leave the node is not in the file", payload),
-    ("capture limits: a snap length keeps what was cut in the lengths", snap_length),
+    (
+        "capture limits: payload that is not to leave the node is not in the file",
+        payload,
+    ),
+    (
+        "capture limits: a snap length keeps what was cut in the lengths",
+        snap_length,
+    ),
 ];
 
 /// Ended by itself, whole, for this reason.
@@ -24,7 +30,10 @@ fn ended_by(captured: &Captured, reason: &str) -> Result<()> {
     ensure!(report["status"]["complete"] == true, "{report:#}");
     let total = &report["status"]["total"];
     let number = |key: &str| total[key].as_u64().unwrap_or_default();
-    ensure!(number("accepted") == number("written") + number("beyondLimit"), "{report:#}");
+    ensure!(
+        number("accepted") == number("written") + number("beyondLimit"),
+        "{report:#}"
+    );
     Ok(())
 }
 
@@ -36,18 +45,30 @@ fn bounds(lab: &Lab) -> Result<()> {
     let files = Files::new()?;
     let (path, file) = files.path("bounds.pcapng");
     let start = |arguments: &[&str]| {
-        let line = [&["one", "two", "-i", "eth0", "-w", &file, "-o", "json"], arguments, &["--", "udp port 9999"]];
+        let line = [
+            &["one", "two", "-i", "eth0", "-w", &file, "-o", "json"],
+            arguments,
+            &["--", "udp port 9999"],
+        ];
         Capture::start(lab, &namespace, line.concat())
     };
 
     let capture = start(&["--count", "777"])?;
-    ensure!(capture.said().contains("777 packets"), "the limit is not shown: {}", capture.said());
+    ensure!(
+        capture.said().contains("777 packets"),
+        "the limit is not shown: {}",
+        capture.said()
+    );
     inside.datagrams(two, 1000, 100)?;
     ended_by(&capture.end()?, "--count is reached")?;
     ensure!(count(&path)? == 777, "{} packets instead of 777", count(&path)?);
 
     let capture = start(&["--max-bytes", "100k"])?;
-    ensure!(capture.said().contains("100.0 kB"), "the limit is not shown: {}", capture.said());
+    ensure!(
+        capture.said().contains("100.0 kB"),
+        "the limit is not shown: {}",
+        capture.said()
+    );
     inside.datagrams(two, 1000, 958)?;
     ended_by(&capture.end()?, "--max-bytes is reached")?;
     let bytes: usize = frames(&path)?.iter().map(|frame| frame.bytes.len()).sum();
@@ -58,8 +79,16 @@ fn bounds(lab: &Lab) -> Result<()> {
     let began = Instant::now();
     inside.datagrams(two, 5, 100)?;
     ended_by(&capture.end()?, "--duration is over")?;
-    ensure!(began.elapsed() >= Duration::from_millis(1500), "over after {:?}", began.elapsed());
-    ensure!(count(&path)? == 20, "{} packets instead of 5 there and back, at both ends", count(&path)?);
+    ensure!(
+        began.elapsed() >= Duration::from_millis(1500),
+        "over after {:?}",
+        began.elapsed()
+    );
+    ensure!(
+        count(&path)? == 20,
+        "{} packets instead of 5 there and back, at both ends",
+        count(&path)?
+    );
     Ok(())
 }
 
@@ -86,8 +115,23 @@ fn payload(lab: &Lab) -> Result<()> {
         }
     }
     // Addresses, ports, flags, lengths: what every header says is the same in all three.
-    let names = ["ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.flags", "tcp.seq_raw", "udp.srcport", "udp.length"];
-    let of = |path| fields(path, &names, &["-Y", "(tcp.port == 8080 || udp.port == 9999) && !icmp && !icmpv6"]);
+    let names = [
+        "ip.src",
+        "ip.dst",
+        "ipv6.src",
+        "ipv6.dst",
+        "tcp.flags",
+        "tcp.seq_raw",
+        "udp.srcport",
+        "udp.length",
+    ];
+    let of = |path| {
+        fields(
+            path,
+            &names,
+            &["-Y", "(tcp.port == 8080 || udp.port == 9999) && !icmp && !icmpv6"],
+        )
+    };
     let expected = of(&whole)?;
     ensure!(expected.len() > 20, "{} packets only", expected.len());
     ensure!(of(&headers)? == expected, "--headers-only changed headers");
@@ -102,15 +146,33 @@ fn payload(lab: &Lab) -> Result<()> {
         Ok(all)
     };
     for (kept, zeroed) in [(udp(&whole)?, udp(&redacted)?), (udp(&whole)?, udp(&headers)?)] {
-        ensure!(kept.len() == 2 && zeroed.len() == 2, "{} and {}", kept.len(), zeroed.len());
+        ensure!(
+            kept.len() == 2 && zeroed.len() == 2,
+            "{} and {}",
+            kept.len(),
+            zeroed.len()
+        );
         for (kept, zeroed) in kept.iter().zip(&zeroed) {
             ensure!(kept.bytes[..42] == zeroed.bytes[..42], "headers differ");
-            ensure!(kept.original_length == zeroed.original_length, "the length on the wire is lost");
-            ensure!(zeroed.bytes[42..].iter().all(|byte| *byte == 0), "payload: {:?}", zeroed.bytes);
+            ensure!(
+                kept.original_length == zeroed.original_length,
+                "the length on the wire is lost"
+            );
+            ensure!(
+                zeroed.bytes[42..].iter().all(|byte| *byte == 0),
+                "payload: {:?}",
+                zeroed.bytes
+            );
         }
     }
-    ensure!(udp(&redacted)?.iter().all(|frame| frame.bytes.len() == 42 + 14), "--redact keeps lengths");
-    ensure!(udp(&headers)?.iter().all(|frame| frame.bytes.len() == 42), "--headers-only cuts");
+    ensure!(
+        udp(&redacted)?.iter().all(|frame| frame.bytes.len() == 42 + 14),
+        "--redact keeps lengths"
+    );
+    ensure!(
+        udp(&headers)?.iter().all(|frame| frame.bytes.len() == 42),
+        "--headers-only cuts"
+    );
     let shown = show(&redacted, &["-V", "-Y", "udp.port == 9999"])?;
     ensure!(shown.contains("User Datagram Protocol"), "{shown}");
     Ok(())
@@ -126,12 +188,25 @@ fn snap_length(lab: &Lab) -> Result<()> {
     talkers(lab, &namespace, &[("one", "n1"), ("two", "n2")])?;
     let files = Files::new()?;
     let (path, file) = files.path("short.pcapng");
-    let line = ["one", "-i", "eth0", "--snaplen", "64", "-w", &file, "--", "udp port 9999"];
+    let line = [
+        "one",
+        "-i",
+        "eth0",
+        "--snaplen",
+        "64",
+        "-w",
+        &file,
+        "--",
+        "udp port 9999",
+    ];
     let capture = Capture::start(lab, &namespace, line)?;
     let two = (namespace.address("two", false)?, ECHO).into();
     Inside::pod(lab, &namespace, "one")?.ask(two, &[b'x'; 1000])?;
     capture.stop()?;
-    let lengths: Vec<_> = frames(&path)?.iter().map(|frame| (frame.bytes.len(), frame.original_length)).collect();
+    let lengths: Vec<_> = frames(&path)?
+        .iter()
+        .map(|frame| (frame.bytes.len(), frame.original_length))
+        .collect();
     ensure!(lengths == [(64, 1042), (64, 1042)], "{lengths:?}");
     Ok(())
 }

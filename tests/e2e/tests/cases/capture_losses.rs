@@ -29,7 +29,9 @@ fn flood(lab: &Lab) -> Result<()> {
         let to: SocketAddr = (namespace.address("two", false)?, 7).into();
         let reader = SlowReader::new()?;
         let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "-i", "eth0", "--wireshark"]);
-        command.args(["-o", "json", "--duration", "10s", "--max-bytes", "0"]).args(strict);
+        command
+            .args(["-o", "json", "--duration", "10s", "--max-bytes", "0"])
+            .args(strict);
         command.args(["--", "udp dst port 7"]);
         let capture = Capture::of(reader.on_path_of(command))?;
         let before = transmitted(&namespace)?;
@@ -39,7 +41,11 @@ fn flood(lab: &Lab) -> Result<()> {
         let captured = capture.end()?;
         captured.expect(code).with_context(|| format!("{strict:?}"))?;
         adds_up(&captured, sent, &reader)?;
-        ensure!(after - before >= sent, "the interface counts {} of {sent}", after - before);
+        ensure!(
+            after - before >= sent,
+            "the interface counts {} of {sent}",
+            after - before
+        );
     }
     Ok(())
 }
@@ -47,7 +53,9 @@ fn flood(lab: &Lab) -> Result<()> {
 fn transmitted(namespace: &netcheck_e2e::lab::Namespace<'_>) -> Result<u64> {
     let link = namespace.in_pod("one", "ip -s -j link show eth0")?;
     let link: serde_json::Value = serde_json::from_str(&link)?;
-    link[0]["stats64"]["tx"]["packets"].as_u64().context("no count of packets")
+    link[0]["stats64"]["tx"]["packets"]
+        .as_u64()
+        .context("no count of packets")
 }
 
 fn adds_up(captured: &Captured, sent: u64, reader: &SlowReader) -> Result<()> {
@@ -56,18 +64,41 @@ fn adds_up(captured: &Captured, sent: u64, reader: &SlowReader) -> Result<()> {
     let number = |key: &str| total[key].as_u64().unwrap_or_default();
     let lost = ["lostInRing", "lostInAgent", "lostInStream", "lostAtOutput"].map(number);
     ensure!(number("accepted") == sent, "{sent} were sent: {total:#}");
-    ensure!(number("lostInRing") > 0, "nothing was lost, so nothing was tried: {total:#}");
-    ensure!(number("written") + lost.iter().sum::<u64>() + number("beyondLimit") == sent, "{total:#}");
+    ensure!(
+        number("lostInRing") > 0,
+        "nothing was lost, so nothing was tried: {total:#}"
+    );
+    ensure!(
+        number("written") + lost.iter().sum::<u64>() + number("beyondLimit") == sent,
+        "{total:#}"
+    );
     ensure!(total["unsettled"].is_null(), "{total:#}");
-    for words in [format!("of {sent} packets that passed the filter are lost"), "ring full".to_owned()] {
-        ensure!(captured.stderr.contains(&words), "{words:?} is not said: {}", captured.stderr);
+    for words in [
+        format!("of {sent} packets that passed the filter are lost"),
+        "ring full".to_owned(),
+    ] {
+        ensure!(
+            captured.stderr.contains(&words),
+            "{words:?} is not said: {}",
+            captured.stderr
+        );
     }
-    ensure!(count(&reader.seen())? == number("written"), "the file has {} packets: {total:#}", count(&reader.seen())?);
+    ensure!(
+        count(&reader.seen())? == number("written"),
+        "the file has {} packets: {total:#}",
+        count(&reader.seen())?
+    );
     let statistics = blocks(&reader.seen())?;
     let dropped: u64 = statistics.interface_drops.iter().sum();
-    ensure!(dropped == lost.iter().sum::<u64>(), "the file says {statistics:?}, the report {total:#}");
     ensure!(
-        statistics.comments.iter().any(|comment| comment.contains("lost") && comment.contains("ring full")),
+        dropped == lost.iter().sum::<u64>(),
+        "the file says {statistics:?}, the report {total:#}"
+    );
+    ensure!(
+        statistics
+            .comments
+            .iter()
+            .any(|comment| comment.contains("lost") && comment.contains("ring full")),
         "{statistics:?}"
     );
     Ok(())
@@ -81,15 +112,23 @@ impl SlowReader {
         let files = Files::new()?;
         let (program, _) = files.path("wireshark");
         let folder = files.folder().display();
-        let script = format!("#!/bin/sh\nwhile [ ! -e {folder}/go-on ]; do sleep 0.1; done\nexec cat > {folder}/seen.pcapng\n");
+        let script =
+            format!("#!/bin/sh\nwhile [ ! -e {folder}/go-on ]; do sleep 0.1; done\nexec cat > {folder}/seen.pcapng\n");
         std::fs::write(&program, script)?;
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
         Ok(Self(files))
     }
 
     fn on_path_of(&self, mut command: std::process::Command) -> std::process::Command {
-        let path = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
-        let path = format!("{}:{}", self.0.folder().display(), path.unwrap_or_default().to_string_lossy());
+        let path = command
+            .get_envs()
+            .find(|(name, _)| *name == "PATH")
+            .and_then(|(_, value)| value);
+        let path = format!(
+            "{}:{}",
+            self.0.folder().display(),
+            path.unwrap_or_default().to_string_lossy()
+        );
         command.env("PATH", path);
         command
     }

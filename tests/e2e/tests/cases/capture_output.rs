@@ -12,14 +12,20 @@ use serde_json::Value;
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 pub const CASES: &[Case] = &[
-    ("capture output: a file for each pod, and classic pcap for one interface", files),
+    (
+        "capture output: a file for each pod, and classic pcap for one interface",
+        files,
+    ),
     ("capture output: through a pipe into tshark", pipe),
     (
         "capture output: --wireshark feeds a program of that name (a stand-in that keeps its stdin)",
         wireshark,
     ),
     ("capture output: JSON lines say what tshark says", json),
-    ("capture output: lines show names and DNS, and no control characters of a hostile name", lines),
+    (
+        "capture output: lines show names and DNS, and no control characters of a hostile name",
+        lines,
+    ),
     ("capture output: reports match their schemas", schema),
 ];
 
@@ -29,32 +35,65 @@ fn files(lab: &Lab) -> Result<()> {
     let files = Files::new()?;
     let (folder, argument) = files.path("by-pod");
     let (path, file) = files.path("one.pcap");
-    let by_pod = Capture::start(lab, &namespace, ["one", "two", "--per-pod", &argument, "--", "udp port 9999"])?;
-    let classic = Capture::start(lab, &namespace, ["one", "-i", "eth0", "-w", &file, "--", "udp port 9999"])?;
+    let by_pod = Capture::start(
+        lab,
+        &namespace,
+        ["one", "two", "--per-pod", &argument, "--", "udp port 9999"],
+    )?;
+    let classic = Capture::start(
+        lab,
+        &namespace,
+        ["one", "-i", "eth0", "-w", &file, "--", "udp port 9999"],
+    )?;
     let two = (namespace.address("two", false)?, ECHO).into();
     Inside::pod(lab, &namespace, "one")?.ask(two, b"hello")?;
     by_pod.stop()?;
     classic.stop()?;
-    let mut names: Vec<_> = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.file_name().display().to_string()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(&folder)?
+        .flatten()
+        .map(|entry| entry.file_name().display().to_string())
+        .collect();
     names.sort();
     let expected = ["one", "two"].map(|pod| format!("{}_{pod}.pcapng", namespace.name));
     ensure!(names == expected, "{names:?}");
     for name in &expected {
-        ensure!(count(&folder.join(name))? == 2, "{name}: {}", described(&folder.join(name))?);
+        ensure!(
+            count(&folder.join(name))? == 2,
+            "{name}: {}",
+            described(&folder.join(name))?
+        );
     }
     let infos = described(&path)?;
     ensure!(infos.contains("nanosecond") && infos.contains("pcap"), "{infos}");
-    let bytes = |path: &Path| -> Result<Vec<Vec<u8>>> { Ok(frames(path)?.into_iter().map(|frame| frame.bytes).collect()) };
-    ensure!(bytes(&path)? == bytes(&folder.join(&expected[0]))?, "two captures of one pod differ");
+    let bytes =
+        |path: &Path| -> Result<Vec<Vec<u8>>> { Ok(frames(path)?.into_iter().map(|frame| frame.bytes).collect()) };
+    ensure!(
+        bytes(&path)? == bytes(&folder.join(&expected[0]))?,
+        "two captures of one pod differ"
+    );
     Ok(())
 }
 
 fn pipe(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     talkers(lab, &namespace, &[("one", "n1"), ("two", "n2")])?;
-    let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "-i", "eth0", "-w", "-", "--count", "8"]);
+    let mut command = lab.netcheck([
+        "capture",
+        "-n",
+        &namespace.name,
+        "one",
+        "-i",
+        "eth0",
+        "-w",
+        "-",
+        "--count",
+        "8",
+    ]);
     command.args(["--", "udp port 9999"]);
-    let capture = Capture::of(in_bash(&command, "set -o pipefail; run | tshark -r - -T fields -e udp.dstport"))?;
+    let capture = Capture::of(in_bash(
+        &command,
+        "set -o pipefail; run | tshark -r - -T fields -e udp.dstport",
+    ))?;
     let two = (namespace.address("two", false)?, ECHO).into();
     let inside = Inside::pod(lab, &namespace, "one")?;
     for _ in 0..4 {
@@ -63,7 +102,11 @@ fn pipe(lab: &Lab) -> Result<()> {
     let captured = capture.end()?;
     captured.expect(0)?;
     let lines = String::from_utf8_lossy(&captured.stdout).into_owned();
-    ensure!(lines.lines().filter(|port| *port == "9999").count() == 4, "{}", captured.all());
+    ensure!(
+        lines.lines().filter(|port| *port == "9999").count() == 4,
+        "{}",
+        captured.all()
+    );
     ensure!(lines.lines().count() == 8, "{}", captured.all());
     Ok(())
 }
@@ -75,23 +118,35 @@ fn wireshark(lab: &Lab) -> Result<()> {
     let (seen, _) = files.path("seen.pcapng");
     let (program, _) = files.path("wireshark");
     // There is no Wireshark on a machine without a desktop. This takes its place, and only keeps what it is given.
-    let script = format!("#!/bin/sh\necho \"$@\" > {0}.arguments\nexec cat > {0}\n", seen.display());
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" > {0}.arguments\nexec cat > {0}\n",
+        seen.display()
+    );
     std::fs::write(&program, script)?;
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
     let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "--wireshark", "-i", "eth0"]);
-    let path = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
-    let path = format!("{}:{}", files.folder().display(), path.unwrap_or_default().to_string_lossy());
+    let path = command
+        .get_envs()
+        .find(|(name, _)| *name == "PATH")
+        .and_then(|(_, value)| value);
+    let path = format!(
+        "{}:{}",
+        files.folder().display(),
+        path.unwrap_or_default().to_string_lossy()
+    );
     command.env("PATH", path).args(["--", "udp port 9999"]);
     let capture = Capture::of(command)?;
     let two = (namespace.address("two", false)?, ECHO).into();
     Inside::pod(lab, &namespace, "one")?.ask(two, b"to a desk")?;
     capture.stop()?;
-    netcheck_rig::wait_until("the stand-in has the packets", std::time::Duration::from_secs(10), || {
-        match count(&seen) {
+    netcheck_rig::wait_until(
+        "the stand-in has the packets",
+        std::time::Duration::from_secs(10),
+        || match count(&seen) {
             Ok(2) => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    })?;
+        },
+    )?;
     let arguments = std::fs::read_to_string(format!("{}.arguments", seen.display()))?;
     ensure!(arguments.trim() == "-k -i -", "{arguments}");
     Ok(())
@@ -110,22 +165,32 @@ fn json(lab: &Lab) -> Result<()> {
     let text = String::from_utf8(captured.stdout.clone())?;
     let packets: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     ensure!(packets.len() > 40, "{} packets only", packets.len());
-    let names = ["frame.len", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.dstport", "udp.dstport"];
+    let names = [
+        "frame.len",
+        "ip.src",
+        "ip.dst",
+        "ipv6.src",
+        "ipv6.dst",
+        "tcp.dstport",
+        "udp.dstport",
+    ];
     let rows = fields(&path, &names, &["-E", "occurrence=f"])?;
     let mut checked = 0;
     for packet in &packets {
         let text = packet.to_string();
         let found = rows.iter().any(|row| {
-            row.iter().filter(|value| !value.is_empty()).all(|value| text.contains(value.as_str()))
+            row.iter()
+                .filter(|value| !value.is_empty())
+                .all(|value| text.contains(value.as_str()))
         });
         ensure!(found, "tshark has no such packet: {packet}");
         checked += 1;
     }
     ensure!(checked == packets.len());
-    let named = packets
+    let is_named = packets
         .iter()
         .any(|packet| packet["destinationName"] == format!("two.{}.pod", namespace.name));
-    ensure!(named, "no name of pod two: {text}");
+    ensure!(is_named, "no name of pod two: {text}");
     Ok(())
 }
 
@@ -139,14 +204,20 @@ fn lines(lab: &Lab) -> Result<()> {
     let hostile: [&[u8]; 2] = [b"\x1b[2J\x1b]0;owned\x07\r\nfake line", b"\xff\x00evil"];
     inside.run(|| {
         let socket = std::net::UdpSocket::bind(("0.0.0.0", 0))?;
-        socket.send_to(&query(9, &hostile), two).map(drop).context("send a hostile query")
+        socket
+            .send_to(&query(9, &hostile), two)
+            .map(drop)
+            .context("send a hostile query")
     })?;
     let captured = capture.stop()?;
     let text = String::from_utf8(captured.stdout.clone()).context("lines are UTF-8")?;
     let control = text.chars().find(|letter| letter.is_control() && *letter != '\n');
     ensure!(control.is_none(), "{control:?} in {text:?}");
     ensure!(!text.lines().any(|line| line.starts_with("fake line")), "{text}");
-    let (one, two) = (format!("one.{}.pod", namespace.name), format!("two.{}.pod", namespace.name));
+    let (one, two) = (
+        format!("one.{}.pod", namespace.name),
+        format!("two.{}.pod", namespace.name),
+    );
     for words in [
         one.as_str(),
         &two,
@@ -166,7 +237,10 @@ fn schema(lab: &Lab) -> Result<()> {
     talkers(lab, &namespace, &[("one", "n1")])?;
     let files = Files::new()?;
     let (_, file) = files.path("report.pcapng");
-    for (kind, more) in [("CaptureReport", &["--duration", "1s"][..]), ("CapturePlan", &["--dry-run"])] {
+    for (kind, more) in [
+        ("CaptureReport", &["--duration", "1s"][..]),
+        ("CapturePlan", &["--dry-run"]),
+    ] {
         let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "-w", &file, "-o", "json"]);
         let report = command.args(more).output()?;
         let schema = lab.netcheck(["schema", kind]).output()?;
@@ -186,12 +260,19 @@ fn conforms(report: &Path, schema: &Path) -> Result<()> {
 
 fn fits(place: &str, value: &Value, schema: &Value, root: &Value) -> Result<()> {
     if let Some(reference) = schema["$ref"].as_str() {
-        let target = root.pointer(reference.trim_start_matches('#')).context("a reference to nothing")?;
+        let target = root
+            .pointer(reference.trim_start_matches('#'))
+            .context("a reference to nothing")?;
         return fits(place, value, target, root);
     }
     for (name, field) in value.as_object().into_iter().flatten() {
         let known = schema["properties"].get(name);
-        fits(&format!("{place}/{name}"), field, known.with_context(|| format!("{place}/{name} is not in the schema"))?, root)?;
+        fits(
+            &format!("{place}/{name}"),
+            field,
+            known.with_context(|| format!("{place}/{name} is not in the schema"))?,
+            root,
+        )?;
     }
     for required in schema["required"].as_array().into_iter().flatten() {
         let name = required.as_str().unwrap_or_default();

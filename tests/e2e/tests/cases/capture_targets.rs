@@ -13,7 +13,10 @@ use serde_json::Value;
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 pub const CASES: &[Case] = &[
-    ("capture targets: workloads, Services, selectors, nodes and pods, mixed", mixed),
+    (
+        "capture targets: workloads, Services, selectors, nodes and pods, mixed",
+        mixed,
+    ),
     (
         "capture targets: a hostNetwork pod is its node's network, a crash-looping pod is captured all the same",
         odd_pods,
@@ -22,7 +25,10 @@ pub const CASES: &[Case] = &[
         "capture targets: ephemeral containers where NET_RAW is to be had, a clear refusal where not",
         ephemeral,
     ),
-    ("capture targets: chosen interfaces, and names of those there are", interfaces),
+    (
+        "capture targets: chosen interfaces, and names of those there are",
+        interfaces,
+    ),
 ];
 
 /// Names of the report's sources that were captured.
@@ -38,12 +44,18 @@ fn captured_sources(captured: &Captured) -> Result<BTreeSet<String>> {
 
 /// Interfaces of which the file has packets that tshark's filter lets through.
 fn interfaces_with(path: &Path, filter: &str) -> Result<BTreeSet<String>> {
-    Ok(fields(path, &["frame.interface_name"], &["-Y", filter])?.into_iter().flatten().collect())
+    Ok(fields(path, &["frame.interface_name"], &["-Y", filter])?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 fn pods_of(lab: &Lab, namespace: &str, selector: &str) -> Result<BTreeSet<String>> {
     let names = lab.kubectl(&format!("-n {namespace} get pods -l {selector} -o name"))?;
-    Ok(names.lines().map(|name| name.replace("pod/", &format!("pod {namespace}/"))).collect())
+    Ok(names
+        .lines()
+        .map(|name| name.replace("pod/", &format!("pod {namespace}/")))
+        .collect())
 }
 
 fn mixed(lab: &Lab) -> Result<()> {
@@ -53,21 +65,41 @@ fn mixed(lab: &Lab) -> Result<()> {
     let by_selector = pods_of(lab, "shop", "app=db")?;
     let pod = by_selector.iter().next().context("no db")?.replace("pod shop/", "");
     let mut command = lab.netcheck(["capture", "-n", "shop", "deploy/web", "svc/api", "node/n2", &pod]);
-    command.args(["-w", &file, "-o", "json", "--", "tcp port 8080 or tcp port 9000 or tcp port 5432 or icmp"]);
+    command.args([
+        "-w",
+        &file,
+        "-o",
+        "json",
+        "--",
+        "tcp port 8080 or tcp port 9000 or tcp port 5432 or icmp",
+    ]);
     let capture = Capture::of(command)?;
     // The shop's readiness probes are traffic on every pod; the nodes greet each other.
     netcheck_rig::wait_until("every source has packets", Duration::from_secs(30), || {
         let (n1, n2) = (lab.rig.node("n1"), lab.rig.node("n2"));
         let address = n2.map_err(|error| error.to_string())?.addresses()[0].to_string();
-        n1.and_then(|node| node.run(["ping", "-c", "1", &address])).map_err(|error| error.to_string())?;
+        n1.and_then(|node| node.run(["ping", "-c", "1", &address]))
+            .map_err(|error| error.to_string())?;
         let seen = interfaces_with(&path, "frame").unwrap_or_default();
-        let sources: BTreeSet<_> = seen.iter().filter_map(|name| name.rsplit_once('/')).map(|(source, _)| source).collect();
-        if sources.len() == 6 { Ok(()) } else { Err(format!("{sources:?}")) }
+        let sources: BTreeSet<_> = seen
+            .iter()
+            .filter_map(|name| name.rsplit_once('/'))
+            .map(|(source, _)| source)
+            .collect();
+        if sources.len() == 6 {
+            Ok(())
+        } else {
+            Err(format!("{sources:?}"))
+        }
     })?;
     let captured = capture.stop()?;
     let mut expected = pods_of(lab, "shop", "app")?;
     expected.insert("node n2".to_owned());
-    ensure!(captured_sources(&captured)? == expected, "{} should be of {expected:?}", captured.all());
+    ensure!(
+        captured_sources(&captured)? == expected,
+        "{} should be of {expected:?}",
+        captured.all()
+    );
 
     let capture = Capture::of({
         let mut command = lab.netcheck(["capture", "-n", "shop", "-l", "app=db", "-w", &file, "-o", "json"]);
@@ -91,16 +123,35 @@ fn odd_pods(lab: &Lab) -> Result<()> {
     lab.apply(&crashing)?;
     netcheck_rig::wait_until("the pod crashes in a loop", Duration::from_mins(1), || {
         let pod = lab.kubectl(&format!("-n {} get pod crashing -o json", namespace.name));
-        let pod: Value = pod.map_err(|error| error.to_string()).and_then(|pod| serde_json::from_str(&pod).map_err(|e| e.to_string()))?;
+        let pod: Value = pod
+            .map_err(|error| error.to_string())
+            .and_then(|pod| serde_json::from_str(&pod).map_err(|e| e.to_string()))?;
         let state = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
-        if state == "CrashLoopBackOff" { Ok(()) } else { Err(state.to_string()) }
+        if state == "CrashLoopBackOff" {
+            Ok(())
+        } else {
+            Err(state.to_string())
+        }
     })?;
 
     let files = Files::new()?;
     let (path, file) = files.path("odd.pcapng");
-    let line = ["crashing", "on-the-host", "node/n1", "-w", &file, "-o", "json", "--", "icmp"];
+    let line = [
+        "crashing",
+        "on-the-host",
+        "node/n1",
+        "-w",
+        &file,
+        "-o",
+        "json",
+        "--",
+        "icmp",
+    ];
     let capture = Capture::start(lab, &namespace, line)?;
-    namespace.in_pod("plain", &format!("ping -c 2 -i 0.2 {}", namespace.address("crashing", false)?))?;
+    namespace.in_pod(
+        "plain",
+        &format!("ping -c 2 -i 0.2 {}", namespace.address("crashing", false)?),
+    )?;
     let node = lab.rig.node("n1")?.addresses()[0].to_string();
     namespace.in_pod("plain", &format!("ping -c 2 -i 0.2 {node}"))?;
     let captured = capture.stop()?;
@@ -111,11 +162,18 @@ fn odd_pods(lab: &Lab) -> Result<()> {
         "one network twice, or a pod is missing: {}",
         captured.all()
     );
-    let note = format!("{} uses the network of node n1", name("on-the-host"));
-    ensure!(captured.stderr.contains(&note), "{note:?} is not said: {}", captured.stderr);
+    let remark = format!("{} uses the network of node n1", name("on-the-host"));
+    ensure!(
+        captured.stderr.contains(&remark),
+        "{remark:?} is not said: {}",
+        captured.stderr
+    );
     let seen = interfaces_with(&path, "icmp.type == 8")?;
     let crashing = format!("{}/crashing/eth0", namespace.name);
-    ensure!(seen.contains(&crashing) && seen.iter().any(|name| name.starts_with("n1/veth")), "{seen:?}");
+    ensure!(
+        seen.contains(&crashing) && seen.iter().any(|name| name.starts_with("n1/veth")),
+        "{seen:?}"
+    );
     Ok(())
 }
 
@@ -142,7 +200,9 @@ fn ephemeral(lab: &Lab) -> Result<()> {
         let captured = capture.stop()?;
         ensure!(captured_sources(&captured)?.len() == 2, "{level}: {}", captured.all());
         let seen = interfaces_with(&path, "udp.port == 9999")?;
-        let expected: BTreeSet<_> = ["one", "two"].map(|pod| format!("{}/{pod}/eth0", namespace.name)).into();
+        let expected: BTreeSet<_> = ["one", "two"]
+            .map(|pod| format!("{}/{pod}/eth0", namespace.name))
+            .into();
         ensure!(seen == expected, "{level}: {seen:?}");
         namespace.wait_until_ephemeral_ended(Duration::from_secs(90))?;
     }
@@ -160,14 +220,25 @@ fn interfaces(lab: &Lab) -> Result<()> {
         namespace.in_pod("one", &format!("ping -c 1 {}", namespace.address("two", false)?))?;
         capture.stop()?;
         let seen = interfaces_with(&path, "icmp")?;
-        Ok(seen.iter().filter_map(|name| name.rsplit('/').next()).map(str::to_owned).collect())
+        Ok(seen
+            .iter()
+            .filter_map(|name| name.rsplit('/').next())
+            .map(str::to_owned)
+            .collect())
     };
     let both = BTreeSet::from(["eth0".to_owned(), "lo".to_owned()]);
     ensure!(seen_of(&[], &namespace)? == both, "not all interfaces");
-    ensure!(seen_of(&["-i", "eth0"], &namespace)? == BTreeSet::from(["eth0".to_owned()]), "not eth0 only");
+    ensure!(
+        seen_of(&["-i", "eth0"], &namespace)? == BTreeSet::from(["eth0".to_owned()]),
+        "not eth0 only"
+    );
     ensure!(seen_of(&["-i", "lo", "-i", "eth0"], &namespace)? == both, "not both");
     let echoes = fields(&path, &["icmp.type"], &["-Y", "icmp.type == 8 && ip.dst == 127.0.0.1"])?;
-    ensure!(echoes.len() == 1, "what passes lo is there once, not {} times", echoes.len());
+    ensure!(
+        echoes.len() == 1,
+        "what passes lo is there once, not {} times",
+        echoes.len()
+    );
 
     let wrong = lab
         .netcheck(["capture", "-n", &namespace.name, "one", "-i", "eth7", "-w", &file])
