@@ -14,3 +14,4 @@ pub mod matrix;
 pub mod tcpdump;
 pub mod traffic;
 pub mod tshark;
+pub mod wireshark;
