@@ -15,7 +15,7 @@ use std::{
 };
 
 /// How long one may take until it captures.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long one may take to end after it was told to.
 const END: Duration = Duration::from_mins(1);
 
@@ -121,7 +121,7 @@ impl Capture {
             // What it said last may still be on its way.
             self.readers
                 .drain(..)
-                .try_for_each(|reader| reader.join())
+                .try_for_each(JoinHandle::join)
                 .ok()
                 .context("a reader panicked")?;
         }

@@ -20,3 +20,4 @@ pub mod shop;
 pub mod tcpdump;
 pub mod traffic;
 pub mod tshark;
+pub mod wireshark;

@@ -126,6 +126,28 @@ impl Recording {
     }
 }
 
+/// Makes the kernel stamp each packet once for all who listen, as it does while somebody asks for times; `ping` does. Without it each listener reads
+/// the clock for itself.
+#[derive(Debug)]
+pub struct OneStamp(Child);
+
+impl OneStamp {
+    /// From now until it is dropped.
+    pub fn start() -> Result<Self> {
+        let mut ping = Command::new("ping");
+        ping.args(["-q", "-i", "3600", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        Ok(Self(ping.spawn().context("start ping")?))
+    }
+}
+
+impl Drop for OneStamp {
+    fn drop(&mut self) {
+        let _ended = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
 impl Drop for Recording {
     fn drop(&mut self) {
         let _ended = self.child.kill().and_then(|()| self.child.wait());

@@ -73,7 +73,7 @@ fn roles(lab: &Lab) -> Result<()> {
         netcheck_rig::wait_until("the guest may not capture", SEEN, || {
             let output = run()?;
             let text = said(&output);
-            let named = ["create", "pods/", "rbac capture"]
+            let named = ["create", "pods/exec", "netcheck rbac"]
                 .iter()
                 .all(|word| text.contains(word));
             if output.status.code() == Some(3) && named {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     capture::{Capture, Files},
     lab::Lab,
-    tcpdump::Recording,
+    tcpdump::{OneStamp, Recording},
     traffic::{ECHO, Inside, talkers},
     tshark::{described, frames},
 };
@@ -59,6 +59,7 @@ fn ahead(lab: &Lab) -> Result<()> {
     command
         .env("LD_PRELOAD", &library)
         .args(["-o", "json", "--", "udp port 9999"]);
+    let _stamp = OneStamp::start()?;
     let capture = Capture::of(command)?;
     let tcpdump = Recording::start(lab, &namespace, "one", "eth0", "udp port 9999")?;
     Inside::pod(lab, &namespace, "one")?.ask((namespace.address("two", false)?, ECHO).into(), b"what time is it?")?;
@@ -79,12 +80,15 @@ fn ahead(lab: &Lab) -> Result<()> {
         .flatten()
         .filter_map(|note| note.as_str())
         .collect();
-    let note = notes
-        .iter()
-        .find(|note| note.starts_with("node/n1: clock 3000.") || note.starts_with("node/n1: clock 2999."));
+    let note = notes.iter().find(|note| note.starts_with("node/n1: clock "));
     let note = note.with_context(|| format!("no word of n1's clock: {report:#}"))?;
-    let error = note.split_once("(+-").and_then(|(_, rest)| rest.split_once(" ms"));
-    let error: f64 = error.with_context(|| (*note).to_owned())?.0.parse()?;
+    let number = |before: &str| -> Result<f64> {
+        let rest = note.split_once(before).and_then(|(_, rest)| rest.split_once(" ms"));
+        Ok(rest.with_context(|| (*note).to_owned())?.0.parse()?)
+    };
+    // As rounded as they are shown.
+    let (measured, error) = (number("clock ")?, number("(+-")? + 0.1);
+    ensure!((measured - AHEAD_NS as f64 / 1e6).abs() <= error, "{note}");
     ensure!(
         note.contains("ahead of ours") && note.contains("times are corrected"),
         "{note}"
@@ -95,8 +99,7 @@ fn ahead(lab: &Lab) -> Result<()> {
             .find(|ours| ours.bytes == frame.bytes)
             .context("a packet is missing")?;
         let off = corrected.at_ns.abs_diff(frame.at_ns - AHEAD_NS) as f64 / 1e6;
-        // Both listeners read the clock for themselves, which costs some time on a busy machine.
-        ensure!(off <= error + 50.0, "{off} ms off, {error} were to be expected");
+        ensure!(off <= error, "{off} ms off, at most {error} was to be expected");
     }
     let described = described(&path)?;
     ensure!(described.contains(note), "{note:?} is not in the file: {described}");

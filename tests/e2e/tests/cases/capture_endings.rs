@@ -1,6 +1,9 @@
 //! How a capture ends: what was got is kept and readable, and nothing stays in the cluster.
 
-use crate::{Case, death::GONE};
+use crate::{
+    Case,
+    death::{GONE, leaves_only_the_namespace},
+};
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     capture::{Capture, Files, in_bash},
@@ -276,7 +279,6 @@ fn cut(lab: &Lab) -> Result<()> {
             ensure!(report["status"]["complete"] == false && count(&path)? > 0, "{report:#}");
             ensure!(captured.stderr.contains("incomplete"), "{}", captured.stderr);
         }
-        lab.wait_until_clean(GONE)?;
     }
-    Ok(())
+    leaves_only_the_namespace(lab)
 }

@@ -7,14 +7,11 @@ use netcheck_e2e::{
     capture::{Capture, Files},
     lab::{Lab, Namespace},
     manifests,
-    tcpdump::Recording,
+    tcpdump::{OneStamp, Recording},
     traffic::{ECHO, Inside, everything, talkers},
     tshark::{Frame, capinfos, described, fields, frames, show},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    process::{Child, Command, Stdio},
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub const CASES: &[Case] = &[
     (
@@ -26,26 +23,6 @@ pub const CASES: &[Case] = &[
         twenty,
     ),
 ];
-
-/// Makes the kernel stamp each packet once for all who listen, as it does while somebody asks for times; `ping` does. Without it each listener reads
-/// the clock for itself.
-struct OneStamp(Child);
-
-impl OneStamp {
-    fn start() -> Result<Self> {
-        let mut ping = Command::new("ping");
-        ping.args(["-q", "-i", "3600", "127.0.0.1"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        Ok(Self(ping.spawn().context("start ping")?))
-    }
-}
-
-impl Drop for OneStamp {
-    fn drop(&mut self) {
-        let _ended = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
 
 fn exact(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
@@ -196,7 +173,7 @@ fn twenty(lab: &Lab) -> Result<()> {
     ensure!(info("File encapsulation") == "ether", "{infos:#?}");
     ensure!(info("File timestamp precision").contains("nanoseconds"), "{infos:#?}");
     ensure!(
-        info("Number of packets") == report["status"]["total"]["written"].to_string(),
+        info("Number of packets").parse().ok() == report["status"]["total"]["written"].as_u64(),
         "{infos:#?}"
     );
     interfaces(lab, &namespace, &pods, &path)?;

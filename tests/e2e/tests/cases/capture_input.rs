@@ -121,8 +121,12 @@ fn filter(lab: &Lab) -> Result<()> {
             "column {} instead of {place}: {text}",
             caret - indent + 1
         );
+        let error = lines
+            .iter()
+            .find(|line| line.starts_with("error:"))
+            .context("no error")?;
         ensure!(
-            lines[0].contains(words) && lines[0].contains(&place.to_string()),
+            error.contains(words) && error.contains(&format!("column {place}")),
             "{text}"
         );
     }

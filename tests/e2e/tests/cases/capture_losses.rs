@@ -3,12 +3,13 @@
 use crate::Case;
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
-    capture::{Capture, Captured, Files},
+    capture::{Capture, Captured},
     lab::Lab,
     traffic::{Inside, talkers},
     tshark::{blocks, count},
+    wireshark::StandIn,
 };
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::net::SocketAddr;
 
 pub const CASES: &[Case] = &[(
     "capture losses: a flood that nobody takes away is accounted for to the packet, and --strict makes it exit 1",
@@ -27,7 +28,7 @@ fn flood(lab: &Lab) -> Result<()> {
     for (strict, code) in [(&["--strict"][..], 1), (&[], 0)] {
         // Nobody serves that port, and what the other pod says of it does not pass the filter.
         let to: SocketAddr = (namespace.address("two", false)?, 7).into();
-        let reader = SlowReader::new()?;
+        let reader = StandIn::new()?;
         let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "-i", "eth0", "--wireshark"]);
         command
             .args(["-o", "json", "--duration", "10s", "--max-bytes", "0"])
@@ -58,7 +59,7 @@ fn transmitted(namespace: &netcheck_e2e::lab::Namespace<'_>) -> Result<u64> {
         .context("no count of packets")
 }
 
-fn adds_up(captured: &Captured, sent: u64, reader: &SlowReader) -> Result<()> {
+fn adds_up(captured: &Captured, sent: u64, reader: &StandIn) -> Result<()> {
     let report = captured.report()?;
     let total = &report["status"]["total"];
     let number = |key: &str| total[key].as_u64().unwrap_or_default();
@@ -102,49 +103,4 @@ fn adds_up(captured: &Captured, sent: u64, reader: &SlowReader) -> Result<()> {
         "{statistics:?}"
     );
     Ok(())
-}
-
-/// Stands in for Wireshark, and reads nothing until it is told to. Then it keeps what it is given.
-struct SlowReader(Files);
-
-impl SlowReader {
-    fn new() -> Result<Self> {
-        let files = Files::new()?;
-        let (program, _) = files.path("wireshark");
-        let folder = files.folder().display();
-        let script =
-            format!("#!/bin/sh\nwhile [ ! -e {folder}/go-on ]; do sleep 0.1; done\nexec cat > {folder}/seen.pcapng\n");
-        std::fs::write(&program, script)?;
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
-        Ok(Self(files))
-    }
-
-    fn on_path_of(&self, mut command: std::process::Command) -> std::process::Command {
-        let path = command
-            .get_envs()
-            .find(|(name, _)| *name == "PATH")
-            .and_then(|(_, value)| value);
-        let path = format!(
-            "{}:{}",
-            self.0.folder().display(),
-            path.unwrap_or_default().to_string_lossy()
-        );
-        command.env("PATH", path);
-        command
-    }
-
-    fn go_on(&self) -> Result<()> {
-        std::fs::write(self.0.path("go-on").0, "").context("tell the reader to go on")
-    }
-
-    fn seen(&self) -> PathBuf {
-        self.0.path("seen.pcapng").0
-    }
-}
-
-impl Drop for SlowReader {
-    fn drop(&mut self) {
-        // It waits for this file; without it, it would wait for ever.
-        let _told = self.go_on();
-    }
 }

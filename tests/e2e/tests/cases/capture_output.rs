@@ -7,9 +7,10 @@ use netcheck_e2e::{
     lab::Lab,
     traffic::{ECHO, Inside, everything, query, talkers},
     tshark::{count, described, fields, frames},
+    wireshark::StandIn,
 };
 use serde_json::Value;
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::path::Path;
 
 pub const CASES: &[Case] = &[
     (
@@ -114,40 +115,23 @@ fn pipe(lab: &Lab) -> Result<()> {
 fn wireshark(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     talkers(lab, &namespace, &[("one", "n1"), ("two", "n2")])?;
-    let files = Files::new()?;
-    let (seen, _) = files.path("seen.pcapng");
-    let (program, _) = files.path("wireshark");
-    // There is no Wireshark on a machine without a desktop. This takes its place, and only keeps what it is given.
-    let script = format!(
-        "#!/bin/sh\necho \"$@\" > {0}.arguments\nexec cat > {0}\n",
-        seen.display()
-    );
-    std::fs::write(&program, script)?;
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let reader = StandIn::new()?;
+    reader.go_on()?;
     let mut command = lab.netcheck(["capture", "-n", &namespace.name, "one", "--wireshark", "-i", "eth0"]);
-    let path = command
-        .get_envs()
-        .find(|(name, _)| *name == "PATH")
-        .and_then(|(_, value)| value);
-    let path = format!(
-        "{}:{}",
-        files.folder().display(),
-        path.unwrap_or_default().to_string_lossy()
-    );
-    command.env("PATH", path).args(["--", "udp port 9999"]);
-    let capture = Capture::of(command)?;
+    command.args(["--", "udp port 9999"]);
+    let capture = Capture::of(reader.on_path_of(command))?;
     let two = (namespace.address("two", false)?, ECHO).into();
     Inside::pod(lab, &namespace, "one")?.ask(two, b"to a desk")?;
     capture.stop()?;
     netcheck_rig::wait_until(
         "the stand-in has the packets",
         std::time::Duration::from_secs(10),
-        || match count(&seen) {
+        || match count(&reader.seen()) {
             Ok(2) => Ok(()),
             other => Err(format!("{other:?}")),
         },
     )?;
-    let arguments = std::fs::read_to_string(format!("{}.arguments", seen.display()))?;
+    let arguments = reader.arguments()?;
     ensure!(arguments.trim() == "-k -i -", "{arguments}");
     Ok(())
 }
@@ -165,32 +149,42 @@ fn json(lab: &Lab) -> Result<()> {
     let text = String::from_utf8(captured.stdout.clone())?;
     let packets: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     ensure!(packets.len() > 40, "{} packets only", packets.len());
+    let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut ours: Vec<Vec<String>> = packets
+        .iter()
+        .filter(|packet| matches!(packet["transport"]["protocol"].as_str(), Some("tcp" | "udp")))
+        .map(|packet| {
+            let (network, transport) = (&packet["network"], &packet["transport"]);
+            let sequence = transport.get("sequence").map_or_else(String::new, text_of);
+            let values = [
+                &packet["length"],
+                &network["source"],
+                &network["destination"],
+                &transport["sourcePort"],
+                &transport["destinationPort"],
+            ];
+            values.into_iter().map(text_of).chain([sequence]).collect()
+        })
+        .collect();
     let names = [
         "frame.len",
-        "ip.src",
-        "ip.dst",
-        "ipv6.src",
-        "ipv6.dst",
-        "tcp.dstport",
-        "udp.dstport",
+        "_ws.col.Source",
+        "_ws.col.Destination",
+        "_ws.col.SrcPort",
+        "_ws.col.DstPort",
+        "tcp.seq_raw",
     ];
-    let rows = fields(&path, &names, &["-E", "occurrence=f"])?;
-    let mut checked = 0;
-    for packet in &packets {
-        let text = packet.to_string();
-        let found = rows.iter().any(|row| {
-            row.iter()
-                .filter(|value| !value.is_empty())
-                .all(|value| text.contains(value.as_str()))
-        });
-        ensure!(found, "tshark has no such packet: {packet}");
-        checked += 1;
-    }
-    ensure!(checked == packets.len());
-    let named = packets
+    let columns = r#"gui.column.format:"Source","%us","Destination","%ud","SrcPort","%uS","DstPort","%uD""#;
+    // Not those that an ICMP error quotes.
+    let filter = ["-o", columns, "-Y", "(tcp || udp) && !icmp && !icmpv6"];
+    let mut theirs = fields(&path, &names, &filter)?;
+    ours.sort();
+    theirs.sort();
+    ensure!(ours == theirs, "{ours:?} instead of {theirs:?}");
+    let is_named = packets
         .iter()
         .any(|packet| packet["destinationName"] == format!("two.{}.pod", namespace.name));
-    ensure!(named, "no name of pod two: {text}");
+    ensure!(is_named, "no name of pod two: {text}");
     Ok(())
 }
 

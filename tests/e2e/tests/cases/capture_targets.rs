@@ -162,10 +162,10 @@ fn odd_pods(lab: &Lab) -> Result<()> {
         "one network twice, or a pod is missing: {}",
         captured.all()
     );
-    let note = format!("{} uses the network of node n1", name("on-the-host"));
+    let remark = format!("{} uses the network of node n1", name("on-the-host"));
     ensure!(
-        captured.stderr.contains(&note),
-        "{note:?} is not said: {}",
+        captured.stderr.contains(&remark),
+        "{remark:?} is not said: {}",
         captured.stderr
     );
     let seen = interfaces_with(&path, "icmp.type == 8")?;

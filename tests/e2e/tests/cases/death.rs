@@ -110,6 +110,11 @@ fn cut_for_good(lab: &Lab) -> Result<()> {
     }
     ensure!(noticed, "no cut came in time");
     // What vanishes by itself does; the namespace cannot, and nobody could reach the API server to remove it.
+    leaves_only_the_namespace(lab)
+}
+
+/// What a run that lost its API server cannot take away itself goes by its own clocks; the namespace waits for a cleanup.
+pub fn leaves_only_the_namespace(lab: &Lab) -> Result<()> {
     netcheck_rig::wait_until("only the namespace is left", GONE, || {
         let mut left = lab.remains().map_err(|error| error.to_string())?;
         left.retain(|name| !name.starts_with("namespace/"));
