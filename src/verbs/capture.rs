@@ -36,12 +36,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 mod args;
 mod board;
+mod forward;
 mod keeper;
 mod output;
 mod program;
 mod report;
 mod roster;
 mod session;
+mod setup;
 
 /// Nodes without `--max-nodes` and `--yes`.
 const MAX_NODES: usize = 20;
