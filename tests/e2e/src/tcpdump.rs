@@ -100,6 +100,8 @@ impl Recording {
         let mut command = Command::new("tcpdump");
         command
             .args(["-i", interface, "-n", "-U", "-p", "-B", "16384", "-Z", "root"])
+            // What waits in its ring when it is told to end would not be in its file.
+            .arg("--immediate-mode")
             .args(["--time-stamp-precision=nano", "-w"])
             .arg(&path)
             .arg(filter)

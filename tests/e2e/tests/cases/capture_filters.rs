@@ -48,12 +48,21 @@ fn compare(
         let capture = Capture::start(lab, namespace, line).with_context(|| ours.to_string())?;
         running.push((path, tcpdump, capture));
     }
+    // What was said before all listened, or is said after some stopped, only one of two may have heard.
+    let began = now_ns()?;
     traffic()?;
+    let ended = now_ns()?;
+    let within = |frames: Vec<Frame>| {
+        frames
+            .into_iter()
+            .filter(|frame| (began..=ended).contains(&frame.at_ns))
+            .collect()
+    };
     let mut empty = Vec::new();
     for ((path, tcpdump, capture), (filter, _)) in running.into_iter().zip(pairs) {
         capture.stop()?;
-        let (ours, theirs) = (packets(frames(&path)?), packets(tcpdump.stop()?));
-        // tcpdump began earlier: only what is known to be sent in between may be compared, so noise of neighbours is left to the filters.
+        let (ours, theirs) = (packets(within(frames(&path)?)), packets(within(tcpdump.stop()?)));
+        // Neighbours greet each other when they like.
         let noise = |(_, bytes): &(u32, Vec<u8>)| bytes.get(12..14) == Some(&[8, 6]) || is_neighbour_discovery(bytes);
         let of = |packets: Vec<_>| -> Vec<_> { packets.into_iter().filter(|packet| !noise(packet)).collect() };
         let (ours, theirs) = (of(ours), of(theirs));
@@ -69,6 +78,12 @@ fn compare(
     }
     ensure!(empty.is_empty(), "nothing was to be seen of {empty:?}");
     Ok(())
+}
+
+/// The machine's clock, which stamps packets too.
+fn now_ns() -> Result<u64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(u64::try_from(now.as_nanos())?)
 }
 
 /// Router and neighbour solicitations and advertisements (RFC 4861), multicast listeners' reports (RFC 3810): they come when they come.
