@@ -99,6 +99,15 @@ impl Pod {
             "ip link add eth0 type veth peer name eth1; ip addr add 198.51.100.1/24 dev eth0; ip link set eth0 up; ip link set eth1 up
              ip neigh replace 198.51.100.9 lladdr 02:00:00:00:00:09 dev eth0",
         );
+        // Until the kernel has taken note of the carrier, what is sent goes nowhere.
+        let net = format!("--net={}", self.path().display());
+        wait_for("both ends to be up", || {
+            let output = Command::new("nsenter")
+                .args([&net, "ip", "-br", "link"])
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap().matches(" UP ").count() == 2
+        });
     }
 
     /// UDP packets, each of which leaves by eth0 and arrives at eth1.
@@ -270,15 +279,18 @@ impl Armed {
             .collect()
     }
 
-    /// Whether the agent has a packet socket in the pod's namespace, or the namespace open. Other tests' agents may have theirs.
+    /// Whether the agent has a packet socket that receives in the pod's namespace. Other tests' agents may have theirs.
     fn holds(&self, pod: &Pod) -> bool {
         let sockets = within(&Netns::open(&pod.path()).unwrap(), || {
             fs::read_to_string("/proc/thread-self/net/packet").unwrap()
         })
         .unwrap();
-        let inodes = sockets.lines().filter_map(|line| line.split_whitespace().last());
-        let mut ours: Vec<String> = inodes.map(|inode| format!("socket:[{inode}]")).collect();
-        ours.push(pod.path().display().to_string());
+        // Columns of packet_seq_show (net/packet/af_packet.c): the sixth says whether it receives, the last is its inode.
+        let receiving = sockets
+            .lines()
+            .filter(|line| line.split_whitespace().nth(5) == Some("1"));
+        let inodes = receiving.filter_map(|line| line.split_whitespace().last());
+        let ours: Vec<String> = inodes.map(|inode| format!("socket:[{inode}]")).collect();
         let entries = fs::read_dir(format!("/proc/{}/fd", self.agent.pid()))
             .unwrap()
             .flatten();
@@ -290,6 +302,7 @@ impl Armed {
 fn held_from_the_start() {
     let mut armed = Armed::new(&[]);
     let mut pod = Pod::named();
+    wait_for("the namespace to be held", || armed.holds(&pod));
     pod.wire();
     // One by one, each in a block of the ring of its own: more than it has.
     for _ in 0..10 {
@@ -332,6 +345,7 @@ fn by_process() {
 fn by_address() {
     let mut armed = Armed::new(&[]);
     let pod = Pod::named();
+    wait_for("the namespace to be held", || armed.holds(&pod));
     pod.wire();
     pod.send(3);
     armed.claim(1, &pod, &["198.51.100.1"]);
@@ -343,6 +357,7 @@ fn by_address() {
 fn one_interface() {
     let mut armed = Armed::new(&["eth1"]);
     let pod = Pod::named();
+    wait_for("the namespace to be held", || armed.holds(&pod));
     pod.wire();
     pod.send(6);
     armed.claim(1, &pod, &["198.51.100.1"]);
