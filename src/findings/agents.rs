@@ -33,7 +33,7 @@ pub(super) const PAGES: &[Page] = &[
         expected: "The user may create what the verb needs, and admission lets it pass.",
         breaks: "Nothing by itself; but nothing can be said about this node or pod.",
         look: &[
-            ("What the verb needs, as a Role", "kubectl netcheck rbac matrix"),
+            ("What a verb needs, as a Role", "kubectl netcheck rbac VERB"),
             ("What you may do", "kubectl auth can-i --list -n NAMESPACE"),
             (
                 "The Pod Security level of a namespace",
@@ -41,7 +41,7 @@ pub(super) const PAGES: &[Page] = &[
             ),
         ],
         fix: &[
-            "RBAC: let an admin apply what 'kubectl netcheck rbac matrix' prints",
+            "RBAC: let an admin apply what 'kubectl netcheck rbac VERB' prints",
             "Pod Security: use a namespace for agents that an admin labelled privileged: --agent-namespace NAME",
             "Without any privileges on nodes, look from inside the pods: --via ephemeral",
         ],

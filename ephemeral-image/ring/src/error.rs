@@ -12,7 +12,9 @@ pub enum RingError {
     #[error("the filter has {0} instructions, more than {max}", max = crate::filter::MOST_INSTRUCTIONS)]
     LongFilter(usize),
     /// The kernel does not take the filter.
-    #[error("cannot attach a filter of {instructions} instructions for interface {interface}: {source}")]
+    #[error(
+        "cannot attach a filter of {instructions} instructions for interface {interface}: {source} (the kernel takes none larger than net.core.optmem_max)"
+    )]
     Filter {
         /// Its length.
         instructions: usize,

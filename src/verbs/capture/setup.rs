@@ -86,7 +86,9 @@ impl Setup {
             let place = fleet.place(&source.subject);
             let (Some((agent, place)), None) = (place, &why_not) else {
                 let why = why_not.unwrap_or_else(|| "it was not found on its node".to_owned());
-                setup.absent.push((source.clone(), why));
+                // The agent's home is the pod itself where it is an ephemeral container.
+                let why = why.strip_prefix(&format!("{}: ", source.name)).unwrap_or(&why);
+                setup.absent.push((source.clone(), why.to_owned()));
                 continue;
             };
             if let Some(other) = taken.get(&(agent, place)) {
