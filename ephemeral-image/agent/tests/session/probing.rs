@@ -203,11 +203,12 @@ fn a_connection_is_seen_at_both_ends() {
         let Some(Mark::Tcp { isn }) = result.mark else {
             panic!("{result:?}")
         };
-        for lines in dumps.map(Tcpdump::stop) {
-            let syn = lines
-                .iter()
-                .find(|line| line.contains("Flags [S],"))
-                .unwrap_or_else(|| panic!("{lines:?}"));
+        let is_syn = |line: &&String| line.contains("Flags [S],");
+        for dump in dumps {
+            let lines = dump.stop_once("the SYN and its answer", |lines| {
+                lines.iter().any(|line| line.contains("Flags [S.],"))
+            });
+            let syn = lines.iter().find(is_syn).unwrap_or_else(|| panic!("{lines:?}"));
             assert!(syn.contains(&format!("seq {isn},")), "we say {isn}, tcpdump: {syn}");
             assert!(!lines.iter().any(|line| line.contains("Flags [R")), "{lines:?}");
         }
@@ -366,11 +367,8 @@ fn a_server_that_talks_first_is_not_reset() {
     for end in ends.lock().unwrap().iter() {
         assert!(matches!(end, Ok(0)), "{end:?}");
     }
-    let lines = dump.stop();
-    assert!(
-        lines.len() >= 12 && !lines.iter().any(|line| line.contains("Flags [R")),
-        "{lines:#?}"
-    );
+    let lines = dump.stop_once("two whole connections", |lines| lines.len() >= 12);
+    assert!(!lines.iter().any(|line| line.contains("Flags [R")), "{lines:#?}");
     lab.finish();
 }
 
@@ -654,13 +652,12 @@ fn net_raw_alone_learns_the_mark_from_the_watch() {
         let Some(Mark::Tcp { isn }) = result.mark else {
             panic!("{result:?}")
         };
-        let lines = dump.stop();
-        assert!(
+        let syn = format!("seq {isn},");
+        dump.stop_once(&format!("a SYN with {syn}"), |lines| {
             lines
                 .iter()
-                .any(|line| line.contains("Flags [S],") && line.contains(&format!("seq {isn},"))),
-            "{isn}: {lines:?}"
-        );
+                .any(|line| line.contains("Flags [S],") && line.contains(&syn))
+        });
     }
     plugin.finish_with(&mut agent);
 }

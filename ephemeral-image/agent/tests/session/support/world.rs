@@ -4,7 +4,7 @@ use super::wait_for;
 use netcheck_node_state::{Netns, within};
 use netcheck_wire::probe::{Place, Whereabouts};
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead as _, BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     os::fd::AsFd,
     path::PathBuf,
@@ -256,6 +256,8 @@ impl Drop for Dns {
 pub struct Tcpdump {
     child: Child,
     stderr: std::process::ChildStderr,
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Tcpdump {
@@ -275,17 +277,34 @@ impl Tcpdump {
             said.extend_from_slice(&byte[..length]);
             String::from_utf8_lossy(&said).contains("listening on")
         });
-        Self { child, stderr }
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let reader = thread::spawn({
+            let lines = lines.clone();
+            move || {
+                stdout
+                    .lines()
+                    .for_each(|line| lines.lock().unwrap().push(line.unwrap()));
+            }
+        });
+        Self {
+            child,
+            stderr,
+            lines,
+            reader,
+        }
     }
 
-    /// Ends it; its lines.
-    pub fn stop(mut self) -> Vec<String> {
+    /// Ends it once its lines hold what is looked for: what it has not taken from the kernel when it is ended, it never shows.
+    pub fn stop_once(mut self, what: &str, holds: impl Fn(&[String]) -> bool) -> Vec<String> {
+        wait_for(&format!("tcpdump to show {what}"), || {
+            holds(&self.lines.lock().unwrap())
+        });
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        let mut text = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        self.reader.join().unwrap();
         self.stderr.read_to_end(&mut Vec::new()).unwrap();
         self.child.wait().unwrap();
-        text.lines().map(str::to_owned).collect()
+        std::mem::take(&mut self.lines.lock().unwrap())
     }
 }
