@@ -110,7 +110,7 @@ impl Programs {
             all: vec![for_pods, for_nodes],
             left_out: (!parts.is_empty()).then(|| {
                 format!(
-                    "on nodes {} is left out, for this capture itself goes that way (-i lo, or a filter that names the port, takes it in)",
+                    "left out on nodes: {}, for this capture itself goes that way (-i lo, or a filter that names the port, takes it in)",
                     parts.join(" and ")
                 )
             }),
