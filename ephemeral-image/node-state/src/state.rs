@@ -1,0 +1,135 @@
+//! What a network namespace holds, as values: the same types say what is there and what should be.
+//!
+//! Devices are named, never numbered: a number says nothing about what should be. Everything is of the tables that `ip`, `bridge` and
+//! `nft` show to a person who looks by hand, in their words.
+
+use crate::{Address, Mac};
+use ipnet::IpNet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// One network namespace, read at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetState {
+    /// Network devices, by name.
+    pub links: BTreeMap<String, Link>,
+    /// Addresses of all devices.
+    pub addresses: BTreeSet<Address>,
+    /// Routes of all tables.
+    pub routes: BTreeSet<Route>,
+    /// Neighbours of both families.
+    pub neighbours: BTreeSet<Neighbour>,
+    /// Forwarding entries of `AF_BRIDGE`: where a vxlan or bridge sends a hardware address.
+    pub fdb: BTreeSet<FdbEntry>,
+}
+
+/// A network device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its hardware address, if it is of six bytes.
+    pub mac: Option<Mac>,
+    /// In bytes, without the link layer's header.
+    pub mtu: u32,
+    /// `IFF_UP`: whether somebody set it up.
+    pub is_up: bool,
+    /// `IFLA_IFALIAS`, free text.
+    pub alias: Option<String>,
+    /// Whether the kernel makes link-local IPv6 addresses of its own; `None` where the device has no IPv6.
+    pub makes_link_local: Option<bool>,
+    /// What kind of device it is.
+    pub kind: LinkKind,
+}
+
+/// What kind of device, with what is particular to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkKind {
+    /// One end of a pair of interfaces.
+    Veth,
+    /// A VXLAN tunnel (RFC 7348).
+    Vxlan(Vxlan),
+    /// Any other, by `IFLA_INFO_KIND`; empty for hardware and `lo`.
+    Other(String),
+}
+
+/// A VXLAN device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan {
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// UDP port that it sends to and listens on.
+    pub port: u16,
+    /// Source of what it sends.
+    pub local: Option<IpAddr>,
+    /// The device below it.
+    pub device: Option<String>,
+    /// Whether it learns forwarding entries from packets.
+    pub learns: bool,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Number of its table: 254 is `main`, 255 `local`.
+    pub table: u32,
+    /// Where to; a prefix length of 0 is `default`.
+    pub destination: IpNet,
+    /// `metric` of ip(8): the lowest wins. IPv6 has 1024 where nothing is said.
+    pub metric: u32,
+    /// What becomes of a packet.
+    pub kind: RouteKind,
+    /// The next hop, if it is not the destination itself.
+    pub gateway: Option<IpAddr>,
+    /// The device.
+    pub device: Option<String>,
+    /// `RT_SCOPE_*` of linux/rtnetlink.h; always 0 for IPv6.
+    pub scope: u8,
+    /// `RTPROT_*`: who put it there.
+    pub protocol: u8,
+    /// `RTAX_MTU`, in bytes.
+    pub mtu: Option<u32>,
+    /// `RTNH_F_ONLINK`: the gateway counts as reachable on the device whatever the routes say.
+    pub is_onlink: bool,
+}
+
+/// What becomes of a packet that a route fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteKind {
+    /// It is sent on.
+    Unicast,
+    /// It is for this host.
+    Local,
+    /// It is answered by ICMP unreachable.
+    Unreachable,
+    /// Another, by `RTN_*` of linux/rtnetlink.h.
+    Other(u8),
+}
+
+/// A neighbour: the hardware address behind an address on a device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    /// The device.
+    pub device: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// Its hardware address, where one is known.
+    pub mac: Option<Mac>,
+    /// Whether it was put there for good (`NUD_PERMANENT`).
+    pub is_permanent: bool,
+    /// `NDA_PROTOCOL`: who put it there; 0 is nobody in particular.
+    pub protocol: u8,
+}
+
+/// A forwarding entry of a device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FdbEntry {
+    /// The device.
+    pub device: String,
+    /// The hardware address it is for; all zero is for what nothing else fits.
+    pub mac: Mac,
+    /// The other end of the tunnel.
+    pub destination: Option<IpAddr>,
+    /// Whether it was put there for good (`NUD_PERMANENT` or `NUD_NOARP`), not learned.
+    pub is_permanent: bool,
+}
