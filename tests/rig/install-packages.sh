@@ -23,7 +23,7 @@ packages='
 containerd runc etcd-server containernetworking-plugins
 iproute2 iptables nftables ipset conntrack ethtool iputils-ping kmod util-linux procps
 tcpdump tshark jq curl busybox-static docker-registry skopeo ca-certificates
-build-essential
+build-essential clang libbpf-dev bpftool
 '
 
 missing=
