@@ -9,8 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use netcheck_oci::{ImageSpec, Layer};
+use netcheck_trials::{Need, trial};
 
 /// The hash of the password `U*U`, a published test vector of crypt_blowfish.
 const HTPASSWD: &str = "user:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
@@ -21,12 +22,7 @@ const LOOPBACK: &str = "127.0.0.1";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 fn main() {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let trial = if std::env::split_paths(&path).any(|folder| folder.join("docker-registry").is_file()) {
-        Trial::test("push_over_https", push_over_https)
-    } else {
-        Trial::test("push_over_https (needs docker-registry)", push_over_https).with_ignored_flag(true)
-    };
+    let trial = trial("push_over_https", &[Need::Program("docker-registry")], push_over_https);
     libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
 }
 

@@ -12,6 +12,7 @@ use netcheck_image::content::{self, Packages};
 use netcheck_image::debian::{self, Cache};
 use netcheck_image::{elf, lock};
 use netcheck_oci::Image;
+use netcheck_trials::{Need, trial};
 
 /// Rules of all kinds, made by the host's tools. Runs in fresh network and mount namespaces; `$1` is the image's root; then the
 /// reader with its arguments follows.
@@ -30,6 +31,9 @@ const SCRIPT: &str = r"
     exec chroot $root $*
 ";
 
+/// Programs that the image's content is fetched and unpacked with.
+const UNPACKING: [&str; 2] = ["apt-get", "dpkg-deb"];
+
 /// Programs that the script needs.
 const HOST_PROGRAMS: [&str; 8] = [
     "chroot",
@@ -44,42 +48,31 @@ const HOST_PROGRAMS: [&str; 8] = [
 
 fn main() {
     let arguments = Arguments::from_args();
-    let missing = ["apt-get", "dpkg-deb"].into_iter().find(|program| !in_path(program));
-    let trials = match missing {
-        Some(program) => vec![Trial::test(format!("readers (needs {program})"), || Ok(())).with_ignored_flag(true)],
-        None => trials(),
-    };
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials()).exit();
 }
 
 fn trials() -> Vec<Trial> {
     let root = Arc::new(std::sync::LazyLock::new(|| {
         Root::unpack().map_err(|error| format!("{error:?}"))
     }));
-    let with_root = |name: &str, needs: &[&str], run: fn(&Root) -> Result<(), Failed>| {
+    let with_root = |name: &str, needs: &[&'static str], run: fn(&Root) -> Result<(), Failed>| {
         let root = Arc::clone(&root);
-        let reason = needs
-            .iter()
-            .find(|program| !in_path(program))
-            .map(|program| format!("needs {program}"));
-        let reason = reason.or_else(|| (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()));
         let test = move || run(root.as_ref().as_ref()?);
-        match reason {
-            Some(reason) => Trial::test(format!("{name} ({reason})"), test).with_ignored_flag(true),
-            None => Trial::test(name, test),
-        }
+        let needs: Vec<Need> = UNPACKING.iter().chain(needs).copied().map(Need::Program).collect();
+        trial(name, &[&needs[..], &[Need::Root]].concat(), test)
     };
+    let unpacking = |name: &str, run: fn() -> Result<(), Failed>| trial(name, &UNPACKING.map(Need::Program), run);
     vec![
-        Trial::test("two_builds_are_equal_and_small", two_builds_are_equal_and_small),
-        Trial::test(
+        unpacking("two_builds_are_equal_and_small", two_builds_are_equal_and_small),
+        unpacking(
             "an_agent_that_needs_libraries_is_refused",
             an_agent_that_needs_libraries_is_refused,
         ),
-        Trial::test(
+        unpacking(
             "an_agent_that_is_not_there_is_named",
             an_agent_that_is_not_there_is_named,
         ),
-        Trial::test(
+        unpacking(
             "an_agent_that_is_too_large_is_refused",
             an_agent_that_is_too_large_is_refused,
         ),
@@ -319,11 +312,6 @@ fn succeeded(what: &str, output: &Output) -> Result<String, Failed> {
         .into());
     }
     Ok(text(&output.stdout))
-}
-
-fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// A static program for x86-64 Linux that does nothing but `exit(0)`: an ELF header, one loadable segment, nine bytes of code.

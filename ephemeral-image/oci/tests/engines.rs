@@ -14,6 +14,7 @@ use base64::Engine as _;
 use libtest_mimic::{Arguments, Failed, Trial};
 use netcheck_oci::push::{Credentials, Options, PushError, push};
 use netcheck_oci::{Image, ImageSpec, Layer, Reference};
+use netcheck_trials::Need;
 use rustix::net::{AddressFamily, SocketType};
 
 /// How long an engine may take to come up on a busy machine.
@@ -51,22 +52,11 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
-/// A test that is skipped, with the reason in its name, where it cannot run.
-fn trial(name: &str, programs: &[&str], root: bool, run: fn() -> Result<(), Failed>) -> Trial {
-    let missing = programs
-        .iter()
-        .find(|program| !in_path(program))
-        .map(|program| format!("needs {program}"));
-    let reason = missing.or_else(|| (root && !rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()));
-    match reason {
-        Some(reason) => Trial::test(format!("{name} ({reason})"), run).with_ignored_flag(true),
-        None => Trial::test(name, run),
-    }
-}
-
-fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+/// A test that needs these programs, and root if it says so.
+fn trial(name: &str, programs: &[&'static str], root: bool, run: fn() -> Result<(), Failed>) -> Trial {
+    let programs = programs.iter().copied().map(Need::Program);
+    let needs: Vec<Need> = programs.chain(root.then_some(Need::Root)).collect();
+    netcheck_trials::trial(name, &needs, run)
 }
 
 fn spec(name: &str) -> ImageSpec {

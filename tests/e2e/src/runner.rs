@@ -5,9 +5,10 @@
 use crate::lab::Lab;
 use libtest_mimic::{Arguments, Failed, Trial};
 use netcheck_rig::RigSpec;
+use netcheck_trials::{LIMIT, limited};
 use std::{
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, TryLockError},
 };
 
 /// Environment variable that names the rig, for a second run beside another.
@@ -18,11 +19,27 @@ pub type Case = (&'static str, fn(&Lab) -> anyhow::Result<()>);
 
 /// The cluster that is up, or why it is not: it comes up when the first of its cases needs it, and the one before goes down then.
 #[derive(Default)]
-struct Current(Mutex<Option<(RigSpec, Result<Lab, String>)>>);
+struct Current(Mutex<Slot>);
+
+/// What cluster, and what came of it.
+type Slot = Option<(RigSpec, Result<Lab, String>)>;
 
 impl Current {
+    /// A case that was given up may still hold it, and goes on doing so.
+    fn lock(&self) -> Result<MutexGuard<'_, Slot>, String> {
+        match self.0.try_lock() {
+            Ok(current) => Ok(current),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err("a case before hangs on the cluster".to_owned()),
+        }
+    }
+
+    fn down(&self) -> Result<(), String> {
+        down(self.lock()?.take())
+    }
+
     fn run(&self, spec: &RigSpec, case: fn(&Lab) -> anyhow::Result<()>) -> Result<(), Failed> {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.lock()?;
         if current.as_ref().is_none_or(|(there, _)| there != spec) {
             down(current.take())?;
         }
@@ -33,7 +50,7 @@ impl Current {
     }
 }
 
-fn down(current: Option<(RigSpec, Result<Lab, String>)>) -> Result<(), String> {
+fn down(current: Slot) -> Result<(), String> {
     let lab = current.and_then(|(_, lab)| lab.ok());
     lab.map_or(Ok(()), Lab::down)
         .map_err(|error| format!("the rig did not come down: {error:#}"))
@@ -56,7 +73,7 @@ pub fn run(clusters: impl IntoIterator<Item = (RigSpec, Vec<Case>)>) -> ExitCode
     for (spec, cases) in clusters {
         for (name, case) in cases {
             let (current, spec) = (current.clone(), spec.clone());
-            let trial = Trial::test(name, move || current.run(&spec, case));
+            let trial = Trial::test(name, move || limited(LIMIT, move || current.run(&spec, case)));
             trials.push(if root {
                 trial
             } else {
@@ -67,8 +84,7 @@ pub fn run(clusters: impl IntoIterator<Item = (RigSpec, Vec<Case>)>) -> ExitCode
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let last = current.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Err(error) = down(last) {
+    if let Err(error) = current.down() {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }

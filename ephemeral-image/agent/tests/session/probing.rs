@@ -141,7 +141,8 @@ impl Lab {
         }
     }
 
-    fn finish(mut self) {
+    /// The network stays until the lab goes: servers of the test may still wait for the last packets of their connections.
+    fn finish(&mut self) {
         self.plugin.finish_with(&mut self.agent);
     }
 }

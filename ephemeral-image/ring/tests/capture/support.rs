@@ -1,8 +1,10 @@
 //! Two namespaces joined by a pair of veth interfaces, and what the tests do with rings.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use netcheck_node_state::{Netns, within};
 use netcheck_ring::{Event, Instruction, Options, Packet, Ring};
+use netcheck_trials::Need;
+pub use netcheck_trials::{PATIENCE, wait_for};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -13,41 +15,14 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Where datagrams of the tests are sent to.
 pub const PORT: u16 = 4000;
 
-/// A test that needs root and tools: without them, it shows as ignored with the reason, and fails where CI must not miss it.
-pub fn trial(name: &str, tools: &[&str], test: fn()) -> Trial {
-    let is_missing = |tool: &&&str| {
-        !std::env::var_os("PATH")
-            .is_some_and(|path| std::env::split_paths(&path).any(|place| place.join(tool).exists()))
-    };
-    let lacks = if rustix::process::geteuid().is_root() {
-        tools.iter().find(is_missing).map(|tool| format!("needs {tool}"))
-    } else {
-        Some("needs root".to_owned())
-    };
-    let Some(lacks) = lacks else {
-        return Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-    };
-    let trial = Trial::test(format!("{name} ({lacks})"), move || {
-        Err(Failed::from(format!("{lacks}, and CI is set")))
-    });
-    trial.with_ignored_flag(std::env::var_os("CI").is_none())
-}
-
-/// Waits until something holds.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
+/// A test that needs root and tools.
+pub fn trial(name: &str, tools: &[&'static str], test: fn()) -> Trial {
+    let tools = tools.iter().copied().map(Need::Program);
+    let needs: Vec<Need> = [Need::Root].into_iter().chain(tools).collect();
+    netcheck_trials::trial(name, &needs, test)
 }
 
 /// The two namespaces, `near` and `far`; the interface of each is `eth0`.

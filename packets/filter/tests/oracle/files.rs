@@ -1,10 +1,10 @@
 //! Files: the same packets as tcpdump, and the same expressions refused.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use netcheck_filter::{Filter, Loopback, NoNames, Options, Packet, Source, WHOLE_PACKET, run};
+use netcheck_trials::{Need, trial};
 
 use crate::expressions::{ACCEPTED_HERE, BOTH, OTHERWISE, REFUSED_BY_BOTH, REFUSED_HERE};
 use crate::tcpdump::{Corpus, ETHERNET, RAW, Verdict};
@@ -23,15 +23,9 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A test that is ignored where there is no tcpdump.
+/// A test that tcpdump judges.
 pub fn judged_by_tcpdump(name: &str, test: fn() -> Result<(), Failed>) -> Trial {
-    let missing = Command::new("tcpdump").arg("--version").output().is_err();
-    let name = if missing {
-        format!("{name} (tcpdump is not installed)")
-    } else {
-        name.to_owned()
-    };
-    Trial::test(name, test).with_ignored_flag(missing)
+    trial(name, &[Need::Program("tcpdump")], test)
 }
 
 /// Which packets pass here, or why the expression is refused.

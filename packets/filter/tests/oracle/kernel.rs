@@ -16,7 +16,11 @@ const SOURCES: [Source; 5] = [
 ];
 
 pub fn trials() -> Vec<Trial> {
-    vec![Trial::test("the kernel takes every program", every_program)]
+    vec![netcheck_trials::trial(
+        "the kernel takes every program",
+        &[],
+        every_program,
+    )]
 }
 
 /// Attaches a program to a socket.

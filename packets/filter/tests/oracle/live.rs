@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use netcheck_filter::{Filter, Loopback, NoNames, Options, Source, WHOLE_PACKET};
+use netcheck_trials::Need;
 use socket2::{Domain, Socket, Type};
 
 use crate::expressions::BOTH;
@@ -34,19 +35,9 @@ const DIRECTED: &[&str] = &[
 ];
 
 pub fn trials() -> Vec<Trial> {
-    let missing = if !rustix::process::geteuid().is_root() {
-        Some("needs root")
-    } else if ["tcpdump", "ip"]
-        .iter()
-        .any(|tool| Command::new(tool).arg("-V").output().is_err())
-    {
-        Some("tcpdump or ip is not installed")
-    } else {
-        None
-    };
     let trial = |name: &str, test: fn() -> Result<(), Failed>| {
-        let name = missing.map_or_else(|| name.to_owned(), |reason| format!("{name} ({reason})"));
-        Trial::test(name, test).with_ignored_flag(missing.is_some())
+        let needs = [Need::Root, Need::Program("tcpdump"), Need::Program("ip")];
+        netcheck_trials::trial(name, &needs, test)
     };
     vec![
         trial("sockets see the same frames as tcpdump", || in_new_network(same_frames)),

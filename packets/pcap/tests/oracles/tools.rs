@@ -1,24 +1,16 @@
 //! tshark and capinfos, who judge. Shared with the tests of netcheck-decode.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
+use netcheck_trials::Need;
 use std::{path::Path, process::Command};
 
 /// What tshark and tcpdump say on stderr of every file.
 const USUAL: [&str; 2] = ["Running as user", "reading from file"];
 
-/// A test that needs these programs: without them, it shows as ignored with the reason, and fails where CI must not miss it.
-pub fn trial(name: &str, needs: &'static [&'static str], test: fn()) -> Trial {
-    let missing = needs
-        .iter()
-        .find(|program| Command::new(program).arg("--version").output().is_err());
-    let Some(program) = missing else {
-        return Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-    };
-    let fail = move || Err(Failed::from(format!("needs {program}, and CI is set")));
-    Trial::test(format!("{name} (needs {program})"), fail).with_ignored_flag(std::env::var_os("CI").is_none())
+/// A test that needs these programs.
+pub fn trial(name: &str, programs: &[&'static str], test: fn()) -> Trial {
+    let needs: Vec<Need> = programs.iter().copied().map(Need::Program).collect();
+    netcheck_trials::trial(name, &needs, test)
 }
 
 /// What a program says of a file, which it must read without complaint.

@@ -98,7 +98,10 @@ fn main() -> ExitCode {
     let trials = cases
         .iter()
         .map(|(name, test)| match &missing {
-            None => Trial::test(*name, *test),
+            None => {
+                let test = *test;
+                Trial::test(*name, move || netcheck_trials::limited(netcheck_trials::LIMIT, test))
+            }
             Some(why) if strict => {
                 let why = why.clone();
                 Trial::test(*name, move || Err(format!("cannot run here: {why}").into()))

@@ -1,6 +1,6 @@
 //! A network of its own for each test: client, router and server, each a namespace, IPv4 and IPv6.
 
-use super::wait_for;
+use super::{PATIENCE, wait_for};
 use netcheck_node_state::{Netns, within};
 use netcheck_wire::probe::{Place, Whereabouts};
 use std::{
@@ -180,11 +180,15 @@ impl Tcp {
                 .unwrap()
                 .unwrap(),
         );
+        // The standard library's 128 are too few for hundreds of probes at once: what does not fit is connected only a second later.
+        rustix::net::listen(&*listener, 1024).unwrap();
         let ends = Arc::new(Mutex::new(Vec::new()));
         let (accepting, all_ends) = (listener.clone(), ends.clone());
         let thread = thread::spawn(move || {
             while let Ok((mut connection, _)) = accepting.accept() {
-                let sent = connection.write_all(banner);
+                // The other end may be gone without a word.
+                let limited = connection.set_read_timeout(Some(PATIENCE));
+                let sent = limited.and_then(|()| connection.write_all(banner));
                 let end = sent.and_then(|()| connection.read_to_end(&mut Vec::new()));
                 all_ends.lock().unwrap().push(end);
             }
@@ -255,9 +259,10 @@ impl Drop for Dns {
 /// tcpdump in a node's namespace: another pair of eyes.
 pub struct Tcpdump {
     child: Child,
-    stderr: std::process::ChildStderr,
+    /// Held open: what it says at its end would otherwise kill it.
+    _stderr: std::process::ChildStderr,
     lines: Arc<Mutex<Vec<String>>>,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Tcpdump {
@@ -289,9 +294,9 @@ impl Tcpdump {
         });
         Self {
             child,
-            stderr,
+            _stderr: stderr,
             lines,
-            reader,
+            reader: Some(reader),
         }
     }
 
@@ -302,9 +307,16 @@ impl Tcpdump {
         });
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        self.reader.join().unwrap();
-        self.stderr.read_to_end(&mut Vec::new()).unwrap();
-        self.child.wait().unwrap();
+        wait_for("tcpdump to end", || self.child.try_wait().unwrap().is_some());
+        self.reader.take().unwrap().join().unwrap();
         std::mem::take(&mut self.lines.lock().unwrap())
+    }
+}
+
+impl Drop for Tcpdump {
+    fn drop(&mut self) {
+        // Where a test failed, it still runs.
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
