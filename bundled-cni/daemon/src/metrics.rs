@@ -1,0 +1,110 @@
+//! What is counted, in the names that SPEC.md, section 9.5, gives.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use std::fmt;
+
+/// All metrics of the daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Attachments that are alive.
+    pub endpoints: Gauge,
+    /// Accepted peers.
+    pub peers: Gauge,
+    /// Nodes that are refused.
+    pub refused_nodes: Gauge,
+    /// Changes made, by kind of object.
+    pub changes: Family<Kind, Counter>,
+    /// Changes that failed, by kind of object.
+    pub failed_changes: Family<Kind, Counter>,
+    /// How long a pass takes, in seconds.
+    pub pass_duration: Histogram,
+    /// How long the plugin's verbs take, in seconds.
+    pub plugin_duration: Family<PluginCall, Histogram>,
+    /// Attachments and addresses that collection removed.
+    pub collected: Counter,
+    /// One for each reason for which the node is degraded now.
+    pub degraded: Family<Reason, Gauge>,
+}
+
+/// The kind of a changed object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    /// `link`, `address`, `route`, `neighbour`, `fdb`, `sysctl`, `nft`, `bpf`, `file`.
+    pub kind: String,
+}
+
+/// A call of the plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PluginCall {
+    /// `ADD`, `DEL`, …
+    pub verb: String,
+    /// 0, or the code of the CNI error.
+    pub code: u32,
+}
+
+/// Why something is degraded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// As in the Node's condition.
+    pub reason: String,
+}
+
+fn durations() -> Histogram {
+    // From 1 ms to 8 s.
+    Histogram::new(exponential_buckets(0.001, 2.0, 14))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("netcheck_cni");
+        let endpoints = Gauge::default();
+        registry.register("endpoints", "Pods' interfaces that are wired", endpoints.clone());
+        let peers = Gauge::default();
+        registry.register("peers", "Nodes that this one has a way to", peers.clone());
+        let refused_nodes = Gauge::default();
+        registry.register("refused_nodes", "Nodes that are not programmed, for a reason", refused_nodes.clone());
+        let changes = Family::default();
+        registry.register("changes", "Changes made to bring the node to what it must be", changes.clone());
+        let failed_changes = Family::default();
+        registry.register("failed_changes", "Changes that failed and are tried again", failed_changes.clone());
+        let pass_duration = durations();
+        registry.register_with_unit("pass_duration", "Duration of a pass", Unit::Seconds, pass_duration.clone());
+        let plugin_duration = Family::new_with_constructor(durations as fn() -> Histogram);
+        registry.register_with_unit("plugin_duration", "Duration of a call of the plugin", Unit::Seconds, plugin_duration.clone());
+        let collected = Counter::default();
+        registry.register("collected", "Attachments whose pods were gone, removed", collected.clone());
+        let degraded = Family::default();
+        registry.register("degraded", "1 for each reason for which the node is degraded", degraded.clone());
+        Self {
+            registry,
+            endpoints,
+            peers,
+            refused_nodes,
+            changes,
+            failed_changes,
+            pass_duration,
+            plugin_duration,
+            collected,
+            degraded,
+        }
+    }
+}
+
+impl Metrics {
+    /// All of it, as OpenMetrics text.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
