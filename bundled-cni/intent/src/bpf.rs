@@ -1,0 +1,279 @@
+//! What the BPF maps hold (SPEC.md, section 6.2), as values and as bytes.
+//!
+//! Devices are named here and numbered in the maps: whoever writes or reads a map knows the numbers.
+
+use crate::{family::Family, names::SCHEMA};
+use ipnet::IpNet;
+use netcheck_node_state::Mac;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv6Addr},
+};
+
+/// Contents of the maps that say something; counters are no part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BpfMaps {
+    /// `nc_cfg`; `None` where it was never written.
+    pub config: Option<BpfConfig>,
+    /// `nc_ep`, by a local pod's address.
+    pub endpoints: BTreeMap<IpAddr, Endpoint>,
+    /// Keys of `nc_ep_count`.
+    pub counted_endpoints: BTreeSet<IpAddr>,
+    /// `nc_node`, by range.
+    pub nodes: BTreeMap<IpNet, NodeEntry>,
+    /// Keys of `nc_peer`.
+    pub peers: BTreeSet<IpAddr>,
+}
+
+/// The value of `nc_cfg`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BpfConfig {
+    /// Schema of the maps.
+    pub schema: u32,
+    /// One packet in so many becomes an event; 0: none.
+    pub sample: u32,
+    /// The overlay device, if there is one.
+    pub overlay: Option<String>,
+}
+
+/// A value of `nc_ep`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The host's end of its veth.
+    pub device: String,
+    /// Hardware address inside the pod.
+    pub pod_mac: Mac,
+    /// Hardware address of the host's end.
+    pub host_mac: Mac,
+    /// The pod's UID; zero if not told.
+    pub pod_uid: [u8; 16],
+}
+
+/// A value of `nc_node`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// The node's InternalIP of the underlay's family.
+    pub node: IpAddr,
+    /// Its VTEP's hardware address.
+    pub mac: Mac,
+    /// Whether it is reached without the tunnel.
+    pub is_direct: bool,
+    /// Whether it is this node.
+    pub is_self: bool,
+}
+
+const FLAG_OVERLAY: u32 = 1;
+const FLAG_DIRECT: u16 = 1;
+const FLAG_SELF: u16 = 2;
+
+/// An address as it is in all maps: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d`.
+pub fn address_bytes(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// Reads [`address_bytes`] back.
+pub fn address_from(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+/// Key of `nc_node`: prefix length u32 (IPv4: 96 more) in the machine's order, then the address.
+pub fn node_key(range: &IpNet) -> [u8; 20] {
+    let mapped = 128 - u32::from(Family::of_net(range).bits());
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&(mapped + u32::from(range.prefix_len())).to_ne_bytes());
+    key[4..].copy_from_slice(&address_bytes(range.network()));
+    key
+}
+
+/// Reads [`node_key`] back; `None` for a prefix length that is none.
+pub fn node_key_from(key: [u8; 20]) -> Option<IpNet> {
+    let (length, address) = key.split_at(4);
+    let length = u32::from_ne_bytes(length.try_into().ok()?);
+    let ip = address_from(address.try_into().ok()?);
+    let mapped = 128 - u32::from(Family::of(ip).bits());
+    IpNet::new(ip, u8::try_from(length.checked_sub(mapped)?).ok()?).ok()
+}
+
+impl BpfConfig {
+    /// The wanted one.
+    pub fn new(sample: u32, overlay: Option<&str>) -> Self {
+        Self {
+            schema: SCHEMA,
+            sample,
+            overlay: overlay.map(str::to_owned),
+        }
+    }
+
+    /// As bytes, with the overlay device's number (0 where there is none).
+    pub fn encode(&self, overlay_index: u32) -> [u8; 16] {
+        let (flags, index) = match self.overlay {
+            Some(_) => (FLAG_OVERLAY, overlay_index),
+            None => (0, 0),
+        };
+        let mut value = [0; 16];
+        for (place, word) in value.chunks_exact_mut(4).zip([self.schema, self.sample, flags, index]) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        value
+    }
+
+    /// Reads bytes back; `name` gives the name of a device's number.
+    pub fn decode(value: [u8; 16], name: impl Fn(u32) -> String) -> Self {
+        let word = |at: usize| u32::from_ne_bytes([value[at], value[at + 1], value[at + 2], value[at + 3]]);
+        Self {
+            schema: word(0),
+            sample: word(4),
+            overlay: (word(8) & FLAG_OVERLAY != 0).then(|| name(word(12))),
+        }
+    }
+}
+
+impl Endpoint {
+    /// As bytes, with the number of its device.
+    pub fn encode(&self, device_index: u32) -> [u8; 32] {
+        let mut value = [0; 32];
+        value[..4].copy_from_slice(&device_index.to_ne_bytes());
+        value[4..10].copy_from_slice(&self.pod_mac.0);
+        value[10..16].copy_from_slice(&self.host_mac.0);
+        value[16..].copy_from_slice(&self.pod_uid);
+        value
+    }
+
+    /// Reads bytes back; `name` gives the name of a device's number.
+    pub fn decode(value: [u8; 32], name: impl Fn(u32) -> String) -> Self {
+        let mut pod_uid = [0; 16];
+        pod_uid.copy_from_slice(&value[16..]);
+        Self {
+            device: name(u32::from_ne_bytes([value[0], value[1], value[2], value[3]])),
+            pod_mac: mac_at(&value, 4),
+            host_mac: mac_at(&value, 10),
+            pod_uid,
+        }
+    }
+}
+
+impl NodeEntry {
+    /// As bytes.
+    pub fn encode(&self) -> [u8; 24] {
+        let mut flags = 0;
+        if self.is_direct {
+            flags |= FLAG_DIRECT;
+        }
+        if self.is_self {
+            flags |= FLAG_SELF;
+        }
+        let mut value = [0; 24];
+        value[..16].copy_from_slice(&address_bytes(self.node));
+        value[16..22].copy_from_slice(&self.mac.0);
+        value[22..].copy_from_slice(&flags.to_ne_bytes());
+        value
+    }
+
+    /// Reads bytes back.
+    pub fn decode(value: [u8; 24]) -> Self {
+        let mut node = [0; 16];
+        node.copy_from_slice(&value[..16]);
+        let flags = u16::from_ne_bytes([value[22], value[23]]);
+        Self {
+            node: address_from(node),
+            mac: mac_at(&value, 16),
+            is_direct: flags & FLAG_DIRECT != 0,
+            is_self: flags & FLAG_SELF != 0,
+        }
+    }
+}
+
+fn mac_at(value: &[u8], at: usize) -> Mac {
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&value[at..at + 6]);
+    Mac(mac)
+}
+
+/// A UID's 32 hex digits as bytes; zero if the text is none.
+pub fn uid_bytes(text: &str) -> [u8; 16] {
+    let digits = text.replace('-', "");
+    let is_uid = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u128::from_str_radix(&digits, 16)
+        .ok()
+        .filter(|_| is_uid)
+        .unwrap_or(0)
+        .to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BpfConfig, Endpoint, NodeEntry, node_key, node_key_from, uid_bytes};
+    use netcheck_node_state::Mac;
+
+    /// SPEC.md, section 6.2, "n1's entry for n2".
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_node_s_entry_is_the_specification_s_example() {
+        let key = node_key(&"10.244.2.0/24".parse().unwrap());
+        let zeros = [0; 10];
+        assert_eq!(key[..4], [0x78, 0, 0, 0]);
+        assert_eq!(key[4..14], zeros);
+        assert_eq!(key[14..], [0xff, 0xff, 0x0a, 0xf4, 0x02, 0x00]);
+        let entry = NodeEntry {
+            node: "192.0.2.12".parse().unwrap(),
+            mac: "0a:48:9d:da:b5:3d".parse().unwrap(),
+            is_direct: false,
+            is_self: false,
+        };
+        let value = entry.encode();
+        assert_eq!(value[..10], zeros);
+        assert_eq!(
+            value[10..],
+            [
+                0xff, 0xff, 0xc0, 0x00, 0x02, 0x0c, 0x0a, 0x48, 0x9d, 0xda, 0xb5, 0x3d, 0, 0
+            ]
+        );
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        for range in ["10.244.2.0/24", "fd00:10:244:2::/64", "0.0.0.0/0", "::/0"] {
+            let range = range.parse().unwrap();
+            assert_eq!(node_key_from(node_key(&range)), Some(range), "{range}");
+        }
+        for (is_direct, is_self) in [(false, false), (true, false), (false, true)] {
+            let node = "2001:db8::1".parse().unwrap();
+            let mac = Mac([1, 2, 3, 4, 5, 6]);
+            let entry = NodeEntry {
+                node,
+                mac,
+                is_direct,
+                is_self,
+            };
+            assert_eq!(NodeEntry::decode(entry.encode()), entry);
+        }
+        let name = |index: u32| format!("dev{index}");
+        for overlay in [None, Some("dev7")] {
+            let config = BpfConfig::new(1024, overlay);
+            assert_eq!(BpfConfig::decode(config.encode(7), name), config);
+        }
+        let endpoint = Endpoint {
+            device: "dev9".to_owned(),
+            pod_mac: Mac([1; 6]),
+            host_mac: Mac([2; 6]),
+            pod_uid: uid_bytes("0000aaaa-0000-4000-8000-00000000000a"),
+        };
+        assert_eq!(Endpoint::decode(endpoint.encode(9), name), endpoint);
+        assert_eq!(endpoint.encode(9)[16..20], [0, 0, 0xaa, 0xaa]);
+    }
+
+    #[test]
+    fn a_uid_that_is_none_is_zero() {
+        for text in [
+            "",
+            "x",
+            "+000aaaa-0000-4000-8000-00000000000a",
+            "0000aaaa-0000-4000-8000-00000000000",
+        ] {
+            assert_eq!(uid_bytes(text), [0; 16], "{text}");
+        }
+    }
+}

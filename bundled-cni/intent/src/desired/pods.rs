@@ -1,0 +1,144 @@
+//! A pod's attachment, on both sides of its veth (SPEC.md, sections 5.3 and 5.4), and for BPF.
+
+use crate::{
+    bpf::{BpfMaps, Endpoint, uid_bytes},
+    build::{host, link_route, neighbour, via},
+    derive::pod_mac,
+    family::Family,
+    inputs::Attachment,
+    mtu::Mtus,
+    names::{GATEWAY4, GATEWAY6, HOST_MAC, PROTOCOL, PROTOCOL_BOOT},
+};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netcheck_node_state::{Address, Link, LinkKind, Mac, Neighbour, NetState, Route};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// The inside of one attachment's namespace, as far as it is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Path of the namespace, if it was told.
+    pub netns: Option<String>,
+    /// The interface.
+    pub if_name: String,
+    /// Its hardware address.
+    pub mac: Option<Mac>,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// Its addresses, without the kernel's own.
+    pub addresses: BTreeSet<Address>,
+    /// Its routes, without the kernel's own.
+    pub routes: BTreeSet<Route>,
+    /// Its permanent neighbours.
+    pub neighbours: BTreeSet<Neighbour>,
+}
+
+/// The gateway that a pod sees, and its default route's destination.
+fn gateway(family: Family) -> (IpAddr, IpNet) {
+    match family {
+        Family::V4 => (GATEWAY4, IpNet::from(Ipv4Net::default())),
+        Family::V6 => (GATEWAY6, IpNet::from(Ipv6Net::default())),
+    }
+}
+
+fn mac_of(attachment: &Attachment) -> Option<Mac> {
+    attachment.mac.or_else(|| pod_mac(&attachment.ips))
+}
+
+/// Each attachment with those of its addresses that no earlier one has. IPAM gives an address out once; if its folder was falsified,
+/// two attachments must not fight about a route for ever.
+fn owners<'a>(attachments: &[&'a Attachment]) -> Vec<(&'a Attachment, Vec<IpAddr>)> {
+    let mut seen = BTreeSet::new();
+    let mut owners = Vec::new();
+    for attachment in attachments {
+        let ips = attachment.ips.iter().copied().filter(|ip| seen.insert(*ip)).collect();
+        owners.push((*attachment, ips));
+    }
+    owners
+}
+
+/// The host's end of each veth, and what leads to it.
+pub(super) fn host_side(net: &mut NetState, attachments: &[&Attachment], own_mtu: u32) {
+    for (attachment, ips) in owners(attachments) {
+        let name = attachment.key.host_veth();
+        let pod = attachment.pod.as_ref();
+        let link = Link {
+            mac: Some(HOST_MAC),
+            mtu: attachment.link_mtu.unwrap_or(own_mtu),
+            is_up: true,
+            alias: Some(attachment.key.veth_alias(pod.map(|pod| (&*pod.namespace, &*pod.name)))),
+            makes_link_local: Some(false),
+            kind: LinkKind::Veth,
+        };
+        for ip in ips {
+            net.routes.insert(link_route(host(ip), &name));
+            if let Some(mac) = mac_of(attachment) {
+                net.neighbours.insert(neighbour(&name, ip, mac, PROTOCOL));
+            }
+        }
+        net.links.insert(name, link);
+    }
+}
+
+/// The inside of each attachment's namespace, by key.
+pub(super) fn insides(attachments: &[&Attachment], mtus: &Mtus) -> BTreeMap<String, Pod> {
+    let inside = |attachment: &&Attachment| (attachment.key.to_string(), inside(attachment, mtus));
+    attachments.iter().map(inside).collect()
+}
+
+fn inside(attachment: &Attachment, mtus: &Mtus) -> Pod {
+    let if_name = &attachment.key.if_name;
+    let mtu = attachment.link_mtu.unwrap_or(mtus.own);
+    let mut pod = Pod {
+        netns: attachment.netns.clone(),
+        if_name: if_name.clone(),
+        mac: mac_of(attachment),
+        mtu,
+        addresses: BTreeSet::new(),
+        routes: BTreeSet::new(),
+        neighbours: BTreeSet::new(),
+    };
+    for &ip in &attachment.ips {
+        pod.addresses.insert(Address {
+            interface: if_name.clone(),
+            ip,
+            prefix: host(ip).prefix_len(),
+        });
+        let (gateway, everything) = gateway(Family::of(ip));
+        if ip.is_ipv4() {
+            pod.routes.insert(Route {
+                protocol: PROTOCOL_BOOT,
+                ..link_route(host(gateway), if_name)
+            });
+        }
+        pod.routes.insert(Route {
+            protocol: PROTOCOL_BOOT,
+            // A route with more than its device takes would make packets that the veth drops.
+            mtu: Some(mtus.route.min(mtu)),
+            ..via(everything, gateway, if_name)
+        });
+        pod.neighbours.insert(neighbour(if_name, gateway, HOST_MAC, 0));
+    }
+    pod
+}
+
+/// What BPF knows of the attachments.
+pub(super) fn endpoints(attachments: &[&Attachment]) -> BpfMaps {
+    let mut maps = BpfMaps::default();
+    for (attachment, ips) in owners(attachments) {
+        let Some(mac) = mac_of(attachment) else {
+            continue;
+        };
+        let endpoint = Endpoint {
+            device: attachment.key.host_veth(),
+            pod_mac: mac,
+            host_mac: HOST_MAC,
+            pod_uid: attachment.pod.as_ref().map_or([0; 16], |pod| uid_bytes(&pod.uid)),
+        };
+        maps.endpoints.extend(ips.iter().map(|ip| (*ip, endpoint.clone())));
+        maps.counted_endpoints.extend(ips);
+    }
+    maps
+}

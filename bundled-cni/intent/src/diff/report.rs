@@ -1,0 +1,234 @@
+//! What a difference is made of.
+
+use crate::{
+    bpf::{BpfConfig, Endpoint, NodeEntry},
+    names::{NFT_TABLE, OVERLAY},
+    nft::NftTable,
+    publish::Degraded,
+};
+use ipnet::IpNet;
+use netcheck_node_state::Change;
+use std::{fmt, net::IpAddr};
+
+/// What a delta concerns; in the order in which things are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A kernel parameter.
+    Sysctl,
+    /// A device.
+    Link,
+    /// An address.
+    Address,
+    /// A neighbour.
+    Neighbour,
+    /// A forwarding entry.
+    Fdb,
+    /// A route.
+    Route,
+    /// A default route inside a pod.
+    PodRoute,
+    /// The nftables table.
+    Nft,
+    /// An entry of a BPF map.
+    Bpf,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Sysctl => "sysctl",
+            Self::Link => "link",
+            Self::Address => "address",
+            Self::Neighbour => "neighbour",
+            Self::Fdb => "fdb",
+            Self::Route => "route",
+            Self::PodRoute => "pod route",
+            Self::Nft => "nft",
+            Self::Bpf => "bpf",
+        })
+    }
+}
+
+/// Why a change is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Something differs.
+    Differs,
+    /// Nothing differs yet, but an earlier change of this device takes it away.
+    Follows(String),
+}
+
+impl Cause {
+    /// Why something is not on a device: `was_there` before changes that this pass makes.
+    pub(super) fn new(was_there: bool, device: Option<&str>) -> Self {
+        match device {
+            Some(device) if was_there => Self::Follows(device.to_owned()),
+            _ => Self::Differs,
+        }
+    }
+}
+
+/// One difference, and the one change that mends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// What it concerns.
+    pub kind: Kind,
+    /// Which one: `ncvx0`, `10.244.2.0/24`, `nc_peer 192.0.2.12`.
+    pub object: String,
+    /// What should be; `None`: nothing.
+    pub expected: Option<String>,
+    /// What is; `None`: nothing.
+    pub actual: Option<String>,
+    /// Why it is here.
+    pub cause: Cause,
+    /// What mends it.
+    pub mend: Mend,
+}
+
+impl Delta {
+    /// Whether it takes the overlay device away for good: after a switch of the backend that waits for a period, so that slower peers
+    /// still get through (SPEC.md, section 10).
+    pub fn removes_overlay(&self) -> bool {
+        self.expected.is_none() && self.mend == Mend::Node(Change::DeleteLink(OVERLAY.to_owned()))
+    }
+}
+
+impl fmt::Display for Delta {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nothing = "nothing";
+        let expected = self.expected.as_deref().unwrap_or(nothing);
+        let actual = self.actual.as_deref().unwrap_or(nothing);
+        write!(
+            formatter,
+            "{} {}: expected {expected}, found {actual}",
+            self.kind, self.object
+        )?;
+        match &self.cause {
+            Cause::Differs => Ok(()),
+            Cause::Follows(device) => write!(formatter, " (goes when {device} is changed)"),
+        }
+    }
+}
+
+/// A change, and where it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mend {
+    /// In the node's network namespace.
+    Node(Change),
+    /// In an attachment's.
+    Pod {
+        /// The attachment's key.
+        key: String,
+        /// Path of the namespace, if it was told.
+        netns: Option<String>,
+        /// What.
+        change: Change,
+    },
+    /// The whole table is written, in one transaction.
+    WriteNft(NftTable),
+    /// The whole table is removed.
+    DeleteNft,
+    /// In the BPF maps.
+    Bpf(BpfChange),
+}
+
+/// A change of a BPF map. Counters begin at zero; those that are there stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BpfChange {
+    /// Writes `nc_cfg`.
+    SetConfig(BpfConfig),
+    /// Writes an entry of `nc_ep`.
+    PutEndpoint(IpAddr, Endpoint),
+    /// Removes one.
+    DeleteEndpoint(IpAddr),
+    /// Makes an entry of `nc_ep_count`.
+    CountEndpoint(IpAddr),
+    /// Removes one.
+    ForgetEndpoint(IpAddr),
+    /// Writes an entry of `nc_node`.
+    PutNode(IpNet, NodeEntry),
+    /// Removes one.
+    DeleteNode(IpNet),
+    /// Makes an entry of `nc_peer`.
+    CountPeer(IpAddr),
+    /// Removes one.
+    ForgetPeer(IpAddr),
+}
+
+/// What is not as it should be and is not ours to mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// A device has a name of ours and is not ours.
+    #[error("device {device} is not ours ({actual}); nothing of ours is put on it until it is removed or renamed")]
+    NameTaken {
+        /// The device.
+        device: String,
+        /// What it is.
+        actual: String,
+    },
+    /// Another vxlan has our identifier and port.
+    #[error(
+        "vxlan {device} has VNI {vni} and port {port}, as {OVERLAY} should; remove it, or set another vni in the ConfigMap"
+    )]
+    VniTaken {
+        /// The device.
+        device: String,
+        /// VXLAN network identifier.
+        vni: u32,
+        /// UDP port.
+        port: u16,
+    },
+    /// A foreign route wins against one of ours, or is in its place.
+    #[error(
+        "route {foreign} is not ours and wins against {ours}; remove it, or find out who put it there by its proto"
+    )]
+    RouteShadowed {
+        /// Ours.
+        ours: String,
+        /// The other.
+        foreign: String,
+    },
+    /// The host's end of an attachment's veth is gone.
+    #[error(
+        "host veth {device} of an attachment is gone (expected {expected}); its pod is cut off until it is made anew"
+    )]
+    HostVethMissing {
+        /// The device.
+        device: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// A veth with our mark belongs to no attachment that is known: ADD may be under way.
+    #[error("host veth {device} ({alias}) belongs to no finished attachment")]
+    VethUnclaimed {
+        /// The device.
+        device: String,
+        /// Its alias.
+        alias: String,
+    },
+    /// A pod's inside was changed.
+    #[error("inside of {key}: {object} is missing or changed; a new pod mends it")]
+    PodChanged {
+        /// The attachment's key.
+        key: String,
+        /// What should be there.
+        object: String,
+    },
+}
+
+impl Finding {
+    /// The reason that the Node's condition shows for it, if it shows one.
+    pub fn degraded(&self) -> Option<Degraded> {
+        match self {
+            Self::NameTaken { .. } => Some(Degraded::NameTaken),
+            Self::VniTaken { .. } => Some(Degraded::VniTaken),
+            Self::RouteShadowed { .. } => Some(Degraded::RouteShadowed),
+            Self::HostVethMissing { .. } | Self::VethUnclaimed { .. } | Self::PodChanged { .. } => None,
+        }
+    }
+}
+
+/// The nftables table's name, as `nft` takes it.
+pub(super) fn nft_object() -> String {
+    format!("inet {NFT_TABLE}")
+}
