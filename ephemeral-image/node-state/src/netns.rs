@@ -8,7 +8,7 @@ use std::{
     io,
     net::IpAddr,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
@@ -93,6 +93,19 @@ impl Netns {
     pub fn inode(&self) -> u64 {
         self.inode
     }
+
+    /// Lends a descriptor of the namespace, as netlink's `IFLA_NET_NS_FD` wants it.
+    pub(crate) fn with_fd<T>(&self, use_it: impl FnOnce(BorrowedFd<'_>) -> T) -> io::Result<T> {
+        match &self.fd {
+            Some(fd) => Ok(use_it(fd.as_fd())),
+            None => Ok(use_it(File::open("/proc/self/ns/net")?.as_fd())),
+        }
+    }
+}
+
+/// Inode of the network namespace that the calling thread is in.
+pub(crate) fn current_inode() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
 }
 
 fn inode_of(path: &Path) -> Result<u64, NetnsError> {

@@ -3,7 +3,10 @@
 //! Devices are named, never numbered: a number says nothing about what should be. Everything is of the tables that `ip`, `bridge` and
 //! `nft` show to a person who looks by hand, in their words.
 
-use crate::{Address, Mac};
+use crate::{
+    Address, Mac,
+    numbers::{RTN_LOCAL, RTN_UNICAST, RTN_UNREACHABLE},
+};
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,6 +94,21 @@ pub struct Route {
     pub mtu: Option<u32>,
     /// `RTNH_F_ONLINK`: the gateway counts as reachable on the device whatever the routes say.
     pub is_onlink: bool,
+    /// All next hops of a route that has several, in the kernel's order; `gateway`, `device` and `is_onlink` then say nothing.
+    pub next_hops: Vec<NextHop>,
+}
+
+/// One of the ways that a multipath route shares packets out to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NextHop {
+    /// The next hop, if it is not the destination itself.
+    pub gateway: Option<IpAddr>,
+    /// The device.
+    pub device: Option<String>,
+    /// `RTNH_F_ONLINK`.
+    pub is_onlink: bool,
+    /// Its share, 1 to 256.
+    pub weight: u16,
 }
 
 /// What becomes of a packet that a route fits.
@@ -104,6 +122,29 @@ pub enum RouteKind {
     Unreachable,
     /// Another, by `RTN_*` of linux/rtnetlink.h.
     Other(u8),
+}
+
+impl RouteKind {
+    /// `RTN_*` of linux/rtnetlink.h.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Unicast => RTN_UNICAST,
+            Self::Local => RTN_LOCAL,
+            Self::Unreachable => RTN_UNREACHABLE,
+            Self::Other(number) => number,
+        }
+    }
+}
+
+impl From<u8> for RouteKind {
+    fn from(number: u8) -> Self {
+        match number {
+            RTN_UNICAST => Self::Unicast,
+            RTN_LOCAL => Self::Local,
+            RTN_UNREACHABLE => Self::Unreachable,
+            number => Self::Other(number),
+        }
+    }
 }
 
 /// A neighbour: the hardware address behind an address on a device.

@@ -6,19 +6,20 @@
     reason = "a test stops at what it did not expect"
 )]
 
-use libtest_mimic::{Arguments, Failed, Trial};
+mod sandbox;
+
+use libtest_mimic::Arguments;
 use netcheck_node_state::{
     FoundBy, Listener, Netns, Wanted, addresses, find, interface_names, listeners, resolver, within,
 };
+use sandbox::{Sandbox, trial, wait_for};
 use std::{
     collections::BTreeSet,
     fs,
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
     os::unix::fs::{MetadataExt, symlink},
     path::PathBuf,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::Command,
 };
 
 fn main() {
@@ -36,90 +37,6 @@ fn main() {
         trial("links_in_a_root_stay_in_it", links_in_a_root_stay_in_it),
     ];
     libtest_mimic::run(&arguments, trials).exit();
-}
-
-/// A test that needs root: without it, it shows as ignored with the reason, and fails where CI must not miss it.
-fn trial(name: &str, test: fn()) -> Trial {
-    let is_root = rustix::process::geteuid().is_root();
-    let run = move || {
-        if !is_root {
-            return Err(Failed::from("needs root, and CI is set"));
-        }
-        test();
-        Ok(())
-    };
-    let trial = Trial::test(
-        if is_root {
-            name.to_owned()
-        } else {
-            format!("{name} (needs root)")
-        },
-        run,
-    );
-    trial.with_ignored_flag(!is_root && std::env::var_os("CI").is_none())
-}
-
-/// A fresh network namespace, held by a process of its own that ends with it.
-struct Sandbox(Child);
-
-impl Sandbox {
-    fn new() -> Self {
-        let child = Command::new("unshare")
-            .args(["--net", "sleep", "600"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let sandbox = Self(child);
-        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
-        wait_for("a namespace of its own", || {
-            fs::metadata(sandbox.path()).is_ok_and(|file| file.ino() != own)
-        });
-        wait_for("sleep", || {
-            fs::read_to_string(format!("/proc/{}/comm", sandbox.pid())).is_ok_and(|name| name == "sleep\n")
-        });
-        sandbox
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/{}/ns/net", self.pid()).into()
-    }
-
-    fn netns(&self) -> Netns {
-        Netns::open(&self.path()).unwrap()
-    }
-
-    fn run(&self, command: &str) -> String {
-        let output = Command::new("nsenter")
-            .arg(format!("--net={}", self.path().display()))
-            .args(["sh", "-ec", command])
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{command}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn addresses_are_those_of_ip() {

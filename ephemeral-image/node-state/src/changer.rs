@@ -1,0 +1,281 @@
+//! Changing a network namespace: one netlink socket, one request after the other, each acknowledged by the kernel.
+
+mod entries;
+mod links;
+
+pub use links::{CreateVethError, VethEnd};
+
+use crate::{
+    Change,
+    netns::current_inode,
+    numbers::{
+        IFLA_EXT_MASK, IFLA_IFNAME, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_ERROR,
+        NLMSGERR_ATTR_MSG, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK,
+    },
+    sysctl,
+    wire::{LINK_HEADER, MESSAGE_HEADER, Message, attributes, text, u16_at, u32_at},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::{collections::HashMap, fmt, io};
+
+/// A change that the kernel, or what stands before it, did not make.
+#[derive(Debug)]
+pub struct ChangeError {
+    /// What was to be done: `route replace`.
+    pub operation: &'static str,
+    /// To what: `10.244.3.0/24 table 254 metric 0`.
+    pub object: String,
+    /// Why not.
+    pub source: io::Error,
+    /// The kernel's own words (extended acknowledgement), where it has some.
+    pub said: Option<String>,
+}
+
+impl ChangeError {
+    /// The error number of the kernel's answer, as in errno(3).
+    pub fn errno(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+
+    /// Whether the thing is there already (`EEXIST`).
+    pub fn is_exists(&self) -> bool {
+        self.errno() == Some(libc::EEXIST)
+    }
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}: {}", self.operation, self.object, self.source)?;
+        match &self.said {
+            Some(said) => write!(formatter, ": {}", said.trim_end_matches('.')),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ChangeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Why a request has no result: the error, and the kernel's words for it.
+type Refusal = (io::Error, Option<String>);
+
+/// What is done to what, for errors.
+#[derive(Debug)]
+struct Deed {
+    operation: &'static str,
+    object: String,
+}
+
+impl Deed {
+    fn new(operation: &'static str, object: impl Into<String>) -> Self {
+        let object = object.into();
+        Self { operation, object }
+    }
+
+    fn failed(self, (source, said): Refusal) -> ChangeError {
+        ChangeError {
+            operation: self.operation,
+            object: self.object,
+            source,
+            said,
+        }
+    }
+
+    /// The result of a request, where the errors `fine` mean that things are already as wanted.
+    fn done(self, result: Result<(), Refusal>, fine: &[i32]) -> Result<(), ChangeError> {
+        match result {
+            Err((source, _)) if source.raw_os_error().is_some_and(|errno| fine.contains(&errno)) => Ok(()),
+            other => other.map_err(|refusal| self.failed(refusal)),
+        }
+    }
+}
+
+/// Changes the network namespace in which it was opened.
+///
+/// It remembers the devices' numbers that it has looked up, and asks anew where the kernel no longer knows one. So it is for one pass: a
+/// device that is renamed while another takes its name would be mistaken.
+#[derive(Debug)]
+pub struct Changer {
+    socket: Socket,
+    sequence: u32,
+    indices: HashMap<String, u32>,
+    /// Inode of the namespace: what is not done through the socket must be done in the same.
+    netns: u64,
+}
+
+impl Changer {
+    /// Opens a socket in the calling thread's network namespace; it stays there wherever it is used, except that kernel parameters can only
+    /// be written by a thread inside ([`Change::WriteSysctl`]). Changing needs `CAP_NET_ADMIN` there.
+    pub fn open() -> Result<Self, ChangeError> {
+        let open = || -> io::Result<Self> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            // An answer then is no longer than it must be, and says more: kernels from 4.12 on, where nothing depends on it.
+            let _ = socket.set_cap_ack(true);
+            let _ = socket.set_ext_ack(true);
+            Ok(Self {
+                socket,
+                sequence: 0,
+                indices: HashMap::new(),
+                netns: current_inode()?,
+            })
+        };
+        open().map_err(|source| Deed::new("netlink open", "route socket").failed((source, None)))
+    }
+
+    /// Makes one change. Adding what is there already and removing what is gone succeed.
+    pub fn apply(&mut self, change: &Change) -> Result<(), ChangeError> {
+        match change {
+            Change::CreateVxlan {
+                name,
+                mac,
+                mtu,
+                alias,
+                vxlan,
+            } => self.create_vxlan(name, *mac, *mtu, alias, vxlan),
+            Change::SetLink { name, set } => self.set_link(name, std::slice::from_ref(set)),
+            Change::DeleteLink(name) => self.delete_link(name),
+            Change::AddAddress(address) => self.add_address(address),
+            Change::DeleteAddress(address) => self.delete_address(address),
+            Change::ReplaceRoute(route) => self.replace_route(route),
+            Change::DeleteRoute(route) => self.delete_route(route),
+            Change::ReplaceNeighbour(neighbour) => self.replace_neighbour(neighbour),
+            Change::DeleteNeighbour(neighbour) => self.delete_neighbour(neighbour),
+            Change::ReplaceFdb(entry) => self.replace_fdb(entry),
+            Change::DeleteFdb(entry) => self.delete_fdb(entry),
+            Change::WriteSysctl { key, value } => self.write_sysctl(key, value),
+        }
+    }
+
+    fn write_sysctl(&self, key: &str, value: &str) -> Result<(), ChangeError> {
+        let write = || {
+            // /proc/sys/net shows the namespace of whoever looks, not that of the socket.
+            if current_inode()? != self.netns {
+                let said = "the calling thread is in another network namespace";
+                return Err(io::Error::other(said));
+            }
+            sysctl::write(key, value)
+        };
+        write().map_err(|source| Deed::new("sysctl write", key).failed((source, None)))
+    }
+
+    /// Sends a request that names devices by number, and waits for the acknowledgement. A number that was remembered and is no longer valid
+    /// is looked up once more.
+    fn send_on(&mut self, devices: &[&str], flags: u16, build: impl Fn(&[u32]) -> Message) -> Result<(), Refusal> {
+        let remembered = devices.iter().any(|device| self.indices.contains_key(*device));
+        let first = self.try_on(devices, flags, &build);
+        match first {
+            Err((error, _)) if remembered && error.raw_os_error() == Some(libc::ENODEV) => {
+                for device in devices {
+                    self.indices.remove(*device);
+                }
+                self.try_on(devices, flags, &build)
+            }
+            other => other,
+        }
+    }
+
+    fn try_on(&mut self, devices: &[&str], flags: u16, build: &impl Fn(&[u32]) -> Message) -> Result<(), Refusal> {
+        let mut indices = Vec::with_capacity(devices.len());
+        for device in devices {
+            indices.push(self.index(device)?);
+        }
+        self.send(&build(&indices), flags)
+    }
+
+    /// The number of a device.
+    fn index(&mut self, name: &str) -> Result<u32, Refusal> {
+        if let Some(index) = self.indices.get(name) {
+            return Ok(*index);
+        }
+        let answer = self.link(name).map_err(|(error, said)| {
+            let said = match error.raw_os_error() {
+                Some(libc::ENODEV) => Some(format!("no device {name} is here")),
+                _ => said,
+            };
+            (error, said)
+        })?;
+        let index = u32_at(&answer.body, 4).unwrap_or_default();
+        self.indices.insert(name.to_owned(), index);
+        Ok(index)
+    }
+
+    /// What the kernel says about one device, without its counters.
+    fn link(&mut self, name: &str) -> Result<Message, Refusal> {
+        let request = Message::new(RTM_GETLINK, &[0; LINK_HEADER])
+            .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
+            .with_text(IFLA_IFNAME, name);
+        let answer = self.exchange(&request, 0)?;
+        answer.ok_or_else(|| (io::Error::from_raw_os_error(libc::ENODEV), None))
+    }
+
+    fn send(&mut self, request: &Message, flags: u16) -> Result<(), Refusal> {
+        self.exchange(request, flags).map(|_| ())
+    }
+
+    /// Sends a request and reads up to its acknowledgement; gives back the last message before it, if there is one.
+    fn exchange(&mut self, request: &Message, flags: u16) -> Result<Option<Message>, Refusal> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let bytes = request.to_bytes(NLM_F_REQUEST | NLM_F_ACK | flags, self.sequence);
+        let failed = |error| (error, None);
+        retried(|| self.socket.send(&bytes, 0)).map_err(failed)?;
+        let mut answer = None;
+        loop {
+            let (datagram, _) = retried(|| self.socket.recv_from_full()).map_err(failed)?;
+            let mut rest = datagram.as_slice();
+            while let (Some(length), Some(kind), Some(flags), Some(sequence)) =
+                (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6), u32_at(rest, 8))
+            {
+                let length = length as usize;
+                let Some(body) = rest.get(MESSAGE_HEADER..length) else {
+                    return Err(failed(io::Error::from(io::ErrorKind::UnexpectedEof)));
+                };
+                // What is left of an exchange that was given up.
+                if sequence == self.sequence {
+                    if kind == NLMSG_ERROR {
+                        return acknowledged(body, flags).map(|()| answer);
+                    }
+                    answer = Some(Message {
+                        kind,
+                        body: body.to_vec(),
+                    });
+                }
+                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Again for as long as a signal comes in between: the kernel has then not begun.
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// What `struct nlmsgerr` and the attributes behind it say.
+fn acknowledged(body: &[u8], flags: u16) -> Result<(), Refusal> {
+    let code = u32_at(body, 0).unwrap_or_default().cast_signed();
+    if code == 0 {
+        return Ok(());
+    }
+    // The request's header follows the code, and unless it is capped its whole length.
+    let echoed = match u32_at(body, 4) {
+        Some(length) if flags & NLM_F_CAPPED == 0 => length as usize,
+        _ => MESSAGE_HEADER,
+    };
+    let said = (flags & NLM_F_ACK_TLVS != 0)
+        .then(|| attributes(body.get(4 + echoed.next_multiple_of(4)..).unwrap_or_default()))
+        .into_iter()
+        .flatten()
+        .find(|(number, _)| *number == NLMSGERR_ATTR_MSG)
+        .map(|(_, value)| text(value));
+    Err((io::Error::from_raw_os_error(code.wrapping_neg()), said))
+}

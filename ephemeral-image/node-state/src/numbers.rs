@@ -1,0 +1,48 @@
+//! Numbers of the kernel's interface, in the width in which messages carry them.
+
+use linux_raw_sys::netlink;
+
+/// Takes constants over under their own names.
+macro_rules! numbers {
+    ($from:path, $width:ty: $($name:ident)*) => {
+        $(
+            #[allow(clippy::cast_possible_wrap, reason = "the generated constants are wider than what they number")]
+            pub(crate) const $name: $width = {
+                use $from as source;
+                source::$name as $width
+            };
+        )*
+    };
+}
+
+// linux/netlink.h
+numbers!(netlink, u16: NLM_F_REQUEST NLM_F_ACK NLM_F_CREATE NLM_F_EXCL NLM_F_REPLACE NLM_F_ACK_TLVS NLM_F_CAPPED NLMSG_ERROR);
+numbers!(netlink::nlmsgerr_attrs, u16: NLMSGERR_ATTR_MSG);
+// linux/rtnetlink.h
+numbers!(netlink, u16: RTM_NEWLINK RTM_SETLINK RTM_DELLINK RTM_GETLINK RTM_NEWADDR RTM_DELADDR RTM_GETADDR
+    RTM_NEWROUTE RTM_DELROUTE RTM_NEWNEIGH RTM_DELNEIGH RTAX_MTU);
+numbers!(netlink::rtattr_type_t, u16: RTA_DST RTA_OIF RTA_GATEWAY RTA_PRIORITY RTA_METRICS RTA_MULTIPATH RTA_TABLE RTA_VIA);
+numbers!(netlink, u8: RTN_UNICAST RTN_LOCAL RTN_UNREACHABLE RTNH_F_ONLINK);
+numbers!(netlink, u32: RTEXT_FILTER_SKIP_STATS);
+// linux/if_link.h
+numbers!(netlink, u16: IFLA_ADDRESS IFLA_IFNAME IFLA_MTU IFLA_LINKINFO IFLA_IFALIAS IFLA_AF_SPEC IFLA_NET_NS_FD IFLA_EXT_MASK
+    IFLA_INET6_ADDR_GEN_MODE IFLA_INFO_KIND IFLA_INFO_DATA
+    IFLA_VXLAN_ID IFLA_VXLAN_LINK IFLA_VXLAN_LOCAL IFLA_VXLAN_LOCAL6 IFLA_VXLAN_LEARNING IFLA_VXLAN_PORT);
+/// linux/veth.h.
+pub(crate) const VETH_INFO_PEER: u16 = 1;
+// linux/if_addr.h
+numbers!(netlink, u16: IFA_ADDRESS IFA_LOCAL);
+numbers!(netlink, u8: IFA_F_NODAD);
+// linux/neighbour.h
+numbers!(netlink, u16: NDA_DST NDA_LLADDR NDA_PROTOCOL NUD_PERMANENT NUD_REACHABLE);
+numbers!(netlink, u8: NTF_SELF);
+/// Families of linux/socket.h.
+pub(crate) const AF_INET: u8 = libc::AF_INET as u8;
+/// IPv6.
+pub(crate) const AF_INET6: u8 = libc::AF_INET6 as u8;
+/// Forwarding entries.
+pub(crate) const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
+/// `IN6_ADDR_GEN_MODE_EUI64` of linux/if_link.h.
+pub(crate) const GENERATES_EUI64: u8 = 0;
+/// `IN6_ADDR_GEN_MODE_NONE`.
+pub(crate) const GENERATES_NONE: u8 = 1;

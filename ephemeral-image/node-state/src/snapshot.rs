@@ -1,0 +1,5 @@
+//! Reading what a network namespace holds.
+
+mod links;
+
+pub(crate) use links::LinkAnswer;

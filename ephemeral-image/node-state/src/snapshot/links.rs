@@ -1,0 +1,87 @@
+//! Network devices, from what the kernel says about them.
+
+use crate::{
+    Link, LinkKind, Mac, Vxlan,
+    numbers::{
+        AF_INET6, GENERATES_NONE, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFALIAS, IFLA_INET6_ADDR_GEN_MODE, IFLA_INFO_DATA,
+        IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_VXLAN_ID, IFLA_VXLAN_LEARNING, IFLA_VXLAN_LOCAL,
+        IFLA_VXLAN_LOCAL6, IFLA_VXLAN_PORT,
+    },
+    wire::{LINK_HEADER, Message, attributes, ip, text, u32_at},
+};
+
+/// A device as the kernel describes it.
+pub(crate) struct LinkAnswer {
+    /// What it is. The device below a vxlan is not named yet.
+    pub link: Link,
+}
+
+impl LinkAnswer {
+    /// Reads a message of `RTM_NEWLINK`; `None` if it is too short.
+    pub fn read(message: &Message) -> Option<Self> {
+        let mut answer = Self {
+            link: Link {
+                mac: None,
+                mtu: 0,
+                is_up: u32_at(&message.body, 8)? & libc::IFF_UP.cast_unsigned() != 0,
+                alias: None,
+                makes_link_local: None,
+                kind: LinkKind::Other(String::new()),
+            },
+        };
+        for (number, value) in message.attributes(LINK_HEADER) {
+            match number {
+                IFLA_ADDRESS => answer.link.mac = <[u8; 6]>::try_from(value).ok().map(Mac),
+                IFLA_MTU => answer.link.mtu = u32_at(value, 0).unwrap_or_default(),
+                IFLA_IFALIAS => answer.link.alias = Some(text(value)),
+                IFLA_AF_SPEC => answer.link.makes_link_local = makes_link_local(value),
+                IFLA_LINKINFO => answer.read_info(value),
+                _ => {}
+            }
+        }
+        Some(answer)
+    }
+
+    fn read_info(&mut self, info: &[u8]) {
+        let mut kind = String::new();
+        let mut data = [].as_slice();
+        for (number, value) in attributes(info) {
+            match number {
+                IFLA_INFO_KIND => kind = text(value),
+                IFLA_INFO_DATA => data = value,
+                _ => {}
+            }
+        }
+        self.link.kind = match kind.as_str() {
+            "veth" => LinkKind::Veth,
+            "vxlan" => LinkKind::Vxlan(Self::read_vxlan(data)),
+            _ => LinkKind::Other(kind),
+        };
+    }
+
+    fn read_vxlan(data: &[u8]) -> Vxlan {
+        let mut vxlan = Vxlan {
+            vni: 0,
+            port: 0,
+            local: None,
+            device: None,
+            learns: false,
+        };
+        for (number, value) in attributes(data) {
+            match number {
+                IFLA_VXLAN_ID => vxlan.vni = u32_at(value, 0).unwrap_or_default(),
+                IFLA_VXLAN_PORT => vxlan.port = value.try_into().map_or(0, u16::from_be_bytes),
+                IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => vxlan.local = ip(value).filter(|ip| !ip.is_unspecified()),
+                IFLA_VXLAN_LEARNING => vxlan.learns = value.first().is_some_and(|&learns| learns != 0),
+                _ => {}
+            }
+        }
+        vxlan
+    }
+}
+
+fn makes_link_local(families: &[u8]) -> Option<bool> {
+    let (_, v6) = attributes(families).find(|(family, _)| *family == u16::from(AF_INET6))?;
+    let (_, mode) = attributes(v6).find(|(number, _)| *number == IFLA_INET6_ADDR_GEN_MODE)?;
+    Some(*mode.first()? != GENERATES_NONE)
+}

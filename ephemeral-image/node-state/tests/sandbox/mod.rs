@@ -1,0 +1,96 @@
+//! What the tests share: namespaces of their own, and the way a test that needs root is skipped.
+
+use libtest_mimic::{Failed, Trial};
+use netcheck_node_state::Netns;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A test that needs root: without it, it shows as ignored with the reason, and fails where CI must not miss it.
+pub fn trial(name: &str, test: fn()) -> Trial {
+    let is_root = rustix::process::geteuid().is_root();
+    let run = move || {
+        if !is_root {
+            return Err(Failed::from("needs root, and CI is set"));
+        }
+        test();
+        Ok(())
+    };
+    let trial = Trial::test(
+        if is_root {
+            name.to_owned()
+        } else {
+            format!("{name} (needs root)")
+        },
+        run,
+    );
+    trial.with_ignored_flag(!is_root && std::env::var_os("CI").is_none())
+}
+
+/// A fresh network namespace, held by a process of its own that ends with it.
+pub struct Sandbox(Child);
+
+impl Sandbox {
+    pub fn new() -> Self {
+        let child = Command::new("unshare")
+            .args(["--net", "sleep", "600"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let sandbox = Self(child);
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        wait_for("a namespace of its own", || {
+            fs::metadata(sandbox.path()).is_ok_and(|file| file.ino() != own)
+        });
+        wait_for("sleep", || {
+            fs::read_to_string(format!("/proc/{}/comm", sandbox.pid())).is_ok_and(|name| name == "sleep\n")
+        });
+        sandbox
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.pid()).into()
+    }
+
+    pub fn netns(&self) -> Netns {
+        Netns::open(&self.path()).unwrap()
+    }
+
+    pub fn run(&self, command: &str) -> String {
+        let output = Command::new("nsenter")
+            .arg(format!("--net={}", self.path().display()))
+            .args(["sh", "-ec", command])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
