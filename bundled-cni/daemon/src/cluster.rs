@@ -4,6 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::{
     Api, Client, Resource,
+    api::ListParams,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event, watcher},
@@ -60,6 +61,14 @@ impl Cluster {
             drop(view);
             self.changed.notify_one();
         }
+    }
+
+    /// Lists the Nodes once more, for a state that is hard to believe.
+    pub async fn list_nodes_again(&self, client: &Client) -> kube::Result<()> {
+        let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+        let known: BTreeMap<_, _> = nodes.items.into_iter().filter_map(reduce_node).collect();
+        self.update(|view| &mut view.nodes, known);
+        Ok(())
     }
 
     /// Watches until the process ends. What cannot be watched for now is asked for again, more and more seldom; what was known stays.

@@ -1,0 +1,336 @@
+//! One pass: what should be, what is, what differs, what mends it (SPEC.md, section 9.1).
+
+use crate::{
+    actual::{self, Scope},
+    apply::{Applied, apply},
+    arguments::Arguments,
+    attachments,
+    cluster::View,
+    host::{self, FileError},
+    install::{self, Installed},
+    local::local,
+    state_json::{LastPass, StateJson},
+};
+use netcheck_cni::store::Store;
+use netcheck_cni_intent::{
+    Config, ConfigError, Desired, Hold, Inputs, NodeObject, PerFamily,
+    desired::Troubles,
+    diff::{Diff, diff},
+    guard::{self, Verdict},
+    intent,
+    names::ANNOTATION_CONFIG,
+    publish::{Condition, Degraded, conditions},
+};
+use netcheck_node_state::{NetState, snapshot};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+/// Period until a configuration says another one.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// What a pass came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the own Node is to carry.
+    pub annotations: BTreeMap<String, String>,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+    /// Why the node is not ready for pods, if it is not.
+    pub not_ready: Option<String>,
+    /// Why the node is degraded.
+    pub degraded: BTreeSet<Degraded>,
+    /// When to look again although nothing is told.
+    pub again_after: Duration,
+    /// So many peers are gone that the API server is to be asked again before they are believed gone.
+    pub list_again: bool,
+    /// What was done, by kind.
+    pub applied: Applied,
+    /// Attachments, peers and refused nodes, for metrics.
+    pub counts: Counts,
+}
+
+/// How many of what.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Finished attachments.
+    pub endpoints: usize,
+    /// Peers.
+    pub peers: usize,
+    /// Nodes that are refused.
+    pub refused: usize,
+}
+
+/// Keeps one node.
+#[derive(Debug)]
+pub struct Keeper {
+    arguments: Arguments,
+    /// The plugin's binary, to be installed.
+    plugin: Vec<u8>,
+    store: Store,
+    /// The last good configuration, and what is wrong with a newer one.
+    config: Option<Config>,
+    refused_config: Vec<ConfigError>,
+    /// Peers of the last pass.
+    peers: BTreeSet<String>,
+    /// Since when the overlay device has been there for nothing.
+    overlay_unwanted: Option<Instant>,
+    /// Passes in a row in which something failed.
+    failures: u32,
+    /// Whether a pass has been whole.
+    is_set_up: bool,
+    /// The last look inside the pods, and for what MTU.
+    looked_inside: Option<(Instant, u32)>,
+    /// What the last pass was about, and how often that changed.
+    last_view: Option<View>,
+    generation: u64,
+}
+
+impl Keeper {
+    /// Nothing is known yet.
+    pub fn new(arguments: Arguments, plugin: Vec<u8>) -> Self {
+        Self {
+            store: Store::at(&arguments.places.state),
+            arguments,
+            plugin,
+            config: None,
+            refused_config: Vec::new(),
+            peers: BTreeSet::new(),
+            overlay_unwanted: None,
+            failures: 0,
+            is_set_up: false,
+            looked_inside: None,
+            last_view: None,
+            generation: 0,
+        }
+    }
+
+    fn period(&self) -> Duration {
+        let seconds = self.config.as_ref().map(|config| config.period_seconds.into());
+        seconds.map_or(PERIOD, Duration::from_secs)
+    }
+
+    /// Compares and mends, once. `was_asked_again`: the view's Nodes were listed anew because of the last outcome's `list_again`.
+    pub fn pass(&mut self, view: &View, was_asked_again: bool) -> Outcome {
+        if self.last_view.as_ref() != Some(view) {
+            self.generation += 1;
+            self.last_view = Some(view.clone());
+        }
+        let (Some(nodes), Some(data)) = (&view.nodes, &view.config) else {
+            return self.waiting("the API server has not listed everything yet", Troubles::new());
+        };
+        self.take_config(data.as_ref());
+        let Some(config) = self.config.clone() else {
+            let why = self.refused_config.iter().map(ToString::to_string).collect();
+            return self.waiting(
+                "there is no usable configuration",
+                Troubles::from([(Degraded::ConfigInvalid, why)]),
+            );
+        };
+        let net = match snapshot() {
+            Ok(net) => net,
+            Err(error) => return self.failed(format!("cannot read the node's network: {error}")),
+        };
+        let attachments = match attachments::finished(&self.store) {
+            Ok(attachments) => attachments,
+            Err(error) => return self.failed(error.to_string()),
+        };
+        let nodes: Vec<NodeObject> = nodes.values().cloned().collect();
+        let own = nodes.iter().find(|node| node.name == self.arguments.node);
+        let local = own.map_or_else(PerFamily::default, |own| local(&net, &own.internal_ips));
+        let inputs = Inputs {
+            own: &self.arguments.node,
+            nodes: &nodes,
+            config: &config,
+            refused_config: &self.refused_config,
+            local: &local,
+            attachments: &attachments,
+        };
+        let desired = match intent(&inputs) {
+            Ok(desired) => desired,
+            Err(Hold::InternalIPNotOnNode {
+                degraded, annotations, ..
+            }) => {
+                let mut outcome = self.waiting("the node's InternalIP is on none of its devices", degraded);
+                outcome.annotations = without_config(annotations);
+                return outcome;
+            }
+            Err(hold @ Hold::OwnNodeMissing { .. }) => return self.waiting(&hold.to_string(), Troubles::new()),
+        };
+        let peers: BTreeSet<String> = desired.peers.keys().cloned().collect();
+        if let Verdict::ListAgain { gone, of } = guard::judge(true, true, &self.peers, &peers, was_asked_again) {
+            tracing::warn!(gone = gone.len(), of, "many peers vanished at once: asking again before anything is removed");
+            let mut outcome = self.waiting("many nodes vanished at once", Troubles::new());
+            outcome.list_again = true;
+            outcome.not_ready = None;
+            return outcome;
+        }
+        self.peers = peers;
+        self.reconcile(&desired, net)
+    }
+
+    /// Brings node and disk to what is desired.
+    fn reconcile(&mut self, desired: &Desired, net: NetState) -> Outcome {
+        let scope = self.scope(desired);
+        let (actual, unread) = actual::read(desired, net, scope);
+        let mut difference = diff(desired, &actual);
+        self.delay_removal_of_overlay(&mut difference);
+        let mut applied = apply(&difference, &self.arguments.places.state);
+        applied.failed.extend(unread);
+
+        let mut troubles = desired.degraded.clone();
+        for finding in &difference.findings {
+            tracing::debug!(%finding, "left alone");
+            if let Some(reason) = finding.degraded() {
+                troubles.entry(reason).or_default().insert(finding.to_string());
+            }
+        }
+        let mut installed = Installed::default();
+        let on_disk = self.on_disk(desired, &mut installed);
+        applied.add("file", installed.written);
+        applied.failed.extend(on_disk.err().map(|error| error.to_string()));
+        for (reason, why) in installed.degraded {
+            troubles.entry(reason).or_default().extend(why);
+        }
+        if !applied.failed.is_empty() {
+            troubles.insert(Degraded::ApplyFailed, applied.failed.iter().take(5).cloned().collect());
+        }
+        self.finish(desired, &applied, troubles)
+    }
+
+    /// Files of the node, in the order in which a runtime may come to read them.
+    fn on_disk(&mut self, desired: &Desired, installed: &mut Installed) -> Result<(), FileError> {
+        let places = &self.arguments.places;
+        install::binaries(places, &self.plugin, installed)?;
+        let node_json = serde_json::to_vec(&desired.node_json).unwrap_or_default();
+        installed.written += u64::from(host::put(&places.state.join("node.json"), &node_json, 0o600)?);
+        if desired.node_json.ready || self.is_set_up {
+            let chain = self.config.as_ref().map(|config| config.chain.clone()).unwrap_or_default();
+            install::configuration(places, &chain, installed)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, desired: &Desired, applied: &Applied, troubles: Troubles) -> Outcome {
+        let is_whole = applied.failed.is_empty();
+        if is_whole {
+            self.is_set_up |= desired.refused.is_none();
+            self.failures = 0;
+        } else {
+            self.failures += 1;
+        }
+        let state = StateJson {
+            schema: netcheck_cni_intent::names::SCHEMA,
+            config: self.config.as_ref().map(|config| config.hash.clone()).unwrap_or_default(),
+            generation: self.generation,
+            peers: desired.peers.len(),
+            refused: &desired.refused_peers,
+            bpf: "off: not part of this version".to_owned(),
+            last_pass: LastPass::new(applied),
+        };
+        if let Err(error) = state.write(&self.arguments.places.state) {
+            // For people only; nothing depends on it.
+            tracing::warn!(%error, "cannot say in state.json what was done");
+        }
+        let annotations = desired.annotations.clone();
+        Outcome {
+            annotations: if is_whole { annotations } else { without_config(annotations) },
+            conditions: self.conditions(&troubles),
+            not_ready: (!self.is_set_up).then(|| "the node's network is not set up".to_owned()),
+            degraded: troubles.keys().copied().collect(),
+            again_after: self.again_after(),
+            list_again: false,
+            applied: applied.clone(),
+            counts: Counts {
+                endpoints: desired.pods.as_ref().map_or(0, BTreeMap::len),
+                peers: desired.peers.len(),
+                refused: desired.refused_peers.len(),
+            },
+        }
+    }
+
+    /// Nothing can be done for now; all stays as it is.
+    fn waiting(&self, why: &str, troubles: Troubles) -> Outcome {
+        Outcome {
+            annotations: BTreeMap::new(),
+            conditions: if troubles.is_empty() { Vec::new() } else { self.conditions(&troubles) },
+            not_ready: (!self.is_set_up).then(|| why.to_owned()),
+            degraded: troubles.keys().copied().collect(),
+            again_after: self.period(),
+            list_again: false,
+            applied: Applied::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn failed(&mut self, why: String) -> Outcome {
+        self.failures += 1;
+        tracing::warn!(why, "the pass failed");
+        let mut outcome = self.waiting(&why, Troubles::from([(Degraded::ApplyFailed, BTreeSet::from([why.clone()]))]));
+        outcome.again_after = self.again_after();
+        outcome.applied.failed.push(why);
+        outcome
+    }
+
+    /// A failed change is tried again after 1, 2, 4 … seconds, at most the period.
+    fn again_after(&self) -> Duration {
+        if self.failures == 0 {
+            return self.period();
+        }
+        let seconds = 1_u64 << (self.failures - 1).min(16);
+        Duration::from_secs(seconds).min(self.period())
+    }
+
+    /// `NetworkUnavailable` is not said to be over before a pass has been whole.
+    fn conditions(&self, troubles: &Troubles) -> Vec<Condition> {
+        let all = conditions(troubles).into_iter();
+        all.filter(|condition| self.is_set_up || condition.kind != netcheck_cni_intent::names::CONDITION_NETWORK_UNAVAILABLE || condition.status)
+            .collect()
+    }
+
+    /// A version that is bad is refused whole, and the last good one stays in force.
+    fn take_config(&mut self, data: Option<&BTreeMap<String, String>>) {
+        let none = BTreeMap::new();
+        match Config::parse(data.unwrap_or(&none)) {
+            Ok(config) => {
+                self.config = Some(config);
+                self.refused_config = Vec::new();
+            }
+            Err(errors) => self.refused_config = errors,
+        }
+    }
+
+    /// Pods are looked into once in a period, and when their routes' MTU changes.
+    fn scope(&mut self, desired: &Desired) -> Scope {
+        let Some(mtus) = &desired.mtus else {
+            return Scope { inside_pods: false };
+        };
+        let due = self
+            .looked_inside
+            .is_none_or(|(when, mtu)| mtu != mtus.route || when.elapsed() >= self.period());
+        if due {
+            self.looked_inside = Some((Instant::now(), mtus.route));
+        }
+        Scope { inside_pods: due }
+    }
+
+    /// Slower peers still send through the tunnel for a while after a switch of the backend (SPEC.md, section 10).
+    fn delay_removal_of_overlay(&mut self, difference: &mut Diff) {
+        let period = self.period();
+        if !difference.deltas.iter().any(|delta| delta.removes_overlay()) {
+            self.overlay_unwanted = None;
+            return;
+        }
+        let since = *self.overlay_unwanted.get_or_insert_with(Instant::now);
+        if since.elapsed() < period {
+            difference.deltas.retain(|delta| !delta.removes_overlay());
+        }
+    }
+}
+
+/// What was not applied without failures must not be waited for as if it had been.
+fn without_config(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    annotations.remove(ANNOTATION_CONFIG);
+    annotations
+}
