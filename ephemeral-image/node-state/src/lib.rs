@@ -16,6 +16,7 @@ pub mod netns;
 mod numbers;
 pub mod residents;
 pub mod resolver;
+pub mod ruleset;
 pub mod snapshot;
 pub mod state;
 pub mod sysctl;
