@@ -26,6 +26,7 @@ pub(crate) fn blank(destination: IpNet, metric: u32) -> Route {
         protocol: 0,
         mtu: None,
         is_onlink: false,
+        next_hops: Vec::new(),
     }
 }
 

@@ -27,7 +27,7 @@ pub const VETH_NAME_START: &str = "nc";
 pub const ALIAS_BYTES: usize = 255;
 /// The mark on routes (`RTA_PROTOCOL`) and neighbours (`NDA_PROTOCOL`).
 pub const PROTOCOL: u8 = 147;
-/// The nftables table, of family `inet`; its comment is [`OVERLAY_ALIAS`].
+/// The nftables table, of family `inet`.
 pub const NFT_TABLE: &str = "netcheck-cni";
 /// The nftables table kept for later: it must not exist in schema 1.
 pub const NFT_POLICY_TABLE: &str = "netcheck-policy";

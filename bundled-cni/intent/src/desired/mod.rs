@@ -15,11 +15,11 @@ use crate::{
     inputs::{Attachment, Inputs},
     mtu::{Mtus, own_underlay},
     names::{OVERLAY, SCHEMA},
-    nft::NftTable,
+    nft,
     publish::{Degraded, NodeJson, annotations},
     ways::{Way, way},
 };
-use netcheck_node_state::NetState;
+use netcheck_node_state::{NetState, ruleset::NftTable};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -212,7 +212,7 @@ fn accepted(
             route_mtu: mtus.route,
         },
         sysctls: Sysctls::new(own, inputs.local, &net),
-        nft: Some(NftTable::new(config, &own.ranges, all_ranges)),
+        nft: Some(nft::table(config, &own.ranges, all_ranges)),
         pods: Some(pods::insides(attachments, &mtus)),
         bpf: config
             .ebpf

@@ -1,7 +1,8 @@
 //! The nftables table and the BPF maps.
 
 use super::{Actual, BpfChange, Cause, Delta, Kind, Mend, Plan, report::nft_object};
-use crate::{bpf::BpfMaps, desired::Desired, names::OVERLAY, nft::NftTable};
+use crate::{bpf::BpfMaps, desired::Desired, names::OVERLAY};
+use netcheck_node_state::ruleset::NftTable;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{Debug, Display},
@@ -43,7 +44,7 @@ fn parts_that_differ(a: Option<&NftTable>, b: Option<&NftTable>) -> BTreeSet<Str
 
 fn describe(table: &NftTable, parts: &BTreeSet<String>) -> String {
     if parts.is_empty() {
-        return format!("a table with comment {:?}", table.comment);
+        return format!("a table of {} sets and {} chains", table.sets.len(), table.chains.len());
     }
     let describe = |name: &String| {
         let part = match (table.sets.get(name), table.chains.get(name)) {

@@ -10,8 +10,8 @@ mod sysctls;
 
 pub use report::{BpfChange, Cause, Delta, Finding, Kind, Mend};
 
-use crate::{bpf::BpfMaps, desired::Desired, nft::NftTable};
-use netcheck_node_state::NetState;
+use crate::{bpf::BpfMaps, desired::Desired};
+use netcheck_node_state::{NetState, ruleset::NftTable};
 use std::collections::BTreeMap;
 
 /// What a node holds, as far as it could be read.

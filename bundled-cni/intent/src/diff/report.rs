@@ -3,11 +3,10 @@
 use crate::{
     bpf::{BpfConfig, Endpoint, NodeEntry},
     names::{NFT_TABLE, OVERLAY},
-    nft::NftTable,
     publish::Degraded,
 };
 use ipnet::IpNet;
-use netcheck_node_state::Change;
+use netcheck_node_state::{Change, ruleset::NftTable};
 use std::{fmt, net::IpAddr};
 
 /// What a delta concerns; in the order in which things are built.
