@@ -5,7 +5,10 @@ use crate::{
     wire::{MESSAGE_HEADER, Message, u16_at, u32_at},
 };
 use netlink_sys::{Socket, SocketAddr};
-use std::io;
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 /// How often a dump is begun anew because the kernel's tables changed under it.
 const ATTEMPTS: usize = 5;
@@ -69,6 +72,11 @@ impl Channel {
         Ok(Self { socket, buffer })
     }
 
+    /// The socket, for its options.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
     /// Sends a whole message.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         retried(|| self.socket.send(bytes, 0)).map(|_| ())
@@ -79,6 +87,12 @@ impl Channel {
         self.buffer.clear();
         retried(|| self.socket.recv(&mut self.buffer, 0))?;
         Ok(Datagram(&self.buffer))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -28,6 +28,7 @@ fn main() {
         trial("a_device_made_anew_is_found", a_device_made_anew_is_found),
         trial("parameters_are_the_threads_own", parameters_are_the_threads_own),
         trial("devices_are_mended_in_place", devices_are_mended_in_place),
+        trial("a_device_without_ipv6_is_fine", a_device_without_ipv6_is_fine),
         trial("a_way_is_switched_without_a_gap", a_way_is_switched_without_a_gap),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -438,6 +439,30 @@ fn devices_are_mended_in_place() {
         json_of(&node, "ip -j link show ncvx0")[0]["address"],
         json!("0a:00:00:00:00:07")
     );
+}
+
+/// A kernel without IPv6 says the same as one that has none on a device, as below its least MTU.
+fn a_device_without_ipv6_is_fine() {
+    let sandbox = Sandbox::new();
+    sandbox.run("ip link add d0 mtu 1000 type bridge; ip link set d0 mtu 1000");
+    inside(&sandbox, |changer| {
+        let settings = [
+            LinkSetting::Alias("thin".to_owned()),
+            LinkSetting::MakesLinkLocal(false),
+            LinkSetting::Up,
+        ];
+        changer.set_link("d0", &settings).unwrap();
+        let error = changer
+            .set_link("d0", &[LinkSetting::MakesLinkLocal(true)])
+            .unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EAFNOSUPPORT));
+    });
+    let link = json_of(&sandbox, "ip -j -d link show d0");
+    assert_eq!(
+        only(&link, &["ifalias", "inet6_addr_gen_mode"]),
+        json!([{"ifalias": "thin"}])
+    );
+    assert!(link[0]["flags"].as_array().unwrap().contains(&json!("UP")), "{link}");
 }
 
 /// What SPEC.md does when the backend is switched: the same prefix, straight or by the tunnel.
