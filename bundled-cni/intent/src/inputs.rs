@@ -60,8 +60,8 @@ pub struct Attachment {
     pub mac: Option<Mac>,
     /// The pod, if the runtime told it.
     pub pod: Option<PodName>,
-    /// MTU of both ends of the veth in bytes, as ADD made them; `None`: what a new one would get.
-    pub link_mtu: Option<u32>,
+    /// MTU of both ends of the veth in bytes, as ADD made them.
+    pub link_mtu: u32,
     /// Path of its network namespace.
     pub netns: Option<String>,
 }

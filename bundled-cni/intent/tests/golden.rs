@@ -4,20 +4,20 @@
 mod support;
 
 use netcheck_cni_intent::{
-    Actual, Attachment, Config, Desired, Inputs, LocalAddress, NodeObject, PerFamily, PodName,
+    Attachment, Desired, LocalAddress, NodeObject, PerFamily, PodName,
     bpf::{BpfMaps, Endpoint, NodeEntry, uid_bytes},
     desired::Pod,
-    intent,
     nft::NftRule,
     words,
 };
-use netcheck_node_state::{Link, LinkKind, NetState};
+use netcheck_node_state::NetState;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     path::PathBuf,
 };
 use support::{
+    cluster::Cluster,
     golden::{Bpf, Expected, Input, Inside, Vector, mac},
     settle,
 };
@@ -28,36 +28,38 @@ fn vector(file: &str) -> Vector {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The state that a vector's input leads to, on one of its nodes.
-fn computed(input: &Input, node: &str) -> Desired {
-    let config = Config::parse(&input.config).unwrap();
-    let nodes: Vec<NodeObject> = input
-        .nodes
-        .iter()
-        .map(|node| NodeObject {
+/// A vector's input as a cluster.
+fn cluster(input: &Input) -> Cluster {
+    let mut cluster = Cluster {
+        config: input.config.clone(),
+        ..Cluster::default()
+    };
+    for node in &input.nodes {
+        cluster.nodes.push(NodeObject {
             name: node.name.clone(),
             uid: node.uid.clone(),
             created: node.created.clone(),
             pod_cidrs: node.pod_cidrs.clone(),
             internal_ips: node.internal_ips.clone(),
             annotations: node.annotations.clone(),
-        })
-        .collect();
-    let facts = input.nodes.iter().find(|object| object.name == node).unwrap();
-    let local = |family: &str| {
-        facts.local.get(family).map(|local| LocalAddress {
-            device: local.dev.clone(),
-            address: local.address,
-            mtu: local.mtu,
-        })
-    };
-    let local = PerFamily {
-        ipv4: local("ipv4"),
-        ipv6: local("ipv6"),
-    };
-    let own = input.attachments.iter().filter(|attachment| attachment.node == node);
-    let attachments: Vec<Attachment> = own
-        .map(|attachment| Attachment {
+        });
+        let local = |family: &str| {
+            node.local.get(family).map(|local| LocalAddress {
+                device: local.dev.clone(),
+                address: local.address,
+                mtu: local.mtu,
+            })
+        };
+        let (ipv4, ipv6) = (local("ipv4"), local("ipv6"));
+        cluster.locals.insert(node.name.clone(), PerFamily { ipv4, ipv6 });
+    }
+    for attachment in &input.attachments {
+        // Where a vector does not say it, the pod was added when the node was as it is.
+        let link_mtu = cluster.node(&attachment.node).annotations["cni.netcheck.dev/mtu"]
+            .parse()
+            .unwrap();
+        let of_node = cluster.attachments.entry(attachment.node.clone()).or_default();
+        of_node.push(Attachment {
             key: attachment.key.parse().unwrap(),
             ips: attachment.ips.clone(),
             mac: None,
@@ -66,19 +68,11 @@ fn computed(input: &Input, node: &str) -> Desired {
                 name: attachment.pod.name.clone(),
                 uid: attachment.pod.uid.clone(),
             }),
-            link_mtu: None,
+            link_mtu,
             netns: None,
-        })
-        .collect();
-    let inputs = Inputs {
-        own: node,
-        nodes: &nodes,
-        config: &config,
-        refused_config: &[],
-        local: &local,
-        attachments: &attachments,
-    };
-    intent(&inputs).unwrap()
+        });
+    }
+    cluster
 }
 
 /// Gathers differences as lines that a person can read.
@@ -257,51 +251,21 @@ fn compare(place: String, expected: &Expected, ours: &Desired) -> Vec<String> {
 /// Compares every node of a vector, then builds each from nothing.
 fn check(file: &str) {
     let vector = vector(file);
+    let cluster = cluster(&vector.input);
     let mut lines = Vec::new();
     for (node, expected) in &vector.expected {
-        let ours = computed(&vector.input, node);
+        let ours = cluster.desired(node).unwrap();
         lines.extend(compare(format!("{file} {node}"), expected, &ours));
         if lines.is_empty() {
-            built_from_nothing(&vector.input, node, expected, &ours);
+            built_from_nothing(&cluster, node, expected, &ours);
         }
     }
     assert!(lines.is_empty(), "{}", lines.join("\n"));
 }
 
-/// A node with its uplinks and its pods' veths, as ADD leaves them, and nothing else.
-fn fresh(input: &Input, node: &str, expected: &Expected) -> Actual {
-    let mut actual = Actual {
-        bpf: Some(BpfMaps::default()),
-        ..Actual::default()
-    };
-    let facts = input.nodes.iter().find(|object| object.name == node).unwrap();
-    for local in facts.local.values() {
-        let link = Link {
-            mac: None,
-            mtu: local.mtu,
-            is_up: true,
-            alias: None,
-            makes_link_local: Some(true),
-            kind: LinkKind::Other(String::new()),
-        };
-        actual.net.links.insert(local.dev.clone(), link);
-        actual.net.addresses.insert(netcheck_node_state::Address {
-            interface: local.dev.clone(),
-            ip: local.address.addr(),
-            prefix: local.address.prefix_len(),
-        });
-    }
-    let links = expected.net().links.into_iter();
-    actual
-        .net
-        .links
-        .extend(links.filter(|(_, link)| link.kind == LinkKind::Veth));
-    actual
-}
-
 /// What `diff` makes out of an empty node is what is expected, besides what was there.
-fn built_from_nothing(input: &Input, node: &str, expected: &Expected, ours: &Desired) {
-    let mut actual = fresh(input, node, expected);
+fn built_from_nothing(cluster: &Cluster, node: &str, expected: &Expected, ours: &Desired) {
+    let mut actual = cluster.fresh(ours);
     let mut wanted = actual.net.clone();
     extend(&mut wanted, expected.net());
     settle(ours, &mut actual);
@@ -310,7 +274,8 @@ fn built_from_nothing(input: &Input, node: &str, expected: &Expected, ours: &Des
         lines: Vec::new(),
     };
     found.net(&wanted, &actual.net);
-    found.same("sysctls", &expected.sysctls, &actual.sysctls);
+    actual.sysctls.retain(|key, _| expected.sysctls.contains_key(key));
+    found.map("sysctl", &expected.sysctls, &actual.sysctls);
     found.same("nft", &ours.nft, &actual.nft);
     found.same("bpf", &ours.bpf, &actual.bpf);
     assert!(found.lines.is_empty(), "{}", found.lines.join("\n"));
@@ -356,8 +321,9 @@ fn what_a_node_that_left_leaves_behind_is_removed_and_foreign_state_stays() {
     let vector = vector("08-node-left.json");
     let (expected, before) = (&vector.expected["n1"], &vector.before["n1"]);
     assert!(before.stale.links.is_empty() && before.stale.addresses.is_empty());
-    let ours = computed(&vector.input, "n1");
-    let mut actual = fresh(&vector.input, "n1", expected);
+    let cluster = cluster(&vector.input);
+    let ours = cluster.desired("n1").unwrap();
+    let mut actual = cluster.fresh(&ours);
     before.foreign.put_into(&mut actual.net);
     extend(&mut actual.net, expected.net());
     let after = actual.net.clone();

@@ -4,7 +4,6 @@ use super::Troubles;
 use crate::{
     census::{Census, Member, Reason},
     config::Config,
-    derive::vtep_mac,
     family::Family,
     inputs::{Attachment, Inputs},
     mtu::{Mtus, is_credible, overhead},
@@ -113,11 +112,13 @@ fn capacity(range: &IpNet) -> u128 {
 
 /// What shows in a Node object alone.
 fn by_object(troubles: &mut Troubles, config: &Config, member: &Member<'_>) {
-    let derived = vtep_mac(member.name()).to_string();
     if let Some(published) = member.object.annotations.get(ANNOTATION_VTEP_MAC)
-        && *published != derived
+        && *published != member.mac.to_string()
     {
-        let why = format!("annotation {ANNOTATION_VTEP_MAC} is {published:?}; {derived} is derived and used");
+        let why = format!(
+            "annotation {ANNOTATION_VTEP_MAC} is {published:?}; {} is derived and used",
+            member.mac
+        );
         add(troubles, Degraded::VtepMacMismatch, why);
     }
     for range in &member.ranges {

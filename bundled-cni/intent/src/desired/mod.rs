@@ -118,7 +118,7 @@ fn own_annotations(inputs: &Inputs<'_>, own: &Member<'_>, mtu: Option<u32>) -> B
 fn refused(inputs: &Inputs<'_>, own: &Member<'_>, reason: Reason, attachments: &[&Attachment]) -> Desired {
     let mtu = own_underlay(own, inputs.config, inputs.local);
     let mut net = NetState::default();
-    pods::host_side(&mut net, attachments, mtu.unwrap_or(0));
+    pods::host_side(&mut net, attachments);
     let bpf = inputs.config.ebpf.then(|| {
         let mut maps = pods::endpoints(attachments);
         maps.config = Some(BpfConfig::new(inputs.config.event_sample, None));
@@ -195,7 +195,7 @@ fn accepted(
     for (peer, way) in &peers {
         kernel::peer(&mut net, peer, *way, &places);
     }
-    pods::host_side(&mut net, attachments, mtus.own);
+    pods::host_side(&mut net, attachments);
     let all_ranges = census.accepted.values().flat_map(|member| &member.ranges);
     Ok(Desired {
         node: inputs.own.to_owned(),

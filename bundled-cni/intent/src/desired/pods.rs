@@ -60,13 +60,13 @@ fn owners<'a>(attachments: &[&'a Attachment]) -> Vec<(&'a Attachment, Vec<IpAddr
 }
 
 /// The host's end of each veth, and what leads to it.
-pub(super) fn host_side(net: &mut NetState, attachments: &[&Attachment], own_mtu: u32) {
+pub(super) fn host_side(net: &mut NetState, attachments: &[&Attachment]) {
     for (attachment, ips) in owners(attachments) {
         let name = attachment.key.host_veth();
         let pod = attachment.pod.as_ref();
         let link = Link {
             mac: Some(HOST_MAC),
-            mtu: attachment.link_mtu.unwrap_or(own_mtu),
+            mtu: attachment.link_mtu,
             is_up: true,
             alias: Some(attachment.key.veth_alias(pod.map(|pod| (&*pod.namespace, &*pod.name)))),
             makes_link_local: Some(false),
@@ -90,7 +90,7 @@ pub(super) fn insides(attachments: &[&Attachment], mtus: &Mtus) -> BTreeMap<Stri
 
 fn inside(attachment: &Attachment, mtus: &Mtus) -> Pod {
     let if_name = &attachment.key.if_name;
-    let mtu = attachment.link_mtu.unwrap_or(mtus.own);
+    let mtu = attachment.link_mtu;
     let mut pod = Pod {
         netns: attachment.netns.clone(),
         if_name: if_name.clone(),

@@ -45,6 +45,7 @@ fn one(plan: &mut Plan, wanted: &Route, ground: &Ground<'_>) {
     let at = || routes_at(&ground.net, wanted.destination, wanted.metric);
     let mut stale: Vec<&Route> = at()
         .filter(|route| route.protocol == PROTOCOL && *route != wanted)
+        .filter(|route| !ground.is_untouched(route.device.as_deref()))
         .collect();
     let has_foreign = at().any(|route| route.protocol != PROTOCOL);
     if has_foreign || ground.net.routes.contains(wanted) {

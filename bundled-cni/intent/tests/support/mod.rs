@@ -1,10 +1,10 @@
 //! What the tests share.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod cluster;
 pub mod golden;
 
-use netcheck_cni_intent::{Actual, simulate};
-use netcheck_cni_intent::{Desired, Diff, diff};
+use netcheck_cni_intent::{Actual, Desired, Diff, diff, simulate};
 
 /// Applies all deltas in their order; each must be possible.
 pub fn apply(actual: &mut Actual, diff: &Diff) {
