@@ -24,7 +24,11 @@ pub fn read(desired: &Desired, net: NetState, scope: Scope) -> (Actual, Vec<Stri
         unread.push(error.to_string());
         desired.nft.clone()
     });
-    let pods = if scope.inside_pods { insides(desired) } else { BTreeMap::new() };
+    let pods = if scope.inside_pods {
+        insides(desired)
+    } else {
+        BTreeMap::new()
+    };
     let actual = Actual {
         net,
         sysctls,

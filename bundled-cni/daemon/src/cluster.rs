@@ -81,8 +81,12 @@ impl Cluster {
         tokio::join!(
             follow(nodes, watcher::Config::default(), reduce_node, |known| self
                 .update(|view| &mut view.nodes, known.clone())),
-            follow(own_pods, of_this_node, |pod: Pod| Some((pod.metadata.uid?, ())), |known| self
-                .update(|view| &mut view.pods, known.clone())),
+            follow(
+                own_pods,
+                of_this_node,
+                |pod: Pod| Some((pod.metadata.uid?, ())),
+                |known| self.update(|view| &mut view.pods, known.clone())
+            ),
             follow(
                 configs,
                 this_config,

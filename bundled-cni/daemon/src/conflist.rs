@@ -48,7 +48,12 @@ mod tests {
     #[test]
     fn ours_comes_first_and_the_chain_in_its_order() {
         let list: Value = serde_json::from_str(&conflist(&[Chained::Tuning, Chained::Portmap])).unwrap();
-        let types: Vec<_> = list["plugins"].as_array().unwrap().iter().map(|plugin| &plugin["type"]).collect();
+        let types: Vec<_> = list["plugins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|plugin| &plugin["type"])
+            .collect();
         assert_eq!(types, ["netcheck-cni", "tuning", "portmap"]);
         assert_eq!(list["name"], "netcheck");
         assert_eq!(list["cniVersion"], "1.0.0");
@@ -56,7 +61,14 @@ mod tests {
 
     #[test]
     fn only_configurations_that_sort_before_ours_win() {
-        let names = ["10-calico.conflist", "00-multus.conf", FILE, ".05-a.conflist", "01-notes.txt", "05-a.json"];
+        let names = [
+            "10-calico.conflist",
+            "00-multus.conf",
+            FILE,
+            ".05-a.conflist",
+            "01-notes.txt",
+            "05-a.json",
+        ];
         assert_eq!(winners(names.map(str::to_owned)), ["00-multus.conf", "05-a.json"]);
     }
 }

@@ -106,7 +106,10 @@ mod tests {
         let path = folder.path().join("file");
         fs::create_dir(&path).unwrap();
         let error = put(&path, b"x", 0o600).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot write {}", path.display())), "{error}");
+        assert!(
+            error.starts_with(&format!("cannot write {}", path.display())),
+            "{error}"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -49,7 +49,11 @@ pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) 
             "{}/{chained} is missing: it is left out of the chain; install the reference plugins",
             places.bin.display()
         );
-        found.degraded.entry(Degraded::ChainPluginMissing).or_default().insert(why);
+        found
+            .degraded
+            .entry(Degraded::ChainPluginMissing)
+            .or_default()
+            .insert(why);
     }
     let path = places.conf.join(conflist::FILE);
     found.written += u64::from(host::put(&path, conflist(&present).as_bytes(), 0o644)?);
@@ -66,7 +70,10 @@ pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) 
 
 /// Takes away what [`configuration`] and [`binaries`] put there; whether anything was there.
 pub fn remove(places: &Places) -> Vec<FileError> {
-    let mut errors: Vec<FileError> = host::remove(&places.conf.join(conflist::FILE)).err().into_iter().collect();
+    let mut errors: Vec<FileError> = host::remove(&places.conf.join(conflist::FILE))
+        .err()
+        .into_iter()
+        .collect();
     let loopback = places.bin.join(LOOPBACK);
     if fs::read_link(&loopback).is_ok_and(|target| target == Path::new(PLUGIN)) {
         errors.extend(host::remove(&loopback).err());
@@ -77,7 +84,9 @@ pub fn remove(places: &Places) -> Vec<FileError> {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -160,7 +160,11 @@ impl Keeper {
         };
         let peers: BTreeSet<String> = desired.peers.keys().cloned().collect();
         if let Verdict::ListAgain { gone, of } = guard::judge(true, true, &self.peers, &peers, was_asked_again) {
-            tracing::warn!(gone = gone.len(), of, "many peers vanished at once: asking again before anything is removed");
+            tracing::warn!(
+                gone = gone.len(),
+                of,
+                "many peers vanished at once: asking again before anything is removed"
+            );
             let mut outcome = self.waiting("many nodes vanished at once", Troubles::new());
             outcome.list_again = true;
             outcome.not_ready = None;
@@ -206,7 +210,11 @@ impl Keeper {
         let node_json = serde_json::to_vec(&desired.node_json).unwrap_or_default();
         installed.written += u64::from(host::put(&places.state.join("node.json"), &node_json, 0o600)?);
         if desired.node_json.ready || self.is_set_up {
-            let chain = self.config.as_ref().map(|config| config.chain.clone()).unwrap_or_default();
+            let chain = self
+                .config
+                .as_ref()
+                .map(|config| config.chain.clone())
+                .unwrap_or_default();
             install::configuration(places, &chain, installed)?;
         }
         Ok(())
@@ -222,7 +230,11 @@ impl Keeper {
         }
         let state = StateJson {
             schema: netcheck_cni_intent::names::SCHEMA,
-            config: self.config.as_ref().map(|config| config.hash.clone()).unwrap_or_default(),
+            config: self
+                .config
+                .as_ref()
+                .map(|config| config.hash.clone())
+                .unwrap_or_default(),
             generation: self.generation,
             peers: desired.peers.len(),
             refused: &desired.refused_peers,
@@ -235,7 +247,11 @@ impl Keeper {
         }
         let annotations = desired.annotations.clone();
         Outcome {
-            annotations: if is_whole { annotations } else { without_config(annotations) },
+            annotations: if is_whole {
+                annotations
+            } else {
+                without_config(annotations)
+            },
             conditions: self.conditions(&troubles),
             not_ready: (!self.is_set_up).then(|| "the node's network is not set up".to_owned()),
             degraded: troubles.keys().copied().collect(),
@@ -254,7 +270,11 @@ impl Keeper {
     fn waiting(&self, why: &str, troubles: Troubles) -> Outcome {
         Outcome {
             annotations: BTreeMap::new(),
-            conditions: if troubles.is_empty() { Vec::new() } else { self.conditions(&troubles) },
+            conditions: if troubles.is_empty() {
+                Vec::new()
+            } else {
+                self.conditions(&troubles)
+            },
             not_ready: (!self.is_set_up).then(|| why.to_owned()),
             degraded: troubles.keys().copied().collect(),
             again_after: self.period(),
@@ -267,7 +287,10 @@ impl Keeper {
     fn failed(&mut self, why: String) -> Outcome {
         self.failures += 1;
         tracing::warn!(why, "the pass failed");
-        let mut outcome = self.waiting(&why, Troubles::from([(Degraded::ApplyFailed, BTreeSet::from([why.clone()]))]));
+        let mut outcome = self.waiting(
+            &why,
+            Troubles::from([(Degraded::ApplyFailed, BTreeSet::from([why.clone()]))]),
+        );
         outcome.again_after = self.again_after();
         outcome.applied.failed.push(why);
         outcome
@@ -285,8 +308,12 @@ impl Keeper {
     /// `NetworkUnavailable` is not said to be over before a pass has been whole.
     fn conditions(&self, troubles: &Troubles) -> Vec<Condition> {
         let all = conditions(troubles).into_iter();
-        all.filter(|condition| self.is_set_up || condition.kind != netcheck_cni_intent::names::CONDITION_NETWORK_UNAVAILABLE || condition.status)
-            .collect()
+        all.filter(|condition| {
+            self.is_set_up
+                || condition.kind != netcheck_cni_intent::names::CONDITION_NETWORK_UNAVAILABLE
+                || condition.status
+        })
+        .collect()
     }
 
     /// A version that is bad is refused whole, and the last good one stays in force.

@@ -1,7 +1,7 @@
 //! Where this node's InternalIPs are on it.
 
-use netcheck_cni_intent::{Family, LocalAddress, PerFamily};
 use ipnet::IpNet;
+use netcheck_cni_intent::{Family, LocalAddress, PerFamily};
 use netcheck_node_state::NetState;
 use std::net::IpAddr;
 
@@ -59,7 +59,10 @@ mod tests {
         let ips = ["192.0.2.11", "192.0.2.99", "2001:db8::12", "2001:db8::11"].map(str::to_owned);
         let found = local(&net, &ips);
         let v4 = found.ipv4.unwrap();
-        assert_eq!((v4.address.to_string().as_str(), v4.device.as_str(), v4.mtu), ("192.0.2.11/24", "eth0", 9000));
+        assert_eq!(
+            (v4.address.to_string().as_str(), v4.device.as_str(), v4.mtu),
+            ("192.0.2.11/24", "eth0", 9000)
+        );
         assert_eq!(found.ipv6, None);
     }
 }

@@ -72,19 +72,49 @@ impl Default for Metrics {
         let peers = Gauge::default();
         registry.register("peers", "Nodes that this one has a way to", peers.clone());
         let refused_nodes = Gauge::default();
-        registry.register("refused_nodes", "Nodes that are not programmed, for a reason", refused_nodes.clone());
+        registry.register(
+            "refused_nodes",
+            "Nodes that are not programmed, for a reason",
+            refused_nodes.clone(),
+        );
         let changes = Family::default();
-        registry.register("changes", "Changes made to bring the node to what it must be", changes.clone());
+        registry.register(
+            "changes",
+            "Changes made to bring the node to what it must be",
+            changes.clone(),
+        );
         let failed_changes = Family::default();
-        registry.register("failed_changes", "Changes that failed and are tried again", failed_changes.clone());
+        registry.register(
+            "failed_changes",
+            "Changes that failed and are tried again",
+            failed_changes.clone(),
+        );
         let pass_duration = durations();
-        registry.register_with_unit("pass_duration", "Duration of a pass", Unit::Seconds, pass_duration.clone());
+        registry.register_with_unit(
+            "pass_duration",
+            "Duration of a pass",
+            Unit::Seconds,
+            pass_duration.clone(),
+        );
         let plugin_duration = Family::new_with_constructor(durations as fn() -> Histogram);
-        registry.register_with_unit("plugin_duration", "Duration of a call of the plugin", Unit::Seconds, plugin_duration.clone());
+        registry.register_with_unit(
+            "plugin_duration",
+            "Duration of a call of the plugin",
+            Unit::Seconds,
+            plugin_duration.clone(),
+        );
         let collected = Counter::default();
-        registry.register("collected", "Attachments whose pods were gone, removed", collected.clone());
+        registry.register(
+            "collected",
+            "Attachments whose pods were gone, removed",
+            collected.clone(),
+        );
         let degraded = Family::default();
-        registry.register("degraded", "1 for each reason for which the node is degraded", degraded.clone());
+        registry.register(
+            "degraded",
+            "1 for each reason for which the node is degraded",
+            degraded.clone(),
+        );
         Self {
             registry,
             endpoints,

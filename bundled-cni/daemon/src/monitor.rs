@@ -1,102 +1,106 @@
-//! What the kernel tells of its own accord: that a table of this namespace has changed (rtnetlink(7); `nf_tables_api.c`).
-//!
-//! What exactly has changed is not looked at: a pass compares everything, so a message that was lost costs nothing but itself.
+//! What the kernel tells of its own accord: that something of ours may have changed. What exactly is not looked at: a pass compares
+//! everything, so a message that was lost costs nothing but itself.
 
-use netlink_sys::{
-    Socket, SocketAddr,
-    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
-};
+use netcheck_cni_intent::names::{OVERLAY, VETH_NAME_START};
+use netcheck_node_state::{DumpError, Monitor, News, Table};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
 };
 
-/// `RTNLGRP_*` of linux/rtnetlink.h: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE.
-const ROUTE_GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
-/// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
-const NFTABLES_GROUPS: [u32; 1] = [7];
-
-/// `RTM_NEWNEIGH`, `AF_INET` … of linux/rtnetlink.h, linux/neighbour.h.
-const RTM_NEWNEIGH: u16 = 28;
-const NUD_PERMANENT: u16 = 0x80;
-/// Place of `ndm_state` behind the header of 16 bytes.
-const NDM_STATE: usize = 16 + 8;
-
-/// How soon to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Urgency {
-    /// Neighbours that come and go by themselves, as on every uplink: most likely nothing of ours.
-    Soon,
-    /// Anything else.
-    Now,
-}
+/// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h, as a bit.
+const NFTABLES_GROUP: u32 = 1 << (7 - 1);
 
 /// Listens in the namespace of the thread that opened it.
 #[derive(Debug)]
-pub struct Monitor {
-    sockets: Vec<Socket>,
+pub struct Ears {
+    tables: Monitor,
+    /// `None` on a kernel without nftables: there is nothing to hear from it.
+    nftables: Option<Socket>,
 }
 
-impl Monitor {
-    /// Opens it. A kernel without nftables is no obstacle: there is nothing to hear from it.
-    pub fn open() -> io::Result<Self> {
-        let mut sockets = vec![listening(NETLINK_ROUTE, &ROUTE_GROUPS)?];
-        sockets.extend(listening(NETLINK_NETFILTER, &NFTABLES_GROUPS).ok());
-        Ok(Self { sockets })
+impl Ears {
+    /// Begins to listen.
+    pub fn open() -> Result<Self, DumpError> {
+        Ok(Self {
+            tables: Monitor::open()?,
+            nftables: nftables().ok(),
+        })
     }
 
-    /// Waits until something has changed and takes in all that is told of it.
-    pub fn wait(&self) -> io::Result<Urgency> {
-        let mut fds: Vec<PollFd<'_>> = self.sockets.iter().map(poll_fd).collect();
+    /// Waits until something has happened that a pass should look into.
+    pub fn wait(&mut self) -> io::Result<()> {
         loop {
-            match poll(&mut fds, None) {
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(errno) => return Err(errno.into()),
+            self.wait_for_any()?;
+            let is_nftables = self.nftables.as_ref().is_some_and(drain);
+            let is_ours = match self.tables.take()? {
+                News::Everything => true,
+                News::Touched(touched) => touched
+                    .iter()
+                    .any(|(table, device)| is_of_interest(*table, device.as_deref())),
+            };
+            if is_nftables || is_ours {
+                return Ok(());
             }
-            let heard: Option<Urgency> = self.sockets.iter().filter_map(drain).max();
-            if let Some(urgency) = heard {
-                return Ok(urgency);
-            }
+        }
+    }
+
+    fn wait_for_any(&self) -> io::Result<()> {
+        let mut fds = vec![PollFd::from_borrowed_fd(self.tables.as_fd(), PollFlags::IN)];
+        fds.extend(self.nftables.as_ref().map(|socket| {
+            // SAFETY: the descriptor belongs to the socket, which outlives the borrow.
+            let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+            PollFd::from_borrowed_fd(fd, PollFlags::IN)
+        }));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
         }
     }
 }
 
-fn listening(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
-    let mut socket = Socket::new(protocol)?;
-    let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
-    socket.bind(&SocketAddr::new(0, mask))?;
+/// On an uplink neighbours come and go by themselves all the time; on devices of ours only we put any.
+fn is_of_interest(table: Table, device: Option<&str>) -> bool {
+    let is_ours = |device: &str| device == OVERLAY || device.starts_with(VETH_NAME_START);
+    match table {
+        Table::Neighbours | Table::Fdb => device.is_none_or(is_ours),
+        Table::Links | Table::Addresses | Table::Routes => true,
+    }
+}
+
+fn nftables() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind(&SocketAddr::new(0, NFTABLES_GROUP))?;
     socket.set_non_blocking(true)?;
     Ok(socket)
 }
 
-fn poll_fd(socket: &Socket) -> PollFd<'_> {
-    // SAFETY: the descriptor belongs to the socket, which outlives the borrow.
-    let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-    PollFd::from_borrowed_fd(fd, PollFlags::IN)
-}
-
-/// Takes what waits on a socket; `None` if nothing does.
-fn drain(socket: &Socket) -> Option<Urgency> {
-    let mut heard = None;
+/// Takes what waits on a socket; whether anything did.
+fn drain(socket: &Socket) -> bool {
+    let mut heard = false;
     let mut datagram = Vec::with_capacity(64 << 10);
     loop {
         datagram.clear();
         match socket.recv(&mut datagram, 0) {
-            Ok(_) => heard = heard.max(Some(urgency(&datagram))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // ENOBUFS: more happened than fitted. Anything else is looked into as well, at the cost of one pass.
-            Err(_) => return Some(Urgency::Now),
+            // ENOBUFS, which is told once: more has happened than there was room for.
+            Ok(_) | Err(_) => heard = true,
         }
     }
 }
 
-fn urgency(datagram: &[u8]) -> Urgency {
-    let at = |place: usize| datagram.get(place..place + 2).map(|two| u16::from_ne_bytes([two[0], two[1]]));
-    match (at(4), at(NDM_STATE)) {
-        (Some(RTM_NEWNEIGH), Some(state)) if state & NUD_PERMANENT == 0 => Urgency::Soon,
-        _ => Urgency::Now,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_of_an_uplink_are_nobodys_business() {
+        assert!(!is_of_interest(Table::Neighbours, Some("eth0")));
+        assert!(is_of_interest(Table::Neighbours, Some("ncvx0")));
+        assert!(is_of_interest(Table::Fdb, Some("nc53ffe5c7906")));
+        assert!(is_of_interest(Table::Fdb, None));
+        assert!(is_of_interest(Table::Routes, Some("eth0")));
     }
 }

@@ -67,7 +67,11 @@ impl Publisher {
             .get(&self.node)
             .await
             .with_context(|| format!("cannot read Node {}", self.node))?;
-        let there = node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+        let there = node
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.clone())
+            .unwrap_or_default();
         let now = Time(Timestamp::now());
         let changed: Vec<_> = wanted
             .iter()

@@ -39,13 +39,19 @@ impl Health {
             limit,
             not_ready: Some("the first pass is not done".to_owned()),
         };
-        Self { state: Mutex::new(state) }
+        Self {
+            state: Mutex::new(state),
+        }
     }
 
     /// A turn of the daemon ended: alive for another `limit`, and ready or not, with the reason.
     pub fn turned(&self, limit: Duration, not_ready: Option<String>) {
         let last_turn = Instant::now();
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { last_turn, limit, not_ready };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State {
+            last_turn,
+            limit,
+            not_ready,
+        };
     }
 
     fn alive(&self) -> Result<(), String> {

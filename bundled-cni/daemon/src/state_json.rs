@@ -39,7 +39,10 @@ impl LastPass {
     /// A pass that has just ended.
     pub fn new(applied: &Applied) -> Self {
         Self {
-            time: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
+            time: jiff::Timestamp::now()
+                .round(jiff::Unit::Second)
+                .unwrap_or_default()
+                .to_string(),
             ops: applied.total(),
             failed: applied.failed.clone(),
         }

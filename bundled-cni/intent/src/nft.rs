@@ -21,9 +21,18 @@ pub(crate) fn table<'a>(config: &Config, own: &[IpNet], accepted: impl Iterator<
             Family::V6 => (6, "ipv6_addr", "ip6"),
         };
         let (pods, nomasq) = (format!("pods{digit}"), format!("nomasq{digit}"));
-        rules.push(masquerade(protocol, &pods, &nomasq, format!("netcheck-cni:masq{digit}")));
+        rules.push(masquerade(
+            protocol,
+            &pods,
+            &nomasq,
+            format!("netcheck-cni:masq{digit}"),
+        ));
         for (name, ranges) in [(pods, own), (nomasq, &not_masqueraded)] {
-            let ranges: Vec<IpNet> = ranges.iter().filter(|net| Family::of_net(net) == family).copied().collect();
+            let ranges: Vec<IpNet> = ranges
+                .iter()
+                .filter(|net| Family::of_net(net) == family)
+                .copied()
+                .collect();
             sets.insert(name, NftSet::of_prefixes(kind, &ranges));
         }
     }

@@ -7,7 +7,6 @@ use netcheck_cni_intent::{
     Attachment, Desired, LocalAddress, NodeObject, PerFamily, PodName,
     bpf::{BpfMaps, Endpoint, NodeEntry, uid_bytes},
     desired::Pod,
-    nft::NftRule,
     words,
 };
 use netcheck_node_state::NetState;
@@ -211,18 +210,19 @@ fn compare(place: String, expected: &Expected, ours: &Desired) -> Vec<String> {
             .collect()
     });
     let ours_sets = ours.nft.as_ref().map(|nft| {
-        let sets = nft.sets.iter().map(|(name, set)| (name.clone(), set.elements.clone()));
+        let sets = nft
+            .sets
+            .iter()
+            .map(|(name, set)| (name.clone(), set.elements.iter().copied().collect()));
         sets.collect::<BTreeMap<_, _>>()
     });
     found.same("nft sets", &sets, &ours_sets);
     let rules = expected.nft.as_ref().map(|nft| nft.rules.clone());
     let ours_rules = ours.nft.as_ref().map(|nft| {
         let rules = nft.chains.values().flat_map(|chain| &chain.rules);
-        let comment = |rule: &NftRule| match rule {
-            NftRule::Masquerade { comment, .. } => comment.clone(),
-            NftRule::Other(text) => text.clone(),
-        };
-        rules.map(comment).collect::<Vec<_>>()
+        rules
+            .map(|rule| rule.comment.clone().unwrap_or_default())
+            .collect::<Vec<_>>()
     });
     found.same("nft rules", &rules, &ours_rules);
 

@@ -267,6 +267,7 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
                 mtu: Some(1000 + u32::from(seed)),
                 device: Some("eth0".to_owned()),
                 is_onlink: seed % 2 == 0,
+                next_hops: Vec::new(),
                 ..route
             });
         }

@@ -332,6 +332,7 @@ impl Route {
             protocol: protocol(self.protocol.as_deref()),
             mtu: self.metrics.first().map(|metrics| metrics.mtu),
             is_onlink: !self.flags.is_empty(),
+            next_hops: Vec::new(),
         }
     }
 }
