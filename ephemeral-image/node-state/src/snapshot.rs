@@ -84,7 +84,7 @@ pub fn refresh(state: &mut NetState, tables: &[Table]) -> Result<(), DumpError> 
 }
 
 /// Names of devices by number.
-type Names = BTreeMap<u32, String>;
+pub(crate) type Names = BTreeMap<u32, String>;
 
 #[cfg(test)]
 mod tests {

@@ -287,14 +287,12 @@ fn again_and_gone_are_fine() {
     let node = node();
     let changes = overlay("192.0.2.11", "192.0.2.12");
     apply(&node, &changes);
-    let all = "ip -d -o addr; ip -d route show table all; ip -6 -d route show table all; ip neigh; bridge fdb";
-    let before = node.run(&format!("{all} | grep -v valid_lft"));
+    // The uplink is left out: it looks for duplicates of its addresses for a while.
+    let all = "ip -d -o link show ncvx0; ip -br addr show ncvx0; ip neigh show dev ncvx0; bridge fdb show dev ncvx0
+        ip -d route; ip -6 -d route show proto 147; ip -6 -d route show dev ncvx0";
+    let before = node.run(all);
     apply(&node, &changes);
-    assert_eq!(
-        node.run(&format!("{all} | grep -v valid_lft")),
-        before,
-        "the second time changes nothing"
-    );
+    assert_eq!(node.run(all), before, "the second time changes nothing");
 
     let undo: Vec<Change> = changes
         .into_iter()
@@ -405,7 +403,7 @@ fn devices_are_mended_in_place() {
         name: "ncvx0".to_owned(),
         set,
     };
-    let routes = node.run("ip route; ip neigh; bridge fdb");
+    let routes = node.run("ip route; ip neigh show dev ncvx0; bridge fdb show dev ncvx0");
     apply(
         &node,
         &[
@@ -430,7 +428,7 @@ fn devices_are_mended_in_place() {
         (&json!("192.0.2.21"), &json!("eth1"), &json!(true), &json!(4242))
     );
     assert_eq!(
-        node.run("ip route; ip neigh; bridge fdb"),
+        node.run("ip route; ip neigh show dev ncvx0; bridge fdb show dev ncvx0"),
         routes,
         "what hangs on it stays"
     );
