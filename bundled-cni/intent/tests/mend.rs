@@ -217,6 +217,21 @@ fn what_cannot_be_changed_is_made_anew_with_everything_behind_it() {
 }
 
 #[test]
+fn a_device_that_was_too_small_for_ipv6_gets_it_back() {
+    let (_, desired, healthy) = settled();
+    for device in [OVERLAY, &veth(&desired)] {
+        let mut actual = healthy.clone();
+        let (name, set) = (device.to_owned(), LinkSetting::Mtu(1200));
+        simulate::apply_to(&mut actual.net, &Change::SetLink { name, set }).unwrap();
+        assert_eq!(actual.net.links[device].makes_link_local, None);
+        let seen = settle(&desired, &mut actual);
+        assert_eq!(actual, healthy, "{device}");
+        // With IPv6 the kernel gave it a link-local address again, which is taken away.
+        assert!(lines(&seen.deltas).contains("expected nothing, found fe80::"));
+    }
+}
+
+#[test]
 fn a_device_that_is_gone_is_made_again() {
     let (_, desired, healthy) = settled();
     let mut actual = healthy.clone();

@@ -8,7 +8,7 @@ use netcheck_cni_intent::{
     names::{ANNOTATION_MTU, ANNOTATION_UNDERLAY, OVERLAY, PROTOCOL},
     simulate,
 };
-use netcheck_node_state::{Address, FdbEntry, LinkKind, Mac, Neighbour, NetState, Route, Vxlan};
+use netcheck_node_state::{Address, Change, FdbEntry, LinkKind, LinkSetting, Mac, Neighbour, NetState, Route, Vxlan};
 use proptest::{prelude::*, sample::Index};
 use std::collections::BTreeMap;
 use support::{
@@ -237,14 +237,17 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
             // Its mark makes it ours: without it the device is foreign.
             match seed % 4 {
                 0 => link.mac = Some(mac),
-                1 => link.mtu = 1280,
+                1 => {
+                    let (name, set) = (device.clone(), LinkSetting::Mtu(1200));
+                    simulate::apply_to(net, &Change::SetLink { name, set }).unwrap();
+                }
                 2 => link.makes_link_local = Some(true),
                 _ if device == OVERLAY => {}
                 _ => link.alias = Some("netcheck-cni other".to_owned()),
             }
         }
         (2, ..) if has_overlay => {
-            let change = netcheck_node_state::Change::DeleteLink(OVERLAY.to_owned());
+            let change = Change::DeleteLink(OVERLAY.to_owned());
             simulate::apply_to(net, &change).unwrap();
         }
         (3, ..) if has_overlay => {
@@ -319,7 +322,7 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
             });
         }
         (16, _, _, _, _, Some(address)) => {
-            let change = netcheck_node_state::Change::DeleteAddress(address);
+            let change = Change::DeleteAddress(address);
             simulate::apply_to(net, &change).unwrap();
         }
         (17, Some(device), ..) => {

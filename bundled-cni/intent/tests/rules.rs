@@ -190,7 +190,13 @@ fn the_lowest_mtu_of_all_counts_and_an_incredible_one_does_not() {
         );
         assert!(desired.others["n3"].contains_key(&Degraded::MtuTooSmall));
     }
-    // A node that does not count has no say.
+    // A node of another underlay family has no say in it,
+    publish(&mut cluster, "1400");
+    let before = cluster.clone();
+    cluster.node("n3").internal_ips.retain(|ip| ip.contains(':'));
+    assert_eq!(v(&cluster), 1450);
+    cluster = before;
+    // nor has one that does not count.
     publish(&mut cluster, "1400");
     cluster.node("n3").pod_cidrs.clear();
     assert_eq!(v(&cluster), 1450);

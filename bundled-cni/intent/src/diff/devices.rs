@@ -239,16 +239,20 @@ fn mend(plan: &mut Plan, name: &str, wanted: &Link, ground: &mut Ground<'_>) {
     if let Some(alias) = wanted.alias.clone().filter(|_| wanted.alias != is.alias) {
         settings.push(("alias", LinkSetting::Alias(alias)));
     }
-    // Where a device has no IPv6 there is nothing to say.
-    if let (Some(want), Some(have)) = (wanted.makes_link_local, is.makes_link_local)
-        && want != have
-    {
-        settings.push(("addrgenmode", LinkSetting::MakesLinkLocal(want)));
-    }
-    for (what, setting) in settings {
+    let mut change = |ground: &mut Ground<'_>, what: &str, setting: LinkSetting| {
         let object = format!("{name} {what}");
         let (expected, actual) = (Some(words::link(wanted)), Some(words::link(&is)));
         ground.change(plan, delta(Kind::Link, &object, expected, actual, set(name, setting)));
+    };
+    for (what, setting) in settings {
+        change(ground, what, setting);
+    }
+    // Where a device has no IPv6 there is nothing to say; it may have got it back with its MTU just now.
+    let have = ground.net.links.get(name).and_then(|link| link.makes_link_local);
+    if let (Some(want), Some(have)) = (wanted.makes_link_local, have)
+        && want != have
+    {
+        change(ground, "addrgenmode", LinkSetting::MakesLinkLocal(want));
     }
 }
 

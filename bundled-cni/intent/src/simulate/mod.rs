@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use netcheck_node_state::{
     Address, Change, FdbEntry, Link, LinkKind, LinkSetting, Mac, Neighbour, NetState, Route, Vxlan,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Why the kernel would not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,7 @@ pub fn apply_to(net: &mut NetState, change: &Change) -> Result<(), Refused> {
             Ok(())
         }
         Change::ReplaceNeighbour(neighbour) => {
+            // Linux takes it, and flushes it with the next event: to count on it is a mistake.
             if !link(net, &neighbour.device)?.is_up {
                 return Err(Refused::Down(neighbour.device.clone()));
             }
@@ -159,7 +160,10 @@ fn most_mtu(net: &NetState, vxlan: &Vxlan) -> Result<u32, Refused> {
 fn set_link(net: &mut NetState, name: &str, set: &LinkSetting) -> Result<(), Refused> {
     let mut changed = link(net, name)?.clone();
     match set {
-        LinkSetting::Up => changed.is_up = true,
+        LinkSetting::Up => {
+            changed.is_up = true;
+            make_link_local(net, name, &changed);
+        }
         LinkSetting::Mac(mac) => {
             if changed.mac != Some(*mac) {
                 net.neighbours.retain(|neighbour| neighbour.device != name);
@@ -174,6 +178,11 @@ fn set_link(net: &mut NetState, name: &str, set: &LinkSetting) -> Result<(), Ref
             }
             if *mtu < IPV6_MIN_MTU {
                 drop_ipv6(net, name);
+                changed.makes_link_local = None;
+            } else if changed.mtu < IPV6_MIN_MTU {
+                // IPv6 begins anew, with the kernel's own default.
+                changed.makes_link_local = Some(true);
+                make_link_local(net, name, &changed);
             }
             changed.mtu = *mtu;
         }
@@ -199,6 +208,18 @@ fn set_link(net: &mut NetState, name: &str, set: &LinkSetting) -> Result<(), Ref
     }
     net.links.insert(name.to_owned(), changed);
     Ok(())
+}
+
+/// A device that is up has its link-local address of the hardware address (RFC 4291, appendix A), unless it was told not to.
+fn make_link_local(net: &mut NetState, name: &str, link: &Link) {
+    if let (true, Some(true), Some(Mac([a, b, c, d, e, f]))) = (link.is_up, link.makes_link_local, link.mac) {
+        let octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+        net.addresses.insert(Address {
+            interface: name.to_owned(),
+            ip: Ipv6Addr::from(octets).into(),
+            prefix: 64,
+        });
+    }
 }
 
 /// What a device loses when its MTU is too small for IPv6.
