@@ -6,13 +6,13 @@ use std::net::IpAddr;
 /// One change. Adding what is there already and removing what is gone both succeed: the state is what counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Makes a vxlan device, down, without link-local address.
+    /// Makes a vxlan device, down, without link-local address; or finishes one of this name, alias, number, port and family.
     CreateVxlan {
         /// Its name.
         name: String,
         /// Its hardware address.
         mac: Mac,
-        /// In bytes.
+        /// In bytes. The kernel makes it less, without a word, where the device below has no room for it.
         mtu: u32,
         /// Whose it is.
         alias: String,

@@ -7,15 +7,16 @@ pub use links::{CreateVethError, VethEnd};
 
 use crate::{
     Change,
+    netlink::Channel,
     netns::current_inode,
     numbers::{
         IFLA_EXT_MASK, IFLA_IFNAME, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_ERROR,
         NLMSGERR_ATTR_MSG, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK,
     },
     sysctl,
-    wire::{LINK_HEADER, MESSAGE_HEADER, Message, attributes, text, u16_at, u32_at},
+    wire::{LINK_HEADER, MESSAGE_HEADER, Message, attributes, text, u32_at},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_ROUTE;
 use std::{collections::HashMap, fmt, io};
 
 /// A change that the kernel, or what stands before it, did not make.
@@ -99,7 +100,7 @@ impl Deed {
 /// device that is renamed while another takes its name would be mistaken.
 #[derive(Debug)]
 pub struct Changer {
-    socket: Socket,
+    channel: Channel,
     sequence: u32,
     indices: HashMap<String, u32>,
     /// Inode of the namespace: what is not done through the socket must be done in the same.
@@ -111,14 +112,8 @@ impl Changer {
     /// be written by a thread inside ([`Change::WriteSysctl`]). Changing needs `CAP_NET_ADMIN` there.
     pub fn open() -> Result<Self, ChangeError> {
         let open = || -> io::Result<Self> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            // An answer then is no longer than it must be, and says more: kernels from 4.12 on, where nothing depends on it.
-            let _ = socket.set_cap_ack(true);
-            let _ = socket.set_ext_ack(true);
             Ok(Self {
-                socket,
+                channel: Channel::open(NETLINK_ROUTE)?,
                 sequence: 0,
                 indices: HashMap::new(),
                 netns: current_inode()?,
@@ -222,40 +217,20 @@ impl Changer {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = request.to_bytes(NLM_F_REQUEST | NLM_F_ACK | flags, self.sequence);
         let failed = |error| (error, None);
-        retried(|| self.socket.send(&bytes, 0)).map_err(failed)?;
+        self.channel.send(&bytes).map_err(failed)?;
         let mut answer = None;
         loop {
-            let (datagram, _) = retried(|| self.socket.recv_from_full()).map_err(failed)?;
-            let mut rest = datagram.as_slice();
-            while let (Some(length), Some(kind), Some(flags), Some(sequence)) =
-                (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6), u32_at(rest, 8))
-            {
-                let length = length as usize;
-                let Some(body) = rest.get(MESSAGE_HEADER..length) else {
-                    return Err(failed(io::Error::from(io::ErrorKind::UnexpectedEof)));
-                };
+            for part in self.channel.receive().map_err(failed)? {
+                let part = part.map_err(failed)?;
                 // What is left of an exchange that was given up.
-                if sequence == self.sequence {
-                    if kind == NLMSG_ERROR {
-                        return acknowledged(body, flags).map(|()| answer);
-                    }
-                    answer = Some(Message {
-                        kind,
-                        body: body.to_vec(),
-                    });
+                if part.sequence != self.sequence {
+                    continue;
                 }
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+                if part.kind == NLMSG_ERROR {
+                    return acknowledged(part.body, part.flags).map(|()| answer);
+                }
+                answer = Some(part.to_message());
             }
-        }
-    }
-}
-
-/// Again for as long as a signal comes in between: the kernel has then not begun.
-fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A namespace's interfaces, by rtnetlink: it follows the namespace, which `/sys/class/net` does not.
 
-use crate::netlink::{DumpError, dump};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage},
+use crate::{
+    netlink::{DumpError, dump},
+    numbers::{IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_IFNAME, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK, RTM_NEWLINK},
+    wire::{LINK_HEADER, Message, text, u16_at, u32_at},
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::collections::BTreeMap;
@@ -21,26 +21,32 @@ pub struct Interface {
 
 /// The interfaces in the calling thread's network namespace, by index.
 pub fn interfaces() -> Result<BTreeMap<u32, Interface>, DumpError> {
-    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut found = BTreeMap::new();
-    for message in dump(NETLINK_ROUTE, "interfaces", &request)? {
-        let RouteNetlinkMessage::NewLink(link) = message else {
-            continue;
-        };
-        let mut interface = Interface {
-            hardware_type: link.header.link_layer_type.into(),
-            ..Interface::default()
-        };
-        for attribute in link.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => interface.name = name,
-                LinkAttribute::Address(address) => interface.address = address,
-                _ => {}
-            }
-        }
-        found.insert(link.header.index, interface);
+    Ok(dump_links()?.iter().filter_map(read_interface).collect())
+}
+
+/// What the kernel says about all interfaces, without their counters.
+pub(crate) fn dump_links() -> Result<Vec<Message>, DumpError> {
+    let request =
+        Message::new(RTM_GETLINK, &[0; LINK_HEADER]).with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    dump(NETLINK_ROUTE, "interfaces", &request)
+}
+
+fn read_interface(answer: &Message) -> Option<(u32, Interface)> {
+    if answer.kind != RTM_NEWLINK {
+        return None;
     }
-    Ok(found)
+    let mut interface = Interface {
+        hardware_type: u16_at(&answer.body, 2)?,
+        ..Interface::default()
+    };
+    for (number, value) in answer.attributes(LINK_HEADER) {
+        match number {
+            IFLA_IFNAME => interface.name = text(value),
+            IFLA_ADDRESS => interface.address = value.to_vec(),
+            _ => {}
+        }
+    }
+    Some((u32_at(&answer.body, 4)?, interface))
 }
 
 /// Names of the interfaces in the calling thread's network namespace, by index.

@@ -1,8 +1,8 @@
-//! Reads what a node's kernel holds, namespace by namespace.
+//! Reads what a node's kernel holds, and changes it, namespace by namespace.
 //!
 //! Nothing here talks to Kubernetes or to a container runtime: namespaces are found through `/proc` and `/run/netns`
-//! ([`netns`]), and what they hold is read over netlink ([`addresses()`], [`listeners()`]) and from the processes' own files
-//! ([`resolver`]).
+//! ([`netns`]), and what they hold is read over netlink ([`snapshot()`], [`addresses()`], [`listeners()`]) and from the processes' own files
+//! ([`resolver`]). [`Changer`] makes changes.
 
 pub mod addresses;
 pub mod cgroup;
@@ -16,7 +16,8 @@ pub mod netns;
 mod numbers;
 pub mod residents;
 pub mod resolver;
-mod snapshot;
+pub mod ruleset;
+pub mod snapshot;
 pub mod state;
 pub mod sysctl;
 mod wire;
@@ -31,4 +32,5 @@ pub use netlink::DumpError;
 pub use netns::{Found, FoundBy, Netns, NetnsError, Wanted, find, within};
 pub use residents::{Resident, residents, started_ns};
 pub use resolver::Resolver;
+pub use snapshot::{Table, refresh, snapshot};
 pub use state::{FdbEntry, Link, LinkKind, Neighbour, NetState, NextHop, Route, RouteKind, Vxlan};

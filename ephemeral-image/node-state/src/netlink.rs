@@ -1,14 +1,16 @@
-//! One synchronous netlink dump: a request, and all the messages that answer it.
+//! A netlink socket, and one synchronous dump over it: a request, and all the messages that answer it.
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+use crate::{
+    numbers::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN},
+    wire::{MESSAGE_HEADER, Message, u16_at, u32_at},
 };
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
 
 /// How often a dump is begun anew because the kernel's tables changed under it.
 const ATTEMPTS: usize = 5;
+/// Room for a datagram, in bytes: the kernel fills no more than 32 KiB (`netlink_dump()`, net/netlink/af_netlink.c).
+const DATAGRAM: usize = 64 << 10;
 
 /// Why a table of the kernel could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +47,110 @@ pub enum DumpError {
     },
 }
 
+/// A socket that talks to the kernel of one network namespace: that of the thread which opened it.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Channel {
+    /// Opens a socket of a protocol, `NETLINK_*`.
+    pub fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        // Connected to the kernel, it hears nobody else.
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // Errors are then shorter and say more, and a dump holds what was asked for alone. Nothing depends on it: old kernels have none of it.
+        let _ = socket.set_cap_ack(true);
+        let _ = socket.set_ext_ack(true);
+        let _ = socket.set_netlink_get_strict_chk(true);
+        let buffer = Vec::with_capacity(DATAGRAM);
+        Ok(Self { socket, buffer })
+    }
+
+    /// Sends a whole message.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        retried(|| self.socket.send(bytes, 0)).map(|_| ())
+    }
+
+    /// Waits for the next datagram.
+    pub fn receive(&mut self) -> io::Result<Datagram<'_>> {
+        self.buffer.clear();
+        retried(|| self.socket.recv(&mut self.buffer, 0))?;
+        Ok(Datagram(&self.buffer))
+    }
+}
+
+/// Again for as long as a signal comes in between: nothing has then begun.
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Messages one behind the other, as the kernel sends them.
+pub(crate) struct Datagram<'a>(&'a [u8]);
+
+/// One message of a datagram.
+pub(crate) struct Part<'a> {
+    pub kind: u16,
+    pub flags: u16,
+    pub sequence: u32,
+    pub body: &'a [u8],
+}
+
+impl Part<'_> {
+    pub fn to_message(&self) -> Message {
+        Message {
+            kind: self.kind,
+            body: self.body.to_vec(),
+        }
+    }
+}
+
+impl<'a> Iterator for Datagram<'a> {
+    type Item = io::Result<Part<'a>>;
+
+    fn next(&mut self) -> Option<io::Result<Part<'a>>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let part = self.part();
+        if part.is_none() {
+            self.0 = &[];
+        }
+        Some(part.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message is cut off")))
+    }
+}
+
+impl<'a> Datagram<'a> {
+    fn part(&mut self) -> Option<Part<'a>> {
+        let bytes = self.0;
+        let length = u32_at(bytes, 0)? as usize;
+        let part = Part {
+            kind: u16_at(bytes, 4)?,
+            flags: u16_at(bytes, 6)?,
+            sequence: u32_at(bytes, 8)?,
+            body: bytes.get(MESSAGE_HEADER..length)?,
+        };
+        // Messages are aligned to four bytes (RFC 3549 section 2.2).
+        self.0 = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(part)
+    }
+}
+
 /// What one attempt at a dump gave.
-enum Dumped<M> {
-    Whole(Vec<M>),
+enum Dumped {
+    Whole(Vec<Message>),
     Interrupted,
 }
 
 /// Sends `request` as a dump in the calling thread's network namespace and collects the answer.
-pub(crate) fn dump<M>(protocol: isize, what: &'static str, request: &M) -> Result<Vec<M>, DumpError>
-where
-    M: NetlinkSerializable + NetlinkDeserializable + Clone,
-{
+pub(crate) fn dump(protocol: isize, what: &'static str, request: &Message) -> Result<Vec<Message>, DumpError> {
     for _ in 0..ATTEMPTS {
         if let Dumped::Whole(messages) = attempt(protocol, what, request)? {
             return Ok(messages);
@@ -64,54 +159,62 @@ where
     Err(DumpError::Unsteady { what })
 }
 
-fn attempt<M>(protocol: isize, what: &'static str, request: &M) -> Result<Dumped<M>, DumpError>
-where
-    M: NetlinkSerializable + NetlinkDeserializable + Clone,
-{
+fn attempt(protocol: isize, what: &'static str, request: &Message) -> Result<Dumped, DumpError> {
     let failed = |source| DumpError::Socket { what, source };
     let garbled = |reason: String| DumpError::Decode { what, reason };
-    let mut socket = Socket::new(protocol).map_err(failed)?;
-    socket.bind_auto().map_err(failed)?;
-    socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
-
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request.clone()));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0).map_err(failed)?;
-
+    let refused = |code: i32| {
+        let source = io::Error::from_raw_os_error(code.wrapping_neg());
+        Err(DumpError::Refused { what, source })
+    };
+    let mut channel = Channel::open(protocol).map_err(failed)?;
+    let bytes = request.to_bytes(NLM_F_REQUEST | NLM_F_DUMP, 0);
+    channel.send(&bytes).map_err(failed)?;
     let mut messages = Vec::new();
     let mut interrupted = false;
     loop {
-        let (datagram, _) = socket.recv_from_full().map_err(failed)?;
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<M>::deserialize(rest).map_err(|error| garbled(error.to_string()))?;
-            let length = message.header.length as usize;
-            interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
-            match message.payload {
-                NetlinkPayload::InnerMessage(inner) => messages.push(inner),
-                NetlinkPayload::Done(done) if done.code < 0 => {
-                    let source = io::Error::from_raw_os_error(-done.code);
-                    return Err(DumpError::Refused { what, source });
-                }
-                NetlinkPayload::Done(_) if interrupted => return Ok(Dumped::Interrupted),
-                NetlinkPayload::Done(_) => return Ok(Dumped::Whole(messages)),
-                NetlinkPayload::Error(error) => {
-                    let source = error.to_io();
-                    return Err(DumpError::Refused { what, source });
-                }
-                NetlinkPayload::Overrun(_) => return Err(garbled("the kernel reports an overrun".to_owned())),
-                _ => {}
+        for part in channel.receive().map_err(failed)? {
+            let part = part.map_err(|error| garbled(error.to_string()))?;
+            interrupted |= part.flags & NLM_F_DUMP_INTR != 0;
+            // The code of an error, or of the end of a dump that failed on the way.
+            let code = u32_at(part.body, 0).unwrap_or_default().cast_signed();
+            match part.kind {
+                NLMSG_NOOP => {}
+                NLMSG_DONE | NLMSG_ERROR if code < 0 => return refused(code),
+                NLMSG_DONE if interrupted => return Ok(Dumped::Interrupted),
+                NLMSG_DONE => return Ok(Dumped::Whole(messages)),
+                NLMSG_ERROR => return Err(garbled("an acknowledgement in place of a list".to_owned())),
+                NLMSG_OVERRUN => return Err(garbled("the kernel reports an overrun".to_owned())),
+                _ => messages.push(part.to_message()),
             }
-            // Messages are aligned to four bytes (RFC 3549 section 2.2).
-            let aligned = length.next_multiple_of(4);
-            if aligned == 0 {
-                return Err(garbled("a message of no length".to_owned()));
-            }
-            rest = rest.get(aligned..).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_are_told_apart() {
+        let first = Message::new(16, &[1; 5]).to_bytes(2, 7);
+        let mut both = first.clone();
+        both.resize(first.len().next_multiple_of(4), 0);
+        both.extend(Message::new(17, &[]).to_bytes(0, 8));
+        let kinds: Vec<_> = Datagram(&both)
+            .map(|part| {
+                part.map(|part| (part.kind, part.flags, part.sequence, part.body.len()))
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(kinds, [(16, 2, 7, 5), (17, 0, 8, 0)]);
+        assert!(Datagram(&both[..both.len() - 1]).any(|part| part.is_err()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Datagram(&bytes).count() <= 1 + bytes.len() / MESSAGE_HEADER);
         }
     }
 }

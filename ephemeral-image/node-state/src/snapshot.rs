@@ -1,5 +1,86 @@
 //! Reading what a network namespace holds.
 
+mod entries;
 mod links;
 
 pub(crate) use links::LinkAnswer;
+
+use crate::{
+    Address, NetState,
+    addresses::{dump_addresses, read_address},
+    interfaces::dump_links,
+    netlink::DumpError,
+};
+use std::collections::BTreeMap;
+
+/// One of the kernel's tables, as [`NetState`] has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// [`NetState::links`].
+    Links,
+    /// [`NetState::addresses`].
+    Addresses,
+    /// [`NetState::routes`].
+    Routes,
+    /// [`NetState::neighbours`].
+    Neighbours,
+    /// [`NetState::fdb`].
+    Fdb,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Links, Self::Addresses, Self::Routes, Self::Neighbours, Self::Fdb];
+}
+
+/// Reads everything that the calling thread's network namespace holds.
+///
+/// Each table is read whole: the kernel says where one changed meanwhile, and it is then read again. Between two tables time passes.
+pub fn snapshot() -> Result<NetState, DumpError> {
+    let mut state = NetState::default();
+    refresh(&mut state, &Table::ALL)?;
+    Ok(state)
+}
+
+/// Reads some tables again, and the links always: they name what the others number.
+///
+/// Links are read last, so what hangs on a device that is gone by then is left out, as the kernel removes it too.
+pub fn refresh(state: &mut NetState, tables: &[Table]) -> Result<(), DumpError> {
+    let wants = |table| tables.contains(&table);
+    let addresses = wants(Table::Addresses).then(dump_addresses).transpose()?;
+    let routes = wants(Table::Routes).then(entries::dump_routes).transpose()?;
+    let neighbours = wants(Table::Neighbours).then(entries::dump_neighbours).transpose()?;
+    let fdb = wants(Table::Fdb).then(entries::dump_fdb).transpose()?;
+    let links: Vec<LinkAnswer> = dump_links()?.iter().filter_map(LinkAnswer::read).collect();
+
+    let names: Names = links.iter().map(|link| (link.index, link.name.clone())).collect();
+    state.links = links.into_iter().map(|link| link.named(&names)).collect();
+    if let Some(answers) = addresses {
+        let read = answers.iter().filter_map(|answer| {
+            let (index, ip, prefix) = read_address(answer)?;
+            let interface = names.get(&index)?.clone();
+            Some(Address { interface, ip, prefix })
+        });
+        state.addresses = read.collect();
+    }
+    if let Some(answers) = routes {
+        state.routes = answers
+            .iter()
+            .filter_map(|answer| entries::route(answer, &names))
+            .collect();
+    }
+    if let Some(answers) = neighbours {
+        let read = answers.iter().filter_map(|answer| entries::neighbour(answer, &names));
+        state.neighbours = read.collect();
+    }
+    if let Some(answers) = fdb {
+        state.fdb = answers
+            .iter()
+            .filter_map(|answer| entries::fdb(answer, &names))
+            .collect();
+    }
+    Ok(())
+}
+
+/// Names of devices by number.
+type Names = BTreeMap<u32, String>;

@@ -20,9 +20,9 @@ pub struct NetState {
     pub links: BTreeMap<String, Link>,
     /// Addresses of all devices.
     pub addresses: BTreeSet<Address>,
-    /// Routes of all tables.
+    /// Routes of all tables, of both families; without those that hold only for some sources or types of service.
     pub routes: BTreeSet<Route>,
-    /// Neighbours of both families.
+    /// Neighbours of both families, as far as `ip neighbour` shows them of itself: without proxies and groups.
     pub neighbours: BTreeSet<Neighbour>,
     /// Forwarding entries of `AF_BRIDGE`: where a vxlan or bridge sends a hardware address.
     pub fdb: BTreeSet<FdbEntry>,
@@ -65,7 +65,7 @@ pub struct Vxlan {
     pub port: u16,
     /// Source of what it sends.
     pub local: Option<IpAddr>,
-    /// The device below it.
+    /// The device below it; `#7` if that is device 7 of another namespace.
     pub device: Option<String>,
     /// Whether it learns forwarding entries from packets.
     pub learns: bool,
@@ -78,7 +78,7 @@ pub struct Route {
     pub table: u32,
     /// Where to; a prefix length of 0 is `default`.
     pub destination: IpNet,
-    /// `metric` of ip(8): the lowest wins. IPv6 has 1024 where nothing is said.
+    /// `metric` of ip(8): the lowest wins. IPv6 has 1024 where nothing is said, and 0 only where the kernel put it.
     pub metric: u32,
     /// What becomes of a packet.
     pub kind: RouteKind,

@@ -1,10 +1,9 @@
-//! Messages of rtnetlink as bytes: writing requests, and reading answers attribute by attribute.
+//! Netlink messages as bytes: writing requests, and reading answers attribute by attribute.
 //!
 //! What a kernel says about a link has some hundred attributes, and each version adds more or makes one longer. Here only those are looked
 //! at that are asked for, so that nothing else can make a table unreadable.
 
-use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
-use std::{convert::Infallible, net::IpAddr};
+use std::net::IpAddr;
 
 /// `struct nlmsghdr` of linux/netlink.h, in bytes.
 pub(crate) const MESSAGE_HEADER: usize = 16;
@@ -130,31 +129,6 @@ pub(crate) fn ip_bytes(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
-impl NetlinkSerializable for Message {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.body.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.body);
-    }
-}
-
-impl NetlinkDeserializable for Message {
-    type Error = Infallible;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
-        Ok(Self {
-            kind: header.message_type,
-            body: payload.to_vec(),
-        })
     }
 }
 

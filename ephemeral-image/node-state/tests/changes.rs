@@ -7,14 +7,15 @@
 )]
 
 mod sandbox;
+mod values;
 
 use libtest_mimic::Arguments;
 use netcheck_node_state::{
-    Address, Change, ChangeError, Changer, CreateVethError, FdbEntry, LinkSetting, Mac, Neighbour, Route, RouteKind,
-    VethEnd, Vxlan, within,
+    Change, ChangeError, Changer, CreateVethError, LinkSetting, Neighbour, Route, VethEnd, Vxlan, within,
 };
-use sandbox::{Sandbox, trial};
+use sandbox::{Sandbox, trial, wait_for};
 use serde_json::{Value, json};
+use values::{address, fdb, mac, neighbour, node, route, unreachable, via};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -27,6 +28,7 @@ fn main() {
         trial("a_device_made_anew_is_found", a_device_made_anew_is_found),
         trial("parameters_are_the_threads_own", parameters_are_the_threads_own),
         trial("devices_are_mended_in_place", devices_are_mended_in_place),
+        trial("a_way_is_switched_without_a_gap", a_way_is_switched_without_a_gap),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -34,70 +36,11 @@ fn main() {
 const NEAR_MAC: &str = "0e:6e:63:00:00:01";
 const POD_MAC: &str = "0a:58:0a:f4:01:02";
 
-fn mac(text: &str) -> Mac {
-    text.parse().unwrap()
-}
-
 fn end(name: &str, mac_text: &str, mtu: u32) -> VethEnd {
     VethEnd {
         name: name.to_owned(),
         mac: mac(mac_text),
         mtu,
-    }
-}
-
-fn address(interface: &str, prefix: &str) -> Address {
-    let net: ipnet::IpNet = prefix.parse().unwrap();
-    Address {
-        interface: interface.to_owned(),
-        ip: net.addr(),
-        prefix: net.prefix_len(),
-    }
-}
-
-/// A unicast route without gateway, as `ip route add PREFIX dev DEVICE` makes it but for its protocol.
-fn route(prefix: &str, device: &str) -> Route {
-    let destination: ipnet::IpNet = prefix.parse().unwrap();
-    let is_v4 = destination.addr().is_ipv4();
-    Route {
-        table: 254,
-        destination,
-        metric: if is_v4 { 0 } else { 1024 },
-        kind: RouteKind::Unicast,
-        gateway: None,
-        device: Some(device.to_owned()),
-        scope: if is_v4 { 253 } else { 0 },
-        protocol: 147,
-        mtu: None,
-        is_onlink: false,
-        next_hops: vec![],
-    }
-}
-
-fn via(prefix: &str, gateway: &str, device: &str) -> Route {
-    Route {
-        gateway: Some(gateway.parse().unwrap()),
-        scope: 0,
-        ..route(prefix, device)
-    }
-}
-
-fn neighbour(device: &str, ip: &str, mac_text: &str) -> Neighbour {
-    Neighbour {
-        device: device.to_owned(),
-        ip: ip.parse().unwrap(),
-        mac: Some(mac(mac_text)),
-        is_permanent: true,
-        protocol: 147,
-    }
-}
-
-fn fdb(device: &str, mac_text: &str, destination: &str) -> FdbEntry {
-    FdbEntry {
-        device: device.to_owned(),
-        mac: mac(mac_text),
-        destination: Some(destination.parse().unwrap()),
-        is_permanent: true,
     }
 }
 
@@ -289,27 +232,6 @@ fn overlay(local: &str, peer: &str) -> Vec<Change> {
         Change::ReplaceRoute(unreachable("10.244.1.0/24")),
         Change::ReplaceRoute(unreachable("fd00:10:244:1::/64")),
     ]
-}
-
-fn unreachable(prefix: &str) -> Route {
-    Route {
-        kind: RouteKind::Unreachable,
-        device: None,
-        scope: 0,
-        metric: 2_147_483_647,
-        ..route(prefix, "")
-    }
-}
-
-/// A namespace with an uplink in both families.
-fn node() -> Sandbox {
-    let node = Sandbox::new();
-    node.run(
-        "ip link add eth0 type veth peer name wire
-         ip addr add 192.0.2.11/24 dev eth0; ip addr add 2001:db8:99::11/64 dev eth0 nodad
-         ip link set wire up; ip link set eth0 up",
-    );
-    node
 }
 
 fn an_overlay_is_made() {
@@ -516,4 +438,82 @@ fn devices_are_mended_in_place() {
         json_of(&node, "ip -j link show ncvx0")[0]["address"],
         json!("0a:00:00:00:00:07")
     );
+}
+
+/// What SPEC.md does when the backend is switched: the same prefix, straight or by the tunnel.
+fn a_way_is_switched_without_a_gap() {
+    let node = node();
+    apply(&node, &overlay("192.0.2.11", "192.0.2.12"));
+    let monitor = Monitor::new(&node, "ip -o monitor route");
+    for round in 0..3 {
+        apply(
+            &node,
+            &[
+                Change::ReplaceRoute(via("10.244.2.0/24", "192.0.2.12", "eth0")),
+                Change::ReplaceRoute(via("fd00:10:244:2::/64", "2001:db8:99::12", "eth0")),
+            ],
+        );
+        assert_eq!(
+            node.run("ip route show 10.244.2.0/24; ip -6 route show fd00:10:244:2::/64"),
+            "10.244.2.0/24 via 192.0.2.12 dev eth0 proto 147 \n\
+             fd00:10:244:2::/64 via 2001:db8:99::12 dev eth0 proto 147 metric 1024 pref medium\n"
+        );
+        apply(&node, &overlay("192.0.2.11", "192.0.2.12"));
+        assert_eq!(
+            node.run("ip route show root 10.244.2.0/24; ip -6 route show root fd00:10:244:2::/64"),
+            "10.244.2.0/24 via 10.244.2.0 dev ncvx0 proto 147 onlink \n\
+             fd00:10:244:2::/64 via fd00:10:244:2:: dev ncvx0 proto 147 metric 1024 onlink pref medium\n",
+            "round {round}, and nothing more special stays"
+        );
+    }
+    let seen = monitor.end();
+    assert!(
+        seen.contains("fd00:10:244:2::/64 via 2001:db8:99::12 dev eth0"),
+        "{seen}"
+    );
+    for prefix in ["10.244.2.0/24", "fd00:10:244:2::/64"] {
+        assert!(!seen.contains(&format!("Deleted {prefix}")), "{seen}");
+    }
+}
+
+/// `ip monitor`, from when it hears until it has heard all.
+struct Monitor<'a> {
+    sandbox: &'a Sandbox,
+    file: std::path::PathBuf,
+    _shell: sandbox::Shell,
+}
+
+impl<'a> Monitor<'a> {
+    fn new(sandbox: &'a Sandbox, command: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("netcheck-monitor-{}", sandbox.pid()));
+        let shell = sandbox.spawn(&format!("exec {command} > {}", file.display()));
+        let monitor = Self {
+            sandbox,
+            file,
+            _shell: shell,
+        };
+        monitor.hears("198.51.100.1");
+        monitor
+    }
+
+    /// Waits until a change made now was written down.
+    fn hears(&self, mark: &str) {
+        wait_for("the monitor", || {
+            self.sandbox.run(&format!(
+                "ip route add blackhole {mark} table 9; ip route del {mark} table 9"
+            ));
+            std::fs::read_to_string(&self.file).is_ok_and(|text| text.contains(mark))
+        });
+    }
+
+    fn end(self) -> String {
+        self.hears("198.51.100.2");
+        std::fs::read_to_string(&self.file).unwrap()
+    }
+}
+
+impl Drop for Monitor<'_> {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.file).unwrap();
+    }
 }

@@ -30,7 +30,10 @@ impl Changer {
     /// The prefix length with which a device has an IPv6 address.
     fn prefix_of_v6(&mut self, address: &Address) -> Option<u8> {
         let index = self.index(&address.interface).ok()?;
-        let request = address_message(RTM_GETADDR, address, &[index]);
+        // All else in a question must be zero.
+        let mut fixed = vec![AF_INET6, 0, 0, 0];
+        fixed.extend_from_slice(&index.to_ne_bytes());
+        let request = Message::new(RTM_GETADDR, &fixed).with(IFA_ADDRESS, &ip_bytes(address.ip));
         let answer = self.exchange(&request, 0).ok()??;
         answer.body.get(1).copied()
     }
@@ -47,8 +50,20 @@ impl Changer {
         self.route("route add", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, route, &[])
     }
 
+    /// Adds a route or takes the place of another, without a moment in which there is none.
     pub(super) fn replace_route(&mut self, route: &Route) -> Result<(), ChangeError> {
-        self.route("route replace", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route, &[])
+        let replace =
+            |changer: &mut Self| changer.route("route replace", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route, &[]);
+        let outcome = replace(self);
+        let (Err(error), Some(guide)) = (&outcome, guide(route)) else {
+            return outcome;
+        };
+        if error.errno() != Some(libc::EINVAL) || self.add_route_exclusively(&guide).is_err() {
+            return outcome;
+        }
+        let outcome = replace(self);
+        let removed = self.delete_route(&guide);
+        outcome.and(removed)
     }
 
     /// Removes a route with this destination, table, metric, protocol and next hop, whatever its MTU. (To the kernel an IPv4 metric of 0
@@ -103,6 +118,22 @@ impl Changer {
         let result = self.send_on(&[&entry.device], 0, |indices| fdb_message(RTM_DELNEIGH, entry, indices));
         Deed::new("fdb delete", fdb_text(entry)).done(result, &[libc::ENOENT, libc::ENODEV])
     }
+}
+
+/// The way to an IPv6 gateway itself, if it is declared to be on-link.
+///
+/// The kernel refuses such a gateway where the table leads to it by another device (`ip6_route_check_nh_onlink()`, net/ipv6/route.c), as the
+/// very route does that is to be replaced, if it goes by another device and the gateway is an address of its destination.
+fn guide(route: &Route) -> Option<Route> {
+    let gateway = route.gateway.filter(|gateway| gateway.is_ipv6() && route.is_onlink)?;
+    Some(Route {
+        table: libc::RT_TABLE_MAIN.into(),
+        destination: gateway.into(),
+        gateway: None,
+        mtu: None,
+        is_onlink: false,
+        ..route.clone()
+    })
 }
 
 fn address_text(address: &Address) -> String {

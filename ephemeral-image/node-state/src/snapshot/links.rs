@@ -1,25 +1,36 @@
 //! Network devices, from what the kernel says about them.
 
+use super::Names;
 use crate::{
     Link, LinkKind, Mac, Vxlan,
     numbers::{
-        AF_INET6, GENERATES_NONE, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFALIAS, IFLA_INET6_ADDR_GEN_MODE, IFLA_INFO_DATA,
-        IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_VXLAN_ID, IFLA_VXLAN_LEARNING, IFLA_VXLAN_LOCAL,
-        IFLA_VXLAN_LOCAL6, IFLA_VXLAN_PORT,
+        AF_INET6, GENERATES_NONE, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INET6_ADDR_GEN_MODE,
+        IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MTU, IFLA_VXLAN_ID, IFLA_VXLAN_LEARNING,
+        IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_PORT,
     },
     wire::{LINK_HEADER, Message, attributes, ip, text, u32_at},
 };
 
 /// A device as the kernel describes it.
 pub(crate) struct LinkAnswer {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
     /// What it is. The device below a vxlan is not named yet.
     pub link: Link,
+    /// The number of the device below a vxlan.
+    pub below: Option<u32>,
+    /// That number counts in another namespace.
+    pub is_below_elsewhere: bool,
 }
 
 impl LinkAnswer {
     /// Reads a message of `RTM_NEWLINK`; `None` if it is too short.
     pub fn read(message: &Message) -> Option<Self> {
         let mut answer = Self {
+            index: u32_at(&message.body, 4)?,
+            name: String::new(),
             link: Link {
                 mac: None,
                 mtu: 0,
@@ -28,18 +39,31 @@ impl LinkAnswer {
                 makes_link_local: None,
                 kind: LinkKind::Other(String::new()),
             },
+            below: None,
+            is_below_elsewhere: false,
         };
         for (number, value) in message.attributes(LINK_HEADER) {
             match number {
+                IFLA_IFNAME => answer.name = text(value),
                 IFLA_ADDRESS => answer.link.mac = <[u8; 6]>::try_from(value).ok().map(Mac),
                 IFLA_MTU => answer.link.mtu = u32_at(value, 0).unwrap_or_default(),
                 IFLA_IFALIAS => answer.link.alias = Some(text(value)),
                 IFLA_AF_SPEC => answer.link.makes_link_local = makes_link_local(value),
+                IFLA_LINK_NETNSID => answer.is_below_elsewhere = true,
                 IFLA_LINKINFO => answer.read_info(value),
                 _ => {}
             }
         }
         Some(answer)
+    }
+
+    /// The device under its name, the one below it named.
+    pub fn named(mut self, names: &Names) -> (String, Link) {
+        if let (LinkKind::Vxlan(vxlan), Some(below)) = (&mut self.link.kind, self.below) {
+            let name = names.get(&below).filter(|_| !self.is_below_elsewhere);
+            vxlan.device = Some(name.cloned().unwrap_or_else(|| format!("#{below}")));
+        }
+        (self.name, self.link)
     }
 
     fn read_info(&mut self, info: &[u8]) {
@@ -54,12 +78,12 @@ impl LinkAnswer {
         }
         self.link.kind = match kind.as_str() {
             "veth" => LinkKind::Veth,
-            "vxlan" => LinkKind::Vxlan(Self::read_vxlan(data)),
+            "vxlan" => LinkKind::Vxlan(self.read_vxlan(data)),
             _ => LinkKind::Other(kind),
         };
     }
 
-    fn read_vxlan(data: &[u8]) -> Vxlan {
+    fn read_vxlan(&mut self, data: &[u8]) -> Vxlan {
         let mut vxlan = Vxlan {
             vni: 0,
             port: 0,
@@ -72,6 +96,7 @@ impl LinkAnswer {
                 IFLA_VXLAN_ID => vxlan.vni = u32_at(value, 0).unwrap_or_default(),
                 IFLA_VXLAN_PORT => vxlan.port = value.try_into().map_or(0, u16::from_be_bytes),
                 IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => vxlan.local = ip(value).filter(|ip| !ip.is_unspecified()),
+                IFLA_VXLAN_LINK => self.below = u32_at(value, 0).filter(|&index| index != 0),
                 IFLA_VXLAN_LEARNING => vxlan.learns = value.first().is_some_and(|&learns| learns != 0),
                 _ => {}
             }

@@ -4,6 +4,7 @@ use libtest_mimic::{Failed, Trial};
 use netcheck_node_state::Netns;
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -65,18 +66,40 @@ impl Sandbox {
         Netns::open(&self.path()).unwrap()
     }
 
-    pub fn run(&self, command: &str) -> String {
-        let output = Command::new("nsenter")
+    /// A shell inside, its text from its standard input: a command's words have a limit.
+    pub fn spawn(&self, command: &str) -> Shell {
+        let mut shell = Command::new("nsenter")
             .arg(format!("--net={}", self.path().display()))
-            .args(["sh", "-ec", command])
-            .output()
+            .args(["sh", "-e"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        shell.stdin.take().unwrap().write_all(command.as_bytes()).unwrap();
+        Shell(Some(shell))
+    }
+
+    pub fn run(&self, command: &str) -> String {
+        let output = self.spawn(command).0.take().unwrap().wait_with_output().unwrap();
         assert!(
             output.status.success(),
             "{command}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// A shell in a namespace, ended with its holder.
+pub struct Shell(Option<Child>);
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if let Some(mut shell) = self.0.take() {
+            shell.kill().unwrap();
+            shell.wait().unwrap();
+        }
     }
 }
 
