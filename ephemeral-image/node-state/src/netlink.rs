@@ -5,7 +5,10 @@ use crate::{
     wire::{MESSAGE_HEADER, Message, u16_at, u32_at},
 };
 use netlink_sys::{Socket, SocketAddr};
-use std::io;
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+};
 
 /// How often a dump is begun anew because the kernel's tables changed under it.
 const ATTEMPTS: usize = 5;
@@ -52,6 +55,12 @@ pub enum DumpError {
 pub(crate) struct Channel {
     socket: Socket,
     buffer: Vec<u8>,
+}
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
 }
 
 impl Channel {
