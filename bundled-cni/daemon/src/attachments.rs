@@ -5,7 +5,10 @@ use netcheck_cni::{
     disk::DiskError,
     store::Store,
 };
-use netcheck_cni_intent::{Attachment, PodName, derive::pod_mac};
+use netcheck_cni_intent::{
+    Attachment, PodName,
+    derive::{AttachmentKey, pod_mac},
+};
 
 /// The attachments whose ADD has come to its end and whose namespaces are there. What cannot be read is for collection to deal with.
 pub fn finished(store: &Store) -> Result<Vec<Attachment>, DiskError> {
@@ -21,7 +24,11 @@ pub fn finished(store: &Store) -> Result<Vec<Attachment>, DiskError> {
 fn reduce(recorded: attachment::Attachment) -> Attachment {
     let pod = recorded.pod.clone();
     Attachment {
-        key: recorded.key(),
+        key: AttachmentKey {
+            network: recorded.network.clone(),
+            container_id: recorded.container_id.clone(),
+            if_name: recorded.if_name.clone(),
+        },
         mac: (pod_mac(&recorded.ips) != Some(recorded.mac)).then_some(recorded.mac),
         ips: recorded.ips,
         pod: (!pod.name.is_empty()).then_some(PodName {
@@ -29,7 +36,7 @@ fn reduce(recorded: attachment::Attachment) -> Attachment {
             name: pod.name,
             uid: pod.uid,
         }),
-        link_mtu: Some(recorded.link_mtu),
+        link_mtu: recorded.link_mtu,
         netns: Some(recorded.netns),
     }
 }

@@ -4,7 +4,11 @@
 
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test stops at what it did not expect"
+    )
 )]
 
 mod actual;

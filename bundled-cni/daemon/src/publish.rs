@@ -10,7 +10,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use netcheck_cni_intent::{Condition, NodeObject};
+use netcheck_cni_intent::{NodeObject, publish::Condition};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -22,9 +22,8 @@ const EVENTS_NAMESPACE: &str = "default";
 const MESSAGE: usize = 1000;
 
 /// Writes about one node.
-#[derive(Debug)]
 pub struct Publisher {
-    nodes: Client,
+    client: Client,
     node: String,
     /// What the last successful write said.
     published: Option<Vec<Condition>>,
@@ -34,7 +33,7 @@ impl Publisher {
     /// Nothing is published yet.
     pub fn new(client: Client, node: &str) -> Self {
         Self {
-            nodes: client,
+            client,
             node: node.to_owned(),
             published: None,
         }
@@ -95,7 +94,7 @@ impl Publisher {
     }
 
     fn api(&self) -> Api<Node> {
-        Api::all(self.nodes.clone())
+        Api::all(self.client.clone())
     }
 
     async fn event(&self, condition: &Condition, node: &Node) -> Result<()> {
@@ -124,7 +123,7 @@ impl Publisher {
             }),
             ..Event::default()
         };
-        let events = Api::<Event>::namespaced(self.nodes.clone(), EVENTS_NAMESPACE);
+        let events = Api::<Event>::namespaced(self.client.clone(), EVENTS_NAMESPACE);
         events.create(&PostParams::default(), &event).await?;
         Ok(())
     }

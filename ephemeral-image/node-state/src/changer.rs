@@ -2,6 +2,7 @@
 
 mod entries;
 mod links;
+mod questions;
 
 pub use links::{CreateVethError, VethEnd};
 

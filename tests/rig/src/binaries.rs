@@ -1,4 +1,4 @@
-//! Programs the rig builds for itself: Kubernetes and CoreDNS (Go modules beside this crate) and the pods' workload (Rust).
+//! Programs the rig builds for itself: Kubernetes, CoreDNS and cnitool (Go modules beside this crate) and the pods' workload (Rust).
 //!
 //! Each is built once and kept outside the checkout, in a folder named after what went into it; a fresh clone, a `cargo clean`
 //! and a second checkout all find it there.
@@ -48,34 +48,18 @@ pub(crate) fn cache() -> PathBuf {
 /// # Errors
 /// When a builder is missing or fails.
 pub fn build(progress: &dyn Progress) -> Result<Binaries> {
-    let cache = cache();
-    fs::create_dir_all(&cache).context(format!("create {}", cache.display()))?;
-    // Two builders at once would do the same work twice, and slower.
-    let lock_path = cache.join("lock");
-    let lock = File::create(&lock_path).context(format!("open {}", lock_path.display()))?;
-    lock.lock().context(format!("lock {}", lock_path.display()))?;
-
+    let (cache, _lock) = locked_cache()?;
     let rig = repository().join("tests/rig");
     let (major, minor) = ("1", "34");
     let version = "-X k8s.io/component-base/version";
-    let kubernetes = Recipe {
-        name: "kubernetes",
-        note: "Kubernetes (about 7 minutes on 2 cores, once)",
-        folder: rig.join("kubernetes"),
-        inputs: &["go.sum", "go.mod", "main.go"],
-        command: go_build(&format!(
+    let kubernetes = go_module(
+        "kubernetes",
+        "Kubernetes (about 7 minutes on 2 cores, once)",
+        &format!(
             "-s -w {version}.gitVersion={KUBERNETES_VERSION} {version}.gitMajor={major} {version}.gitMinor={minor}"
-        )),
-        product: Product::Output,
-    };
-    let coredns = Recipe {
-        name: "coredns",
-        note: "CoreDNS (about 2 minutes on 2 cores, once)",
-        folder: rig.join("coredns"),
-        inputs: &["go.sum", "go.mod", "main.go"],
-        command: go_build("-s -w"),
-        product: Product::Output,
-    };
+        ),
+    );
+    let coredns = go_module("coredns", "CoreDNS (about 2 minutes on 2 cores, once)", "-s -w");
     let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let workload = Recipe {
         name: "rig-workload",
@@ -90,6 +74,37 @@ pub fn build(progress: &dyn Progress) -> Result<Binaries> {
         coredns: coredns.make(&cache, progress)?,
         workload: workload.make(&cache, progress)?,
     })
+}
+
+/// Builds cnitool, the CNI project's own caller of plugins, if it is not built yet; where it is.
+///
+/// # Errors
+/// When a builder is missing or fails.
+pub fn cnitool(progress: &dyn Progress) -> Result<PathBuf> {
+    let (cache, _lock) = locked_cache()?;
+    go_module("cnitool", "cnitool (some seconds, once)", "-s -w").make(&cache, progress)
+}
+
+/// The cache, held against other builders: two at once would do the same work twice, and slower.
+fn locked_cache() -> Result<(PathBuf, File)> {
+    let cache = cache();
+    fs::create_dir_all(&cache).context(format!("create {}", cache.display()))?;
+    let path = cache.join("lock");
+    let lock = File::create(&path).context(format!("open {}", path.display()))?;
+    lock.lock().context(format!("lock {}", path.display()))?;
+    Ok((cache, lock))
+}
+
+/// A Go module in a folder of its name beside this crate.
+fn go_module(name: &'static str, note: &'static str, linker_flags: &str) -> Recipe {
+    Recipe {
+        name,
+        note,
+        folder: repository().join("tests/rig").join(name),
+        inputs: &["go.sum", "go.mod", "main.go"],
+        command: go_build(linker_flags),
+        product: Product::Output,
+    }
 }
 
 /// How to build one program.

@@ -1,0 +1,173 @@
+//! The same through cnitool, the CNI project's own caller, with Debian's plugins chained and as delegates.
+
+use crate::{
+    sandbox::{Sandbox, trial, wait_for},
+    world::{PLUGIN, REFERENCE, World, ip},
+};
+use libtest_mimic::Trial;
+use netcheck_node_state::within;
+use serde_json::{Value, json};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+/// How long to wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("cnitool_with_portmap", cnitool_with_portmap),
+        trial("cnitool_check_with_tuning", cnitool_check_with_tuning),
+        trial("cnitool_with_host_local", cnitool_with_host_local),
+        trial("cnitool_gc_and_status", cnitool_gc_and_status),
+    ]
+}
+
+struct Tool<'a> {
+    world: &'a World,
+    pod: &'a Sandbox,
+}
+
+impl<'a> Tool<'a> {
+    fn new(world: &'a World, pod: &'a Sandbox, list: &Value) -> Self {
+        fs::create_dir_all(world.state().join("net.d")).unwrap();
+        fs::create_dir_all(world.state().join("cache")).unwrap();
+        fs::write(world.state().join("net.d/05-netcheck.conflist"), list.to_string()).unwrap();
+        Self { world, pod }
+    }
+
+    /// libcni keeps its cache in a fixed place, so that this one has its own view of that.
+    fn run(&self, verb: &str, capabilities: &Value) -> (bool, String) {
+        let tool = netcheck_rig::cnitool(&netcheck_rig::Silent).unwrap();
+        let cache = self.world.state().join("cache");
+        let script = format!(
+            "mount -t tmpfs none /var/lib && mkdir /var/lib/cni && mount --bind {} /var/lib/cni && exec nsenter --net={} {} {verb} netcheck {}",
+            cache.display(),
+            self.world.node.path().display(),
+            tool.display(),
+            self.pod.path().display()
+        );
+        let output = Command::new("timeout")
+            .args(["60", "unshare", "--mount", "sh", "-ec", &script])
+            .env(
+                "CNI_PATH",
+                format!("{}:{REFERENCE}", Path::new(PLUGIN).parent().unwrap().display()),
+            )
+            .env("NETCONFPATH", self.world.state().join("net.d"))
+            .env("CAP_ARGS", capabilities.to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        (
+            output.status.success(),
+            format!("{}{said}", String::from_utf8_lossy(&output.stdout)),
+        )
+    }
+
+    fn done(&self, verb: &str, capabilities: &Value) -> String {
+        let (is_success, said) = self.run(verb, capabilities);
+        assert!(is_success, "{verb}: {said}");
+        said
+    }
+}
+
+fn list(world: &World, version: &str, plugins: Value) -> Value {
+    let mut plugins = plugins;
+    plugins[0]["dataDir"] = json!(world.state());
+    plugins[0]["type"] = json!("netcheck-cni");
+    json!({"cniVersion": version, "name": "netcheck", "plugins": plugins})
+}
+
+fn cnitool_with_portmap() {
+    for version in ["0.3.1", "0.4.0", "1.0.0"] {
+        let world = World::new();
+        let pod = Sandbox::new();
+        let plugins = json!([
+            {"capabilities": {"ips": true, "mac": true}},
+            {"type": "portmap", "snat": true, "capabilities": {"portMappings": true}}
+        ]);
+        let tool = Tool::new(&world, &pod, &list(&world, version, plugins));
+        let capabilities = json!({
+            "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}], "ips": ["10.244.1.50"]
+        });
+        let result: Value = serde_json::from_str(&tool.done("add", &capabilities)).unwrap();
+        assert_eq!(result["ips"][0]["address"], "10.244.1.50/32");
+        // From another pod to the node's port, so to this pod.
+        let listener = within(&pod.netns(), || TcpListener::bind("10.244.1.50:80"))
+            .unwrap()
+            .unwrap();
+        let client = Sandbox::new();
+        world.add("client", &client);
+        let node = SocketAddr::from(([192, 0, 2, 11], 8080));
+        within(&client.netns(), || TcpStream::connect_timeout(&node, PATIENCE))
+            .unwrap()
+            .unwrap();
+        drop(listener);
+        world.del("client");
+        tool.done("del", &capabilities);
+        tool.done("del", &capabilities);
+        let rules = world.node.run("iptables-save -t nat");
+        assert!(!rules.contains("10.244.1.50"), "{rules}");
+        assert_eq!(ip(&pod, "link").len(), 1);
+        world.assert_empty(version);
+    }
+}
+
+/// Debian's portmap cannot check where IPv6 is (it looks for IPv4's chains there too), so that tuning stands for the chain.
+fn cnitool_check_with_tuning() {
+    for version in ["0.4.0", "1.0.0"] {
+        let world = World::new();
+        let pod = Sandbox::new();
+        let plugins = json!([{}, {"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"}, "mtu": 1400}]);
+        let tool = Tool::new(&world, &pod, &list(&world, version, plugins));
+        let none = json!({});
+        tool.done("add", &none);
+        tool.done("check", &none);
+        pod.run("ip route del default");
+        let (is_success, said) = tool.run("check", &none);
+        assert!(!is_success && said.contains("0.0.0.0/0 via 169.254.1.1"), "{said}");
+        tool.done("del", &none);
+        world.assert_empty(version);
+    }
+}
+
+fn cnitool_with_host_local() {
+    let world = World::new();
+    let pod = Sandbox::new();
+    let ipam = world.delegating()["ipam"].clone();
+    let tool = Tool::new(&world, &pod, &list(&world, "1.0.0", json!([{"ipam": ipam}])));
+    let none = json!({});
+    let result: Value = serde_json::from_str(&tool.done("add", &none)).unwrap();
+    assert_eq!(result["ips"][1]["address"], "fd00:10:245:1::2/128");
+    tool.done("check", &none);
+    pod.run("ping -q -c 1 -W 5 192.0.2.11 >/dev/null; ping -q -c 1 -W 5 2001:db8:99::11 >/dev/null");
+    tool.done("del", &none);
+    world.assert_empty("del");
+}
+
+fn cnitool_gc_and_status() {
+    let world = World::new();
+    let pod = Sandbox::new();
+    let tool = Tool::new(&world, &pod, &list(&world, "1.1.0", json!([{}])));
+    let none = json!({});
+    tool.done("status", &none);
+    tool.done("add", &none);
+    tool.done("check", &none);
+    let told = fs::read(world.state().join("node.json")).unwrap();
+    fs::remove_file(world.state().join("node.json")).unwrap();
+    let (is_success, said) = tool.run("status", &none);
+    assert!(!is_success && said.contains("node.json"), "{said}");
+    fs::write(world.state().join("node.json"), told).unwrap();
+    // cnitool names no valid attachment, which means that none is.
+    let forgotten = Sandbox::new();
+    world.add("forgotten", &forgotten);
+    tool.done("gc", &none);
+    wait_for("both pods to be detached", || {
+        ip(&pod, "link").len() == 1 && ip(&forgotten, "link").len() == 1
+    });
+    world.assert_empty("gc");
+}
