@@ -7,13 +7,14 @@ mod questions;
 pub use links::{CreateVethError, VethEnd};
 
 use crate::{
-    Change,
+    Change, Link,
     netlink::Channel,
     netns::current_inode,
     numbers::{
         IFLA_EXT_MASK, IFLA_IFNAME, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_ERROR,
         NLMSGERR_ATTR_MSG, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK,
     },
+    snapshot::{LinkAnswer, Names},
     sysctl,
     wire::{LINK_HEADER, MESSAGE_HEADER, Message, attributes, text, u32_at},
 };
@@ -147,6 +148,29 @@ impl Changer {
         }
     }
 
+    /// Reads one device without reading all; `None` if there is none of this name.
+    pub fn find_link(&mut self, name: &str) -> Result<Option<Link>, ChangeError> {
+        let mut find = || -> Result<Option<Link>, Refusal> {
+            let Some(found) = none_if_absent(self.link(name))?.as_ref().and_then(LinkAnswer::read) else {
+                return Ok(None);
+            };
+            let mut names = Names::new();
+            if let Some(below) = found.below {
+                let mut fixed = [0; LINK_HEADER];
+                fixed[4..8].copy_from_slice(&below.to_ne_bytes());
+                let answer = none_if_absent(self.ask_for_link(Message::new(RTM_GETLINK, &fixed)))?;
+                names.extend(
+                    answer
+                        .as_ref()
+                        .and_then(LinkAnswer::read)
+                        .map(|below| (below.index, below.name)),
+                );
+            }
+            Ok(Some(found.named(&names).1))
+        };
+        find().map_err(|refusal| Deed::new("link read", name).failed(refusal))
+    }
+
     fn write_sysctl(&self, key: &str, value: &str) -> Result<(), ChangeError> {
         let write = || {
             // /proc/sys/net shows the namespace of whoever looks, not that of the socket.
@@ -202,9 +226,11 @@ impl Changer {
 
     /// What the kernel says about one device, without its counters.
     fn link(&mut self, name: &str) -> Result<Message, Refusal> {
-        let request = Message::new(RTM_GETLINK, &[0; LINK_HEADER])
-            .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
-            .with_text(IFLA_IFNAME, name);
+        self.ask_for_link(Message::new(RTM_GETLINK, &[0; LINK_HEADER]).with_text(IFLA_IFNAME, name))
+    }
+
+    fn ask_for_link(&mut self, request: Message) -> Result<Message, Refusal> {
+        let request = request.with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
         let answer = self.exchange(&request, 0)?;
         answer.ok_or_else(|| (io::Error::from_raw_os_error(libc::ENODEV), None))
     }
@@ -233,6 +259,13 @@ impl Changer {
                 answer = Some(part.to_message());
             }
         }
+    }
+}
+
+fn none_if_absent(found: Result<Message, Refusal>) -> Result<Option<Message>, Refusal> {
+    match found {
+        Err((error, _)) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
 use netlink_sys::{Socket, SocketAddr};
 use std::{
     io,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 /// How often a dump is begun anew because the kernel's tables changed under it.
@@ -57,12 +57,6 @@ pub(crate) struct Channel {
     buffer: Vec<u8>,
 }
 
-impl AsRawFd for Channel {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
 impl Channel {
     /// Opens a socket of a protocol, `NETLINK_*`.
     pub fn open(protocol: isize) -> io::Result<Self> {
@@ -78,6 +72,11 @@ impl Channel {
         Ok(Self { socket, buffer })
     }
 
+    /// The socket, for its options.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
     /// Sends a whole message.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         retried(|| self.socket.send(bytes, 0)).map(|_| ())
@@ -88,6 +87,12 @@ impl Channel {
         self.buffer.clear();
         retried(|| self.socket.recv(&mut self.buffer, 0))?;
         Ok(Datagram(&self.buffer))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -3,6 +3,7 @@
 mod entries;
 mod links;
 
+pub(crate) use entries::ROUTE_HEADER;
 pub(crate) use links::LinkAnswer;
 
 use crate::{
@@ -83,4 +84,44 @@ pub fn refresh(state: &mut NetState, tables: &[Table]) -> Result<(), DumpError> 
 }
 
 /// Names of devices by number.
-type Names = BTreeMap<u32, String>;
+pub(crate) type Names = BTreeMap<u32, String>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Message, put};
+    use proptest::prelude::*;
+
+    /// Attributes as a kernel might send them, or no kernel.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let value = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..24),
+            prop::collection::vec((0_u16..40, prop::collection::vec(any::<u8>(), 0..24)), 0..6).prop_map(nest),
+        ];
+        let attributes = prop::collection::vec((0_u16..64, value), 0..12).prop_map(nest);
+        (prop::collection::vec(any::<u8>(), 0..20), attributes).prop_map(|(fixed, rest)| [fixed, rest].concat())
+    }
+
+    fn nest(attributes: Vec<(u16, Vec<u8>)>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (number, value) in attributes {
+            put(&mut bytes, number, &value);
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read(kind in 16_u16..32, body in body()) {
+            let names = Names::from([(0, "lo".to_owned())]);
+            let answer = Message { kind, body };
+            if let Some(link) = LinkAnswer::read(&answer) {
+                link.named(&names);
+            }
+            read_address(&answer);
+            entries::route(&answer, &names);
+            entries::neighbour(&answer, &names);
+            entries::fdb(&answer, &names);
+        }
+    }
+}

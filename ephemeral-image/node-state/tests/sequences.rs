@@ -171,7 +171,7 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn whatever_the_order() {
     let config = Config {
-        cases: 40,
+        cases: 25,
         failure_persistence: None,
         ..Config::default()
     };

@@ -10,7 +10,7 @@ mod oracle;
 mod sandbox;
 
 use libtest_mimic::Arguments;
-use netcheck_node_state::{LinkKind, NetState, Table, refresh, snapshot, sysctl, within};
+use netcheck_node_state::{Changer, LinkKind, NetState, Table, refresh, snapshot, sysctl, within};
 use oracle::{assert_same, assert_snapshot_is_theirs, theirs};
 use sandbox::{Sandbox, trial};
 
@@ -87,9 +87,23 @@ fn an_empty_namespace_is_read() {
 }
 
 fn a_rich_namespace_is_read() {
-    let state = assert_snapshot_is_theirs(&rich());
+    let sandbox = rich();
+    let state = assert_snapshot_is_theirs(&sandbox);
     // The oracle saw what was put there.
     assert_eq!(state.links.len(), 10, "{:?}", state.links.keys());
+    within(&sandbox.netns(), || {
+        let mut changer = Changer::open().unwrap();
+        for (name, link) in &state.links {
+            assert_eq!(
+                changer.find_link(name).unwrap().as_ref(),
+                Some(link),
+                "{name} by itself"
+            );
+        }
+        assert_eq!(changer.find_link("absent").unwrap(), None);
+        assert!(changer.find_link("a name that is too long").is_err());
+    })
+    .unwrap();
     assert_eq!(
         state.routes.iter().filter(|route| route.next_hops.len() == 2).count(),
         2

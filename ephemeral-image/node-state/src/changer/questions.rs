@@ -1,13 +1,15 @@
-//! Questions about one device or address: whether it is there, and whether the kernel is done with it.
+//! Questions about one device or address: whether the kernel is done with it.
 
 use super::{ChangeError, Changer, Deed};
 use crate::{
-    Link,
     numbers::{AF_INET, AF_INET6, RTA_DST, RTM_GETROUTE, RTN_LOCAL},
-    snapshot::LinkAnswer,
     wire::{Message, ip_bytes},
 };
-use std::{io, net::IpAddr, os::fd::AsRawFd as _};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 /// `struct rtmsg` of linux/rtnetlink.h, in bytes; its kind of route is the eighth.
 const ROUTE_HEADER: usize = 12;
@@ -24,15 +26,6 @@ struct EthtoolValue {
 }
 
 impl Changer {
-    /// The device of this name, if there is one. What is below a vxlan is not told.
-    pub fn find_link(&mut self, name: &str) -> Result<Option<Link>, ChangeError> {
-        match self.link(name) {
-            Ok(answer) => Ok(LinkAnswer::read(&answer).map(|answer| answer.link)),
-            Err((error, _)) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
-            Err(refusal) => Err(Deed::new("link find", name).failed(refusal)),
-        }
-    }
-
     /// Has the kernel do at once what it does some time after a device got its carrier; says whether there is one.
     ///
     /// When one end of a pair is set up, the other one, which has been up before, gets its carrier, but is given the queue that sends only
@@ -84,7 +77,7 @@ impl Changer {
             },
         };
         // SAFETY: the descriptor is open; the request and the value that it points to are of the kernel's layout and live until it returns.
-        let outcome = unsafe { libc::ioctl(self.channel.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+        let outcome = unsafe { libc::ioctl(self.channel.as_fd().as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
         if outcome < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -16,7 +16,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `struct rtmsg` of linux/rtnetlink.h, in bytes.
-const ROUTE_HEADER: usize = 12;
+pub(crate) const ROUTE_HEADER: usize = 12;
 /// `struct ndmsg` of linux/neighbour.h, in bytes.
 const NEIGHBOUR_HEADER: usize = 12;
 /// `struct rtnexthop`, in bytes.
