@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Keeps a node's kernel and disk as the Kubernetes API says they must be: the daemon of the bundled CNI
@@ -16,8 +16,23 @@ pub struct Arguments {
     /// The plugin's binary, to be installed
     #[arg(long, value_name = "FILE", default_value = "/netcheck-cni")]
     pub plugin: PathBuf,
+    /// Where things are.
     #[command(flatten)]
     pub places: Places,
+    /// What to do instead of keeping the node.
+    #[command(subcommand)]
+    pub instead: Option<Instead>,
+}
+
+/// What else there is to do, once.
+#[derive(Debug, Subcommand)]
+pub enum Instead {
+    /// Remove all of netcheck-cni from this node, and leave it as it was
+    Uninstall {
+        /// Also if pods are still wired: they lose their network
+        #[arg(long)]
+        evict: bool,
+    },
 }
 
 /// Where things are on the node.

@@ -12,7 +12,8 @@ use kube::{
 };
 use netcheck_cni_intent::NodeObject;
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeMap, fmt::Debug, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet}, fmt::Debug, sync::Mutex};
 use tokio::sync::Notify;
 
 /// Namespace and name of the ConfigMap.
@@ -34,7 +35,7 @@ pub struct View {
     /// Data of the ConfigMap; empty inside if there is no such object.
     pub config: Option<Option<BTreeMap<String, String>>>,
     /// UIDs of the pods of this node.
-    pub pods: Option<BTreeMap<String, ()>>,
+    pub pods: Option<BTreeSet<String>>,
 }
 
 impl Cluster {

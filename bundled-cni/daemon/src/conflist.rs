@@ -12,7 +12,7 @@ const NETWORK: &str = "netcheck";
 /// The list as text, with the plugins after ours.
 pub fn conflist(chain: &[Chained]) -> String {
     let ours = json!({ "type": "netcheck-cni", "capabilities": { "ips": true, "mac": true } });
-    let plugins: Vec<Value> = [ours].into_iter().chain(chain.iter().map(plugin)).collect();
+    let plugins: Vec<Value> = [ours].into_iter().chain(chain.iter().copied().map(plugin)).collect();
     let list = json!({
         "cniVersion": "1.0.0",
         "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
@@ -22,7 +22,7 @@ pub fn conflist(chain: &[Chained]) -> String {
     format!("{list:#}\n")
 }
 
-fn plugin(chained: &Chained) -> Value {
+fn plugin(chained: Chained) -> Value {
     match chained {
         Chained::Portmap => json!({ "type": "portmap", "snat": true, "capabilities": { "portMappings": true } }),
         Chained::Bandwidth => json!({ "type": "bandwidth", "capabilities": { "bandwidth": true } }),

@@ -158,9 +158,9 @@ impl Daemon {
                 .get_or_create(&Kind { kind: kind.clone() })
                 .inc_by(*count);
         }
-        metrics.endpoints.set(outcome.counts.endpoints as i64);
-        metrics.peers.set(outcome.counts.peers as i64);
-        metrics.refused_nodes.set(outcome.counts.refused as i64);
+        metrics.endpoints.set(outcome.counts.endpoints.try_into().unwrap_or(i64::MAX));
+        metrics.peers.set(outcome.counts.peers.try_into().unwrap_or(i64::MAX));
+        metrics.refused_nodes.set(outcome.counts.refused.try_into().unwrap_or(i64::MAX));
         metrics.degraded.clear();
         for reason in &outcome.degraded {
             let reason = Reason {

@@ -6,6 +6,7 @@ use crate::{
     arguments::Arguments,
     attachments,
     cluster::View,
+    collect::Collector,
     host::{self, FileError},
     install::{self, Installed},
     local::local,
@@ -80,6 +81,7 @@ pub struct Keeper {
     failures: u32,
     /// Whether a pass has been whole.
     is_set_up: bool,
+    collector: Collector,
     /// The last look inside the pods, and for what MTU.
     looked_inside: Option<(Instant, u32)>,
     /// What the last pass was about, and how often that changed.
@@ -100,6 +102,7 @@ impl Keeper {
             overlay_unwanted: None,
             failures: 0,
             is_set_up: false,
+            collector: Collector::default(),
             looked_inside: None,
             last_view: None,
             generation: 0,
@@ -171,17 +174,22 @@ impl Keeper {
             return outcome;
         }
         self.peers = peers;
-        self.reconcile(&desired, net)
+        self.reconcile(&desired, net, view)
     }
 
     /// Brings node and disk to what is desired.
-    fn reconcile(&mut self, desired: &Desired, net: NetState) -> Outcome {
+    fn reconcile(&mut self, desired: &Desired, net: NetState, view: &View) -> Outcome {
         let scope = self.scope(desired);
         let (actual, unread) = actual::read(desired, net, scope);
         let mut difference = diff(desired, &actual);
         self.delay_removal_of_overlay(&mut difference);
         let mut applied = apply(&difference, &self.arguments.places.state);
         applied.failed.extend(unread);
+        if scope.inside_pods {
+            let collected = self.collector.pass(&self.store, view, Instant::now());
+            applied.add("attachment", collected.removed);
+            applied.failed.extend(collected.failed);
+        }
 
         let mut troubles = desired.degraded.clone();
         for finding in &difference.findings {

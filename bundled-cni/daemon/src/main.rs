@@ -2,7 +2,11 @@
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use netcheck_cni_daemon::{arguments::Arguments, daemon};
+use netcheck_cni_daemon::{
+    arguments::{Arguments, Instead},
+    daemon,
+    uninstall::uninstall,
+};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -14,16 +18,23 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let outcome = runtime.context("cannot start");
-    match outcome.and_then(|runtime| runtime.block_on(daemon::run(arguments))) {
+    let outcome = match arguments.instead {
+        Some(Instead::Uninstall { evict }) => uninstall(&arguments.places, evict),
+        None => keep(arguments),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn keep(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.context("cannot start")?.block_on(daemon::run(arguments))
 }

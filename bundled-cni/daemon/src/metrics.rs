@@ -30,8 +30,6 @@ pub struct Metrics {
     pub pass_duration: Histogram,
     /// How long the plugin's verbs take, in seconds.
     pub plugin_duration: Family<PluginCall, Histogram>,
-    /// Attachments and addresses that collection removed.
-    pub collected: Counter,
     /// One for each reason for which the node is degraded now.
     pub degraded: Family<Reason, Gauge>,
 }
@@ -103,12 +101,6 @@ impl Default for Metrics {
             Unit::Seconds,
             plugin_duration.clone(),
         );
-        let collected = Counter::default();
-        registry.register(
-            "collected",
-            "Attachments whose pods were gone, removed",
-            collected.clone(),
-        );
         let degraded = Family::default();
         registry.register(
             "degraded",
@@ -124,7 +116,6 @@ impl Default for Metrics {
             failed_changes,
             pass_duration,
             plugin_duration,
-            collected,
             degraded,
         }
     }

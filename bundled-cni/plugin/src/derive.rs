@@ -77,6 +77,12 @@ impl Key {
         alias
     }
 
+    /// The attachment that the alias of a host veth of this name names; `None` if it is not ours, or was cut inside the key.
+    pub fn of_alias(alias: &str, host_veth: &str) -> Option<Self> {
+        let named = alias.strip_prefix(ALIAS)?.split(' ').next()?;
+        Self::parse(named).filter(|key| key.host_veth() == host_veth)
+    }
+
     /// Whether an alias names this attachment. An alias that was cut inside the key does as far as it goes.
     pub fn is_in_alias(&self, alias: &str) -> bool {
         let Some(rest) = alias.strip_prefix(ALIAS) else {
@@ -164,6 +170,9 @@ mod tests {
         let alias = key().alias("default/web");
         assert_eq!(alias, "netcheck-cni netcheck@a1b2c3d4@eth0 default/web");
         assert!(key().is_in_alias(&alias));
+        assert_eq!(Key::of_alias(&alias, "nc53ffe5c7906"), Some(key()));
+        assert_eq!(Key::of_alias(&alias, "ncother"), None);
+        assert_eq!(Key::of_alias("netcheck-cni v1", "ncvx0"), None);
         let other = Key::parse("netcheck@a1b2c3d4@eth01").unwrap();
         assert!(!other.is_in_alias(&alias) && !key().is_in_alias(&other.alias("-")));
         assert!(!key().is_in_alias("uplink") && !key().is_in_alias("netcheck-cni v1"));

@@ -11,6 +11,7 @@
 //! | [`wiring`] | the kernel steps | the kernel |
 //! | [`delegate`] | another plugin that gives out addresses | processes |
 //! | [`detach`] | taking an attachment away, for DEL, for a failed ADD, for GC, and for the daemon | all of these |
+//! | [`collect`] | what nobody will come for, for the daemon | files |
 //! | [`verbs`] | ADD, DEL, CHECK, GC, STATUS, and the role of `loopback` | all of these |
 //! | [`steps`] | where tests let it die | |
 //!
@@ -46,6 +47,7 @@
 //! `tests/pods` on a real kernel, where `ip`, `ping` and cnitool judge. Debug builds die after the step that a variable names ([`steps`]).
 
 pub mod attachment;
+pub mod collect;
 pub mod config;
 pub mod delegate;
 pub mod derive;

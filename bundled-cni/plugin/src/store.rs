@@ -157,12 +157,22 @@ impl Store {
         Ok(keys)
     }
 
-    fn link(&self, ip: IpAddr) -> PathBuf {
+    /// Folders in which files are written.
+    pub(crate) fn folders_with_files(&self) -> [&Path; 2] {
+        [&self.ipam, &self.attachments]
+    }
+
+    /// The link that gives an address out.
+    pub fn link(&self, ip: IpAddr) -> PathBuf {
         self.links.join(ip.to_string())
     }
 }
 
 impl Locked<'_> {
+    pub(crate) fn store(&self) -> &Store {
+        self.store
+    }
+
     /// Gives an address of each range to an attachment: those that are asked for, else the next free ones. What it had before, left by an
     /// ADD that died, is released first. Addresses in `in_use` are passed over.
     ///

@@ -303,3 +303,28 @@ fn a_lock_that_another_process_holds_is_waited_for() {
     drop(store.lock().unwrap());
     holder.wait().unwrap();
 }
+
+#[test]
+fn collection_finds_what_nobody_comes_for() {
+    let (_folder, store) = store();
+    let given = reserve(&store, 1, &[]).unwrap();
+    let recorded = reserve(&store, 2, &[]).unwrap();
+    let locked = store.lock().unwrap();
+    locked.record(&attachment(&key(2), &recorded)).unwrap();
+    symlink("no key", store.links.join("10.0.0.6")).unwrap();
+    let long = Duration::from_mins(1);
+    assert_eq!(locked.release_orphans(long, |_| false).unwrap(), []);
+    // As old as it may be: those with a file, or an interface, stay all the same.
+    let foreign = ("10.0.0.6".parse().unwrap(), None);
+    assert_eq!(locked.release_orphans(Duration::ZERO, |_| true).unwrap(), [foreign]);
+    let released = locked.release_orphans(Duration::ZERO, |_| false).unwrap();
+    assert_eq!(released, given.iter().map(|ip| (*ip, Some(key(1)))).collect::<Vec<_>>());
+    assert_eq!(store.links().unwrap().into_keys().collect::<Vec<_>>(), recorded);
+    for folder in [&store.ipam, &store.attachments] {
+        fs::write(folder.join(".123.123"), "half").unwrap();
+    }
+    assert_eq!(locked.remove_leftovers().unwrap(), 2);
+    assert_eq!(locked.remove_leftovers().unwrap(), 0);
+    assert!(store.ipam.join("lock").exists());
+    assert_eq!(store.attachments().unwrap().len(), 1);
+}

@@ -7,7 +7,7 @@ use crate::{
 use netlink_sys::{Socket, SocketAddr};
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 /// How often a dump is begun anew because the kernel's tables changed under it.
@@ -55,12 +55,6 @@ pub enum DumpError {
 pub(crate) struct Channel {
     socket: Socket,
     buffer: Vec<u8>,
-}
-
-impl AsRawFd for Channel {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
 }
 
 impl Channel {

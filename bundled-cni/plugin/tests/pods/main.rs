@@ -11,6 +11,7 @@ mod attach;
 mod check;
 mod cnitool;
 mod crash;
+mod golden;
 mod many;
 mod refuse;
 mod remove;
@@ -26,6 +27,7 @@ fn main() {
     trials.extend(check::trials());
     trials.extend(cnitool::trials());
     trials.extend(crash::trials());
+    trials.extend(golden::trials());
     trials.extend(many::trials());
     trials.extend(refuse::trials());
     trials.extend(remove::trials());

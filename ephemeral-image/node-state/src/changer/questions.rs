@@ -1,11 +1,15 @@
-//! Questions about one device or address: whether it is there, and whether the kernel is done with it.
+//! Questions about one device or address: whether the kernel is done with it.
 
 use super::{ChangeError, Changer, Deed};
 use crate::{
     numbers::{AF_INET, AF_INET6, RTA_DST, RTM_GETROUTE, RTN_LOCAL},
     wire::{Message, ip_bytes},
 };
-use std::{io, net::IpAddr, os::fd::AsRawFd as _};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 /// `struct rtmsg` of linux/rtnetlink.h, in bytes; its kind of route is the eighth.
 const ROUTE_HEADER: usize = 12;
@@ -73,7 +77,7 @@ impl Changer {
             },
         };
         // SAFETY: the descriptor is open; the request and the value that it points to are of the kernel's layout and live until it returns.
-        let outcome = unsafe { libc::ioctl(self.channel.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+        let outcome = unsafe { libc::ioctl(self.channel.as_fd().as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
         if outcome < 0 {
             return Err(io::Error::last_os_error());
         }
