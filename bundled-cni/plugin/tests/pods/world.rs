@@ -29,6 +29,7 @@ pub struct Answer {
     pub status: Option<i32>,
     pub signal: Option<i32>,
     pub stdout: String,
+    pub stderr: String,
 }
 
 impl Answer {
@@ -38,7 +39,7 @@ impl Answer {
 
     /// The result of a call that must succeed.
     pub fn done(&self) -> &Self {
-        assert_eq!(self.status, Some(0), "{self:?}");
+        assert_eq!(self.status, Some(0), "{}{}", self.stdout, self.stderr);
         self
     }
 
@@ -247,6 +248,7 @@ impl Calling<'_> {
             .envs(self.variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         // One that does not read all of it is still to be heard.
@@ -270,5 +272,26 @@ pub fn wait(child: Child) -> Answer {
         status: output.status.code(),
         signal,
         stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// The entry of a list that has these values.
+pub fn entry<'a>(list: &'a [Value], values: &Value) -> &'a Value {
+    let has = |one: &&Value| {
+        values
+            .as_object()
+            .unwrap()
+            .iter()
+            .all(|(key, value)| one.get(key) == Some(value))
+    };
+    list.iter()
+        .find(has)
+        .unwrap_or_else(|| panic!("{values} is not in {list:#?}"))
+}
+
+/// Code and message of a call that must not succeed.
+pub fn refused(calling: Calling<'_>) -> (u64, String) {
+    let answer = calling.end();
+    (answer.refused(), answer.json()["msg"].as_str().unwrap().to_owned())
 }
