@@ -13,7 +13,10 @@ use kube::{
 use netcheck_cni_intent::NodeObject;
 use serde::de::DeserializeOwned;
 use std::{
-    collections::{BTreeMap, BTreeSet}, fmt::Debug, sync::Mutex};
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Mutex,
+};
 use tokio::sync::Notify;
 
 /// Namespace and name of the ConfigMap.
@@ -86,7 +89,7 @@ impl Cluster {
                 own_pods,
                 of_this_node,
                 |pod: Pod| Some((pod.metadata.uid?, ())),
-                |known| self.update(|view| &mut view.pods, known.clone())
+                |known| self.update(|view| &mut view.pods, known.keys().cloned().collect())
             ),
             follow(
                 configs,

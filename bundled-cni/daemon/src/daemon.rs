@@ -158,9 +158,13 @@ impl Daemon {
                 .get_or_create(&Kind { kind: kind.clone() })
                 .inc_by(*count);
         }
-        metrics.endpoints.set(outcome.counts.endpoints.try_into().unwrap_or(i64::MAX));
+        metrics
+            .endpoints
+            .set(outcome.counts.endpoints.try_into().unwrap_or(i64::MAX));
         metrics.peers.set(outcome.counts.peers.try_into().unwrap_or(i64::MAX));
-        metrics.refused_nodes.set(outcome.counts.refused.try_into().unwrap_or(i64::MAX));
+        metrics
+            .refused_nodes
+            .set(outcome.counts.refused.try_into().unwrap_or(i64::MAX));
         metrics.degraded.clear();
         for reason in &outcome.degraded {
             let reason = Reason {

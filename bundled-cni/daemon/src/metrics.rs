@@ -28,8 +28,6 @@ pub struct Metrics {
     pub failed_changes: Family<Kind, Counter>,
     /// How long a pass takes, in seconds.
     pub pass_duration: Histogram,
-    /// How long the plugin's verbs take, in seconds.
-    pub plugin_duration: Family<PluginCall, Histogram>,
     /// One for each reason for which the node is degraded now.
     pub degraded: Family<Reason, Gauge>,
 }
@@ -39,15 +37,6 @@ pub struct Metrics {
 pub struct Kind {
     /// `link`, `address`, `route`, `neighbour`, `fdb`, `sysctl`, `nft`, `bpf`, `file`.
     pub kind: String,
-}
-
-/// A call of the plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PluginCall {
-    /// `ADD`, `DEL`, …
-    pub verb: String,
-    /// 0, or the code of the CNI error.
-    pub code: u32,
 }
 
 /// Why something is degraded.
@@ -94,13 +83,6 @@ impl Default for Metrics {
             Unit::Seconds,
             pass_duration.clone(),
         );
-        let plugin_duration = Family::new_with_constructor(durations as fn() -> Histogram);
-        registry.register_with_unit(
-            "plugin_duration",
-            "Duration of a call of the plugin",
-            Unit::Seconds,
-            plugin_duration.clone(),
-        );
         let degraded = Family::default();
         registry.register(
             "degraded",
@@ -115,7 +97,6 @@ impl Default for Metrics {
             changes,
             failed_changes,
             pass_duration,
-            plugin_duration,
             degraded,
         }
     }
