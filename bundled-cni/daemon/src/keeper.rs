@@ -16,7 +16,7 @@ use netcheck_cni::store::Store;
 use netcheck_cni_intent::{
     Config, ConfigError, Desired, Hold, Inputs, NodeObject, PerFamily,
     desired::Troubles,
-    diff::{Diff, diff},
+    diff::{Delta, Diff, diff},
     guard::{self, Verdict},
     intent,
     names::ANNOTATION_CONFIG,
@@ -121,14 +121,14 @@ impl Keeper {
             self.last_view = Some(view.clone());
         }
         let (Some(nodes), Some(data)) = (&view.nodes, &view.config) else {
-            return self.waiting("the API server has not listed everything yet", Troubles::new());
+            return self.waiting("the API server has not listed everything yet", &Troubles::new());
         };
         self.take_config(data.as_ref());
         let Some(config) = self.config.clone() else {
             let why = self.refused_config.iter().map(ToString::to_string).collect();
             return self.waiting(
                 "there is no usable configuration",
-                Troubles::from([(Degraded::ConfigInvalid, why)]),
+                &Troubles::from([(Degraded::ConfigInvalid, why)]),
             );
         };
         let net = match snapshot() {
@@ -155,11 +155,11 @@ impl Keeper {
             Err(Hold::InternalIPNotOnNode {
                 degraded, annotations, ..
             }) => {
-                let mut outcome = self.waiting("the node's InternalIP is on none of its devices", degraded);
+                let mut outcome = self.waiting("the node's InternalIP is on none of its devices", &degraded);
                 outcome.annotations = without_config(annotations);
                 return outcome;
             }
-            Err(hold @ Hold::OwnNodeMissing { .. }) => return self.waiting(&hold.to_string(), Troubles::new()),
+            Err(hold @ Hold::OwnNodeMissing { .. }) => return self.waiting(&hold.to_string(), &Troubles::new()),
         };
         let peers: BTreeSet<String> = desired.peers.keys().cloned().collect();
         if let Verdict::ListAgain { gone, of } = guard::judge(true, true, &self.peers, &peers, was_asked_again) {
@@ -168,7 +168,7 @@ impl Keeper {
                 of,
                 "many peers vanished at once: asking again before anything is removed"
             );
-            let mut outcome = self.waiting("many nodes vanished at once", Troubles::new());
+            let mut outcome = self.waiting("many nodes vanished at once", &Troubles::new());
             outcome.list_again = true;
             outcome.not_ready = None;
             return outcome;
@@ -208,7 +208,7 @@ impl Keeper {
         if !applied.failed.is_empty() {
             troubles.insert(Degraded::ApplyFailed, applied.failed.iter().take(5).cloned().collect());
         }
-        self.finish(desired, &applied, troubles)
+        self.finish(desired, applied, &troubles)
     }
 
     /// Files of the node, in the order in which a runtime may come to read them.
@@ -228,7 +228,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn finish(&mut self, desired: &Desired, applied: &Applied, troubles: Troubles) -> Outcome {
+    fn finish(&mut self, desired: &Desired, applied: Applied, troubles: &Troubles) -> Outcome {
         let is_whole = applied.failed.is_empty();
         if is_whole {
             self.is_set_up |= desired.refused.is_none();
@@ -247,7 +247,7 @@ impl Keeper {
             peers: desired.peers.len(),
             refused: &desired.refused_peers,
             bpf: "off: not part of this version".to_owned(),
-            last_pass: LastPass::new(applied),
+            last_pass: LastPass::new(&applied),
         };
         if let Err(error) = state.write(&self.arguments.places.state) {
             // For people only; nothing depends on it.
@@ -260,12 +260,12 @@ impl Keeper {
             } else {
                 without_config(annotations)
             },
-            conditions: self.conditions(&troubles),
+            conditions: self.conditions(troubles),
             not_ready: (!self.is_set_up).then(|| "the node's network is not set up".to_owned()),
             degraded: troubles.keys().copied().collect(),
             again_after: self.again_after(),
             list_again: false,
-            applied: applied.clone(),
+            applied,
             counts: Counts {
                 endpoints: desired.pods.as_ref().map_or(0, BTreeMap::len),
                 peers: desired.peers.len(),
@@ -275,13 +275,13 @@ impl Keeper {
     }
 
     /// Nothing can be done for now; all stays as it is.
-    fn waiting(&self, why: &str, troubles: Troubles) -> Outcome {
+    fn waiting(&self, why: &str, troubles: &Troubles) -> Outcome {
         Outcome {
             annotations: BTreeMap::new(),
             conditions: if troubles.is_empty() {
                 Vec::new()
             } else {
-                self.conditions(&troubles)
+                self.conditions(troubles)
             },
             not_ready: (!self.is_set_up).then(|| why.to_owned()),
             degraded: troubles.keys().copied().collect(),
@@ -297,7 +297,7 @@ impl Keeper {
         tracing::warn!(why, "the pass failed");
         let mut outcome = self.waiting(
             &why,
-            Troubles::from([(Degraded::ApplyFailed, BTreeSet::from([why.clone()]))]),
+            &Troubles::from([(Degraded::ApplyFailed, BTreeSet::from([why.clone()]))]),
         );
         outcome.again_after = self.again_after();
         outcome.applied.failed.push(why);
@@ -353,7 +353,7 @@ impl Keeper {
     /// Slower peers still send through the tunnel for a while after a switch of the backend (SPEC.md, section 10).
     fn delay_removal_of_overlay(&mut self, difference: &mut Diff) {
         let period = self.period();
-        if !difference.deltas.iter().any(|delta| delta.removes_overlay()) {
+        if !difference.deltas.iter().any(Delta::removes_overlay) {
             self.overlay_unwanted = None;
             return;
         }
