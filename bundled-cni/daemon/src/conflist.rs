@@ -9,17 +9,23 @@ pub const FILE: &str = "05-netcheck.conflist";
 /// Name of the network.
 const NETWORK: &str = "netcheck";
 
-/// The list as text, with the plugins after ours.
-pub fn conflist(chain: &[Chained]) -> String {
+/// The list as text, with the plugins after ours, in the versions that all of them speak.
+pub fn conflist(chain: &[Chained], versions: &[&str]) -> String {
     let ours = json!({ "type": "netcheck-cni", "capabilities": { "ips": true, "mac": true } });
     let plugins: Vec<Value> = [ours].into_iter().chain(chain.iter().copied().map(plugin)).collect();
     let list = json!({
-        "cniVersion": "1.0.0",
-        "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+        "cniVersion": preferred(versions),
+        "cniVersions": versions,
         "name": NETWORK,
         "plugins": plugins,
     });
     format!("{list:#}\n")
+}
+
+/// For runtimes that know no `cniVersions`: not newer than what all of them know.
+fn preferred<'a>(versions: &[&'a str]) -> &'a str {
+    let known = versions.iter().rev().find(|version| **version != "1.1.0");
+    known.or(versions.last()).copied().unwrap_or("1.0.0")
 }
 
 fn plugin(chained: Chained) -> Value {
@@ -47,7 +53,11 @@ mod tests {
 
     #[test]
     fn ours_comes_first_and_the_chain_in_its_order() {
-        let list: Value = serde_json::from_str(&conflist(&[Chained::Tuning, Chained::Portmap])).unwrap();
+        let list: Value = serde_json::from_str(&conflist(
+            &[Chained::Tuning, Chained::Portmap],
+            &["0.4.0", "1.0.0", "1.1.0"],
+        ))
+        .unwrap();
         let types: Vec<_> = list["plugins"]
             .as_array()
             .unwrap()
@@ -57,6 +67,7 @@ mod tests {
         assert_eq!(types, ["netcheck-cni", "tuning", "portmap"]);
         assert_eq!(list["name"], "netcheck");
         assert_eq!(list["cniVersion"], "1.0.0");
+        assert_eq!(list["cniVersions"], json!(["0.4.0", "1.0.0", "1.1.0"]));
     }
 
     #[test]

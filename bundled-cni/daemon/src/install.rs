@@ -3,6 +3,7 @@
 
 use crate::{
     arguments::Places,
+    chained::Versions,
     conflist::{self, conflist, winners},
     host::{self, FileError},
 };
@@ -11,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Our binary's name, which is its type in configurations.
@@ -39,7 +40,12 @@ pub fn binaries(places: &Places, plugin: &[u8], found: &mut Installed) -> Result
 }
 
 /// Puts the configuration in place, with those chained plugins that are there.
-pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) -> Result<(), FileError> {
+pub fn configuration(
+    places: &Places,
+    chain: &[Chained],
+    versions: &mut Versions,
+    found: &mut Installed,
+) -> Result<(), FileError> {
     let (present, missing): (Vec<Chained>, Vec<Chained>) = chain
         .iter()
         .copied()
@@ -55,8 +61,13 @@ pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) 
             .or_default()
             .insert(why);
     }
+    let binaries: Vec<PathBuf> = present
+        .iter()
+        .map(|chained| places.bin.join(chained.to_string()))
+        .collect();
+    let versions = versions.common(binaries.iter().map(PathBuf::as_path));
     let path = places.conf.join(conflist::FILE);
-    found.written += u64::from(host::put(&path, conflist(&present).as_bytes(), 0o644)?);
+    found.written += u64::from(host::put(&path, conflist(&present, &versions).as_bytes(), 0o644)?);
     for winner in winners(names(&places.conf)) {
         let why = format!(
             "the runtime reads {}/{winner} before {}; remove it where netcheck-cni is to be the network",
@@ -114,7 +125,13 @@ mod tests {
 
         let mut found = Installed::default();
         binaries(&places, b"ours", &mut found).unwrap();
-        configuration(&places, &[Chained::Portmap, Chained::Bandwidth], &mut found).unwrap();
+        configuration(
+            &places,
+            &[Chained::Portmap, Chained::Bandwidth],
+            &mut Versions::default(),
+            &mut found,
+        )
+        .unwrap();
         assert_eq!(found.written, 3);
         let reasons: Vec<_> = found.degraded.keys().copied().collect();
         assert_eq!(reasons, [Degraded::ChainPluginMissing, Degraded::ForeignCniFirst]);
@@ -124,7 +141,7 @@ mod tests {
 
         let mut again = Installed::default();
         binaries(&places, b"ours", &mut again).unwrap();
-        configuration(&places, &[Chained::Portmap], &mut again).unwrap();
+        configuration(&places, &[Chained::Portmap], &mut Versions::default(), &mut again).unwrap();
         assert_eq!(again.written, 0);
 
         assert!(remove(&places).is_empty());

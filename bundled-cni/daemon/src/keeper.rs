@@ -5,6 +5,7 @@ use crate::{
     apply::{Applied, apply},
     arguments::Arguments,
     attachments,
+    chained::Versions,
     cluster::View,
     collect::Collector,
     host::{self, FileError},
@@ -82,6 +83,7 @@ pub struct Keeper {
     /// Whether a pass has been whole.
     is_set_up: bool,
     collector: Collector,
+    versions: Versions,
     /// The last look inside the pods, and for what MTU.
     looked_inside: Option<(Instant, u32)>,
     /// What the last pass was about, and how often that changed.
@@ -103,6 +105,7 @@ impl Keeper {
             failures: 0,
             is_set_up: false,
             collector: Collector::default(),
+            versions: Versions::default(),
             looked_inside: None,
             last_view: None,
             generation: 0,
@@ -223,7 +226,7 @@ impl Keeper {
                 .as_ref()
                 .map(|config| config.chain.clone())
                 .unwrap_or_default();
-            install::configuration(places, &chain, installed)?;
+            install::configuration(places, &chain, &mut self.versions, installed)?;
         }
         Ok(())
     }

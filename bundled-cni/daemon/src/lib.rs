@@ -15,6 +15,7 @@ mod actual;
 pub mod apply;
 pub mod arguments;
 mod attachments;
+mod chained;
 pub mod cluster;
 mod collect;
 mod conflist;
