@@ -7,9 +7,9 @@ mod text;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    flags::{ConnectFlags, KubectlFlags, OutputFlags},
+    flags::{ConnectFlags, OutputFlags, With},
     verbs::{
-        capture::CaptureArgs, cleanup::CleanupArgs, completion::CompletionArgs, explain::ExplainArgs,
+        capture::CaptureArgs, cleanup::CleanupArgs, cni::CniArgs, completion::CompletionArgs, explain::ExplainArgs,
         images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs, version::VersionArgs,
     },
 };
@@ -45,6 +45,8 @@ pub enum Verb {
     Capture(Box<With<CaptureArgs>>),
     /// Remove everything that runs have left in the cluster
     Cleanup(Box<With<CleanupArgs>>),
+    /// Install, look at and remove the bundled pod network
+    Cni(CniArgs),
     /// Print the least-privilege Role that verbs need
     #[command(args = ConnectFlags::ignored_by_a_verb(&["namespace", "context", "kubeconfig", "user"]))]
     Rbac(Offline<RbacArgs>),
@@ -75,17 +77,6 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<std::ffi::OsString>,
     },
-}
-
-/// A verb that works on the cluster's objects.
-#[derive(Debug, Args)]
-pub struct With<A: Args> {
-    /// Its own arguments.
-    #[command(flatten)]
-    pub args: A,
-    /// kubectl's.
-    #[command(flatten)]
-    pub flags: KubectlFlags,
 }
 
 /// A verb that talks to the API server, but to no objects.
@@ -121,6 +112,14 @@ mod tests {
 
     use super::*;
 
+    /// Verbs, and those below them.
+    fn leaves(command: &clap::Command) -> Vec<&clap::Command> {
+        command
+            .get_subcommands()
+            .flat_map(|verb| [vec![verb], leaves(verb)].concat())
+            .collect()
+    }
+
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
@@ -150,7 +149,7 @@ mod tests {
             .collect();
         let mut cli = Cli::command();
         cli.build();
-        for verb in cli.get_subcommands() {
+        for verb in leaves(&cli) {
             for argument in verb.get_arguments() {
                 let (Some(letter), Some(long)) = (argument.get_short(), argument.get_long()) else {
                     continue;
@@ -169,7 +168,7 @@ mod tests {
     fn every_verb_and_flag_says_what_it_does() {
         let mut cli = Cli::command();
         cli.build();
-        for verb in cli.get_subcommands() {
+        for verb in leaves(&cli) {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
                 let help = argument.get_help().map(ToString::to_string).unwrap_or_default();

@@ -41,6 +41,17 @@ pub struct KubectlFlags {
     pub output: OutputFlags,
 }
 
+/// A verb that works on the cluster's objects.
+#[derive(Debug, Args)]
+pub struct With<A: Args> {
+    /// Its own arguments.
+    #[command(flatten)]
+    pub args: A,
+    /// kubectl's.
+    #[command(flatten)]
+    pub flags: KubectlFlags,
+}
+
 /// kubectl's `ConfigFlags`, every one of them.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[command(next_help_heading = HEADING)]

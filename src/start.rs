@@ -13,9 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     agents,
-    cli::{self, Cli, Connected, Offline, Verb, With},
+    cli::{self, Cli, Connected, Offline, Verb},
     exit::{Exit, Failure},
-    flags::{ConnectFlags, KubectlFlags, OutputFlags},
+    flags::{ConnectFlags, KubectlFlags, OutputFlags, With},
     output::{ColourChoice, Interrupt, Printer},
     verbs::{self, Shared},
 };
@@ -66,6 +66,10 @@ fn run(verb: Verb) -> ExitCode {
         Verb::Cleanup(verb) => {
             let With { args, flags } = *verb;
             online("cleanup", flags, |shared| verbs::cleanup::run(args, shared))
+        }
+        Verb::Cni(args) => {
+            let (name, flags) = args.action.split();
+            online(name, flags, |shared| verbs::cni::run(args.action, shared))
         }
         Verb::Rbac(Offline { args, output }) => {
             let flags = KubectlFlags {

@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod cleanup;
+pub mod cni;
 pub mod completion;
 pub mod explain;
 pub mod images;

@@ -7,6 +7,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/cni.rs"]
+mod cni;
 #[path = "cli/completion.rs"]
 mod completion;
 #[path = "cli/credentials.rs"]

@@ -4,7 +4,7 @@ use super::{
     LaunchSpec, Via, Way,
     crew::{self, Crew, Member},
     ephemeral::{self, EphemeralSpec},
-    gate,
+    gate, image,
     link::{Flow, Link, LinkError},
     manifest::AgentSpec,
     node::{self, NoNodeAgents},
@@ -145,7 +145,7 @@ impl Fleet {
         spec: &LaunchSpec,
         printer: &Printer,
     ) -> Result<Self, Failure> {
-        let image = spec.image.reference()?;
+        let image = spec.image.reference(&image::AGENT)?;
         let run = RunId::new()?;
         let deadline = Instant::now() + spec.deadline;
         let why_not_nodes = match spec.via {

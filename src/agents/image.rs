@@ -1,11 +1,46 @@
-//! Which image the agents run from.
+//! Which images nodes and pods run.
 
 use crate::exit::Failure;
 
-/// Repository of the agent's image.
-const REPOSITORY: &str = "ghcr.io/kubectl-netcheck/netcheck-agent";
-/// Digest of the image that was published with this plugin, where the build knew it.
-const DIGEST: Option<&str> = option_env!("NETCHECK_AGENT_DIGEST");
+/// An image of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// What it is called where only our own images are meant: `agent`.
+    pub name: &'static str,
+    /// Where it is published.
+    repository: &'static str,
+    /// Digest of the image that was published with this plugin, where the build knew it.
+    digest: Option<&'static str>,
+}
+
+/// The agent's.
+pub const AGENT: Published = Published {
+    name: "agent",
+    repository: "ghcr.io/kubectl-netcheck/netcheck-agent",
+    digest: option_env!("NETCHECK_AGENT_DIGEST"),
+};
+
+/// The bundled CNI's: its daemon, and the plugin that the daemon puts onto nodes.
+pub const CNI: Published = Published {
+    name: "cni",
+    repository: "ghcr.io/kubectl-netcheck/netcheck-cni",
+    digest: option_env!("NETCHECK_CNI_DIGEST"),
+};
+
+impl Published {
+    /// The image that belongs to this plugin, by digest where it is known.
+    pub fn reference(&self) -> String {
+        self.tagged(self.repository)
+    }
+
+    fn tagged(&self, repository: &str) -> String {
+        let tag = format!("{repository}:{}", env!("CARGO_PKG_VERSION"));
+        match self.digest {
+            Some(digest) => format!("{tag}@{digest}"),
+            None => tag,
+        }
+    }
+}
 
 /// The user's choice of image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,37 +49,27 @@ pub struct ImageChoice {
     pub image: Option<String>,
     /// `--image-prefix`: a registry, and optionally a path in it, that mirrors our image under its own last name.
     pub prefix: Option<String>,
-    /// `--image-pull-secret`: Secrets in the agents' namespace.
+    /// `--image-pull-secret`: Secrets in the namespace of its pods.
     pub pull_secrets: Vec<String>,
 }
 
 impl ImageChoice {
-    /// The reference to use.
-    pub fn reference(&self) -> Result<String, Failure> {
+    /// The reference to use for this image of ours.
+    pub fn reference(&self, ours: &Published) -> Result<String, Failure> {
         match (&self.image, &self.prefix) {
             (Some(_), Some(_)) => {
                 Err(Failure::usage("--image and --image-prefix exclude each other").hint("give one of them"))
             }
             (Some(image), None) => Ok(image.clone()),
             (None, Some(prefix)) => {
-                let name = REPOSITORY.rsplit_once('/').map_or(REPOSITORY, |(_, name)| name);
-                Ok(tagged(&format!("{}/{name}", prefix.trim_end_matches('/'))))
+                let name = ours
+                    .repository
+                    .rsplit_once('/')
+                    .map_or(ours.repository, |(_, name)| name);
+                Ok(ours.tagged(&format!("{}/{name}", prefix.trim_end_matches('/'))))
             }
-            (None, None) => Ok(default_reference()),
+            (None, None) => Ok(ours.reference()),
         }
-    }
-}
-
-/// The image that belongs to this plugin, by digest where it is known.
-pub fn default_reference() -> String {
-    tagged(REPOSITORY)
-}
-
-fn tagged(repository: &str) -> String {
-    let tag = format!("{repository}:{}", env!("CARGO_PKG_VERSION"));
-    match DIGEST {
-        Some(digest) => format!("{tag}@{digest}"),
-        None => tag,
     }
 }
 
@@ -58,7 +83,7 @@ mod tests {
             prefix: Some("registry.local:5000/mirror/".to_owned()),
             ..ImageChoice::default()
         };
-        let reference = choice.reference().unwrap();
+        let reference = choice.reference(&AGENT).unwrap();
         let expected = format!(
             "registry.local:5000/mirror/netcheck-agent:{}",
             env!("CARGO_PKG_VERSION")
@@ -72,8 +97,8 @@ mod tests {
             image: Some("agent:dev".to_owned()),
             ..ImageChoice::default()
         };
-        assert_eq!(choice.reference().unwrap(), "agent:dev");
+        assert_eq!(choice.reference(&AGENT).unwrap(), "agent:dev");
         choice.prefix = Some("registry.local".to_owned());
-        assert!(choice.reference().is_err());
+        assert!(choice.reference(&AGENT).is_err());
     }
 }

@@ -250,7 +250,7 @@ pub(super) fn typed<T: DeserializeOwned>(manifest: Value) -> Result<T, Failure> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn spec() -> AgentSpec {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     /// Nothing of what was written may get lost on the way through the API's types.
-    fn assert_kept(written: &Value, kept: &Value, path: &str) {
+    pub(crate) fn assert_kept(written: &Value, kept: &Value, path: &str) {
         match written {
             Value::Object(fields) => {
                 for (name, value) in fields {

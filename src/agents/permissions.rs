@@ -1,5 +1,7 @@
 //! What a verb needs to be allowed, as one table: `rbac` prints it, `--via auto` asks the server about it, hints name it. Pure.
 
+mod cni;
+
 use k8s_openapi::api::authorization::v1::ResourceRule;
 
 /// Where a permission is needed.
@@ -15,6 +17,32 @@ pub enum Place {
     Cluster,
     /// For one object of the whole cluster: the agents' namespace.
     AgentNamespaceItself,
+    /// In the bundled CNI's namespace.
+    Cni,
+    /// For objects that are named as the bundled CNI is, wherever they are.
+    CniItself,
+    /// In kube-system.
+    System,
+}
+
+/// Objects that a rule is narrowed to, by their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// The agents' namespace itself.
+    AgentNamespace,
+    /// What is named as the bundled CNI is.
+    Cni,
+}
+
+impl Place {
+    /// What a rule for this place is narrowed to.
+    fn only(self) -> Option<Only> {
+        match self {
+            Self::AgentNamespaceItself => Some(Only::AgentNamespace),
+            Self::CniItself => Some(Only::Cni),
+            _ => None,
+        }
+    }
 }
 
 /// For which way in.
@@ -37,6 +65,12 @@ pub enum Verb {
     Capture,
     /// Remove all that any run left
     Cleanup,
+    /// Install the bundled pod network
+    CniInstall,
+    /// How the bundled pod network stands
+    CniStatus,
+    /// Remove the bundled pod network
+    CniUninstall,
 }
 
 impl Verb {
@@ -46,6 +80,9 @@ impl Verb {
             Self::Matrix => "matrix",
             Self::Capture => "capture",
             Self::Cleanup => "cleanup",
+            Self::CniInstall => "cni-install",
+            Self::CniStatus => "cni-status",
+            Self::CniUninstall => "cni-uninstall",
         }
     }
 }
@@ -376,6 +413,9 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
         Verb::Matrix => (&MATRIX, &[]),
         Verb::Capture => (&MATRIX, &CAPTURE),
         Verb::Cleanup => (&CLEANUP, &[]),
+        Verb::CniInstall => (&cni::INSTALL, &[]),
+        Verb::CniStatus => (&cni::STATUS, &[]),
+        Verb::CniUninstall => (&cni::UNINSTALL, &[]),
     };
     table
         .iter()
@@ -394,8 +434,8 @@ pub struct Need {
     pub group: &'static str,
     /// Resource, with its subresource: `pods/exec`.
     pub resource: &'static str,
-    /// Only on the agents' namespace itself.
-    pub only_agent_namespace: bool,
+    /// Only on these objects.
+    pub only: Option<Only>,
     /// Verbs, each once.
     pub verbs: Vec<&'static str>,
     /// Something that is wanted cannot do its work without it.
@@ -414,16 +454,16 @@ pub fn united(grants: impl IntoIterator<Item = Grant>) -> Vec<Need> {
     }
     let mut needs: Vec<Need> = Vec::new();
     for grant in grants {
-        let only_agent_namespace = grant.place == Place::AgentNamespaceItself;
-        let key = (grant.group, grant.resource, only_agent_namespace);
+        let only = grant.place.only();
+        let key = (grant.group, grant.resource, only);
         let known = needs
             .iter()
-            .position(|need| (need.group, need.resource, need.only_agent_namespace) == key);
+            .position(|need| (need.group, need.resource, need.only) == key);
         let at = known.unwrap_or_else(|| {
             needs.push(Need {
                 group: grant.group,
                 resource: grant.resource,
-                only_agent_namespace,
+                only,
                 verbs: Vec::new(),
                 required: false,
                 why: Vec::new(),
@@ -579,10 +619,14 @@ mod tests {
         let cluster_wide = |grant: &Grant| matches!(grant.place, Place::Cluster | Place::AgentNamespaceItself);
         let needs = united(grants(Verb::Cleanup, &[]).into_iter().filter(cluster_wide));
         let namespaces = needs.iter().filter(|need| need.resource == "namespaces");
-        let verbs: Vec<_> = namespaces
-            .map(|need| (need.only_agent_namespace, need.verbs.clone()))
-            .collect();
-        assert_eq!(verbs, [(false, vec!["list"]), (true, vec!["get", "delete"])]);
+        let verbs: Vec<_> = namespaces.map(|need| (need.only, need.verbs.clone())).collect();
+        assert_eq!(
+            verbs,
+            [
+                (None, vec!["list"]),
+                (Some(Only::AgentNamespace), vec!["get", "delete"])
+            ]
+        );
     }
 
     #[test]

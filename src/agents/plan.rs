@@ -1,7 +1,7 @@
 //! What a launch would create, for `--dry-run`. Pure.
 
 use super::{
-    LaunchSpec, Via, crew,
+    LaunchSpec, Via, crew, image,
     ladder::Rung,
     manifest::{IDLE, NODE_CAPABILITIES},
 };
@@ -36,7 +36,7 @@ pub fn describe(
     spec: &LaunchSpec,
     inventory: &Inventory,
 ) -> Result<(Vec<Planned>, BTreeMap<Subject, Absence>), Failure> {
-    let image = spec.image.reference()?;
+    let image = spec.image.reference(&image::AGENT)?;
     Ok(match spec.via {
         Via::Auto | Via::Node => {
             let crew = crew::on_nodes(inventory, &spec.subjects);

@@ -93,6 +93,15 @@ pub fn is_expired(created: Option<Timestamp>, duration_seconds: Option<i32>, now
         .unwrap_or(created)
 }
 
+/// Who runs this, for people who find the Lease.
+pub fn holder() -> String {
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("USERNAME"))
+        .unwrap_or_else(|_| "unknown".to_owned());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{host}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,7 +53,7 @@ pub fn answer(words: &[OsString]) -> String {
 /// Adds what only the cluster or the kubeconfig knows to the arguments that name it, in every verb.
 fn with_candidates(command: Command) -> Command {
     command.mut_subcommands(|verb| {
-        verb.mut_args(|argument| match argument.get_id().as_str() {
+        with_candidates(verb).mut_args(|argument| match argument.get_id().as_str() {
             "namespace" => argument.add(ArgValueCompleter::new(live::namespaces)),
             "context" => argument.add(ArgValueCandidates::new(contexts)),
             "targets" | "to" => argument.add(ArgValueCompleter::new(live::targets)),

@@ -360,7 +360,7 @@ fn in_namespace(namespace: Option<&str>) -> String {
 }
 
 /// Turns "you may not" into `None`.
-fn allowed<T>(answer: Result<T, Problem>, doing: &str) -> Result<Option<T>, Failure> {
+pub(crate) fn allowed<T>(answer: Result<T, Problem>, doing: &str) -> Result<Option<T>, Failure> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(problem) if problem.is_forbidden() => Ok(None),

@@ -156,7 +156,8 @@ impl Printer {
         }
     }
 
-    pub(super) fn draws_bars(&self) -> bool {
+    /// Whether the user looks on: stderr is a terminal that shows progress as it comes.
+    pub fn draws_bars(&self) -> bool {
         self.shared.draws_bars
     }
 

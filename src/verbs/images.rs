@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agents::image::default_reference,
+    agents::image,
     exit::{Exit, Failure},
     flags::OutputFlags,
     output::{Format, Printer, Table, document, lines},
@@ -50,7 +50,7 @@ pub struct ImageList {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// What it is used for: `agent`.
+    /// What it is used for: `agent`, or `cni` (the bundled CNI's, for `cni install`).
     pub name: String,
     /// Exactly what a pod would name.
     pub reference: String,
@@ -60,17 +60,18 @@ pub struct Image {
 }
 
 pub(crate) fn list() -> ImageList {
-    let reference = default_reference();
-    let digest = reference.split_once('@').map(|(_, digest)| digest.to_owned());
-    let agent = Image {
-        name: "agent".into(),
-        reference,
-        digest,
-    };
+    let items = [image::AGENT, image::CNI].map(|ours| {
+        let reference = ours.reference();
+        Image {
+            name: ours.name.into(),
+            digest: reference.split_once('@').map(|(_, digest)| digest.to_owned()),
+            reference,
+        }
+    });
     ImageList {
         api_version: API_VERSION.into(),
         kind: "ImageList".into(),
-        items: vec![agent],
+        items: items.into(),
     }
 }
 

@@ -3,16 +3,17 @@
 use crate::{
     agents::{
         DEFAULT_NAMESPACE, Via, manifest,
-        permissions::{self, Grant, Need, Place, Verb, Way, words},
+        permissions::{self, Grant, Need, Only, Place, Verb, Way, words},
     },
     cluster::Cluster,
     exit::{Exit, Failure},
     flags::{ConnectFlags, KubectlFlags, OutputFlags},
-    output::{Format, Printer, document},
+    output::{self, Explained, Printer},
+    verbs::cni::NETWORK,
 };
 use clap::Args;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Arguments of `rbac`.
 #[derive(Debug, Clone, Args)]
@@ -62,12 +63,6 @@ pub struct RbacArgs {
     kubeconfig: Option<PathBuf>,
 }
 
-/// One object, with comments for people who review it.
-struct Explained {
-    comments: Vec<String>,
-    object: Value,
-}
-
 /// Prints the objects. Asks no cluster.
 ///
 /// # Errors
@@ -76,7 +71,7 @@ pub async fn run(args: &RbacArgs, output: &OutputFlags, printer: &Printer) -> Re
     let namespace = namespace(args).await;
     let subjects = subjects(args)?;
     let objects = objects(args, &namespace, &subjects)?;
-    printer.data(&render(output.format, &objects)?)?;
+    printer.data(&output::objects(output.format, &objects)?)?;
     if subjects.is_empty() {
         printer.note("no bindings: --user, --group or --serviceaccount adds them");
     }
@@ -151,11 +146,18 @@ fn objects(args: &RbacArgs, namespace: &str, subjects: &[Value]) -> Result<Vec<E
             object: kubernetes(&manifest::namespace(&args.agent_namespace, true)?)?,
         });
     }
-    let cluster_wide: &[Place] = if args.all_namespaces {
-        &[Place::Cluster, Place::AgentNamespaceItself, Place::Targets]
-    } else {
-        &[Place::Cluster, Place::AgentNamespaceItself]
-    };
+    if !at(&[Place::Cni]).is_empty() {
+        let mut namespace = super::cni::namespace();
+        namespace.comments = vec!["The bundled CNI's namespace, in which a role of it can be".to_owned()];
+        objects.push(namespace);
+    }
+    let everywhere = [
+        Place::Cluster,
+        Place::AgentNamespaceItself,
+        Place::CniItself,
+        Place::Targets,
+    ];
+    let cluster_wide = &everywhere[..if args.all_namespaces { 4 } else { 3 }];
     role(
         &mut objects,
         None,
@@ -193,6 +195,20 @@ fn objects(args: &RbacArgs, namespace: &str, subjects: &[Value]) -> Result<Vec<E
         &args.agent_namespace,
         subjects,
     );
+    for (namespace, place, ending) in [
+        (NETWORK, Place::Cni, "network"),
+        ("kube-system", Place::System, "system"),
+    ] {
+        let name = format!("{name}-{ending}");
+        role(
+            &mut objects,
+            Some(namespace),
+            &name,
+            &at(&[place]),
+            &args.agent_namespace,
+            subjects,
+        );
+    }
     Ok(objects)
 }
 
@@ -223,8 +239,10 @@ fn role(
         .iter()
         .map(|need| {
             let mut rule = json!({ "apiGroups": [need.group], "resources": [need.resource], "verbs": need.verbs });
-            if need.only_agent_namespace {
-                rule["resourceNames"] = json!([agent_namespace]);
+            match need.only {
+                Some(Only::AgentNamespace) => rule["resourceNames"] = json!([agent_namespace]),
+                Some(Only::Cni) => rule["resourceNames"] = json!([NETWORK]),
+                None => {}
             }
             rule
         })
@@ -260,32 +278,6 @@ fn role(
 /// As the API wants it; k8s-openapi writes kind and version itself.
 fn kubernetes<T: serde::Serialize>(object: &T) -> Result<Value, Failure> {
     serde_json::to_value(object).map_err(|error| Failure::unknown(format!("cannot write the object: {error}")))
-}
-
-fn render(format: Format, objects: &[Explained]) -> Result<String, Failure> {
-    let plain = objects.iter().map(|explained| &explained.object);
-    match format {
-        Format::Json => {
-            let list = json!({ "apiVersion": "v1", "kind": "List", "items": plain.collect::<Vec<_>>() });
-            Ok(document(format, &list)?.unwrap_or_default())
-        }
-        Format::Name => Ok(plain.fold(String::new(), |names, object| {
-            let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            names + &word(&object["kind"]).to_lowercase() + "/" + &word(&object["metadata"]["name"]) + "\n"
-        })),
-        Format::Table | Format::Wide | Format::Yaml => {
-            let mut text = String::new();
-            for explained in objects {
-                text.push_str("---\n");
-                for comment in &explained.comments {
-                    // Writing to a String cannot fail.
-                    let _ = writeln!(text, "# {comment}");
-                }
-                text.push_str(&crate::output::yaml(&explained.object)?);
-            }
-            Ok(text)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,16 @@ const KINDS: &[Kind] = &[
         schema: || schema_for!(crate::verbs::cleanup::CleanupReport),
     },
     Kind {
+        name: "CniStatus",
+        about: "cni status",
+        schema: || schema_for!(crate::verbs::cni::CniStatus),
+    },
+    Kind {
+        name: "CniUninstallReport",
+        about: "cni uninstall",
+        schema: || schema_for!(crate::verbs::cni::CniUninstallReport),
+    },
+    Kind {
         name: "FindingList",
         about: "explain",
         schema: || schema_for!(crate::verbs::explain::FindingList),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agents::image::default_reference,
+    agents::image,
     cluster::{Cluster, errors},
     exit::{Exit, Failure},
     output::{Table, document, safe},
@@ -81,7 +81,7 @@ pub async fn run(args: VersionArgs, shared: Shared) -> Result<Exit, Failure> {
         client: ClientVersion {
             version: env!("CARGO_PKG_VERSION").into(),
             protocol: netcheck_wire::PROTOCOL,
-            agent_image: default_reference(),
+            agent_image: image::AGENT.reference(),
         },
         server,
     };

@@ -15,6 +15,10 @@ fn help_pages() {
         ("images", &["images", "--help"]),
         ("completion", &["completion", "--help"]),
         ("rbac", &["rbac", "--help"]),
+        ("cni", &["cni", "--help"]),
+        ("cni-install", &["cni", "install", "--help"]),
+        ("cni-status", &["cni", "status", "--help"]),
+        ("cni-uninstall", &["cni", "uninstall", "--help"]),
     ];
     for (name, arguments) in pages {
         let outcome = plugin.run(arguments);

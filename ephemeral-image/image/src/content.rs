@@ -1,4 +1,4 @@
-//! What the agent's image holds.
+//! What our images hold: below, the readers of rulesets, the same layer in all of them; above, the programs that a recipe names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,14 +8,9 @@ use netcheck_oci::{ImageSpec, Layer, Reference};
 use crate::closure::closure;
 use crate::debian::{self, Cache};
 use crate::lock::Package;
+use crate::recipe::Recipe;
 use crate::tree::{MERGED, Node, Tree};
 use crate::{Error, Result, elf};
-
-/// Where the agent is in the image.
-pub const AGENT: &str = "/netcheck-agent";
-
-/// Where the agent's socket is. Anybody may create files there, as in `/tmp`: an ephemeral container may have to run as any user.
-pub const SOCKET_FOLDER: &str = "/run/netcheck";
 
 /// Packages whose dependencies are searched for what the readers need.
 pub const READER_PACKAGES: [&str; 3] = ["ipset", "iptables", "nftables"];
@@ -98,7 +93,7 @@ impl Packages {
         Ok(used)
     }
 
-    /// The layer below the agent: the readers with all that they need, and the few files that every program expects.
+    /// The layer below the programs: the readers with all that they need, and the few files that every program expects.
     pub fn layer(&self) -> Result<Layer> {
         let mut files = self.needed()?;
         for licence in LICENCES {
@@ -151,44 +146,63 @@ fn library_folder(architecture: &str) -> String {
     format!("/usr/lib/{machine}-linux-gnu")
 }
 
-/// The layer above the readers, the only one that changes with the agent.
-pub fn agent_layer(agent: Vec<u8>) -> Layer {
-    Layer::new().file(AGENT, agent, 0o755).dir(SOCKET_FOLDER, 0o1777)
+/// A program for an image.
+pub struct Program {
+    /// The static binary.
+    pub bytes: Vec<u8>,
+    /// For which architecture it was built, by the name that images use.
+    pub architecture: &'static str,
 }
 
-/// Reads an agent and says for which architecture it was built.
-pub fn read_agent(path: &Path) -> Result<(Vec<u8>, &'static str)> {
-    let bytes = std::fs::read(path).map_err(|source| Error::File {
-        operation: "read agent",
-        path: path.to_owned(),
-        source,
-    })?;
-    let unusable = |reason: String| Error::Elf {
-        path: path.display().to_string(),
-        reason,
-    };
-    let needs = elf::needs(&bytes).map_err(unusable)?;
-    if needs.interpreter.is_some() || !needs.libraries.is_empty() {
-        return Err(Error::DynamicAgent(path.to_owned()));
+impl Program {
+    /// Reads a binary and makes sure that it runs without anything else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| Error::File {
+            operation: "read program",
+            path: path.to_owned(),
+            source,
+        })?;
+        let unusable = |reason: String| Error::Elf {
+            path: path.display().to_string(),
+            reason,
+        };
+        let needs = elf::needs(&bytes).map_err(unusable)?;
+        if needs.interpreter.is_some() || !needs.libraries.is_empty() {
+            return Err(Error::Dynamic(path.to_owned()));
+        }
+        let architecture =
+            elf::architecture(&bytes).ok_or_else(|| unusable("built for neither amd64 nor arm64".to_owned()))?;
+        Ok(Self { bytes, architecture })
     }
-    let architecture =
-        elf::architecture(&bytes).ok_or_else(|| unusable("built for neither amd64 nor arm64".to_owned()))?;
-    Ok((bytes, architecture))
+}
+
+/// The layer above the readers, the only one that changes with the programs, which come in the recipe's order.
+pub fn program_layer(recipe: &Recipe, programs: Vec<Program>) -> Layer {
+    let mut layer = Layer::new();
+    for (path, program) in recipe.programs.iter().zip(programs) {
+        layer = layer.file(*path, program.bytes, 0o755);
+    }
+    for (path, mode) in recipe.folders {
+        layer = layer.dir(*path, *mode);
+    }
+    layer
 }
 
 /// The image, from its two layers.
-pub fn image(reference: &Reference, architecture: &str, readers: Layer, agent: Layer) -> ImageSpec {
+pub fn image(recipe: &Recipe, reference: &Reference, architecture: &str, readers: Layer, programs: Layer) -> ImageSpec {
     let mut spec = ImageSpec::new(reference.to_string(), architecture);
-    spec.entrypoint = vec![AGENT.to_owned()];
+    spec.entrypoint = recipe
+        .programs
+        .first()
+        .map(|path| (*path).to_owned())
+        .into_iter()
+        .collect();
     spec.env.insert("PATH".to_owned(), "/usr/sbin:/usr/bin".to_owned());
     spec.working_dir = "/".into();
-    spec.layers = vec![readers, agent];
+    spec.layers = vec![readers, programs];
     let labels = [
-        ("title", "netcheck-agent"),
-        (
-            "description",
-            "Diagnoses pod networking for kubectl netcheck; not meant to be started by hand",
-        ),
+        ("title", recipe.name),
+        ("description", recipe.description),
         ("source", env!("CARGO_PKG_REPOSITORY")),
         ("version", env!("CARGO_PKG_VERSION")),
     ];

@@ -76,7 +76,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// An agent that cannot run in an image without its libraries.
-    #[error("{} is linked dynamically; build the agent with RUSTFLAGS=\"-C target-feature=+crt-static\"", .0.display())]
-    DynamicAgent(PathBuf),
+    /// A program that cannot run in an image without its libraries.
+    #[error("{} is linked dynamically; build it with RUSTFLAGS=\"-C target-feature=+crt-static\"", .0.display())]
+    Dynamic(PathBuf),
 }

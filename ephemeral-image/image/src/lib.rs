@@ -1,6 +1,6 @@
-//! Assembles the agent's image: the agent, and what it needs to read a node's firewall rulesets.
+//! Assembles our images: our programs, and what they need to read a node's firewall rulesets.
 //!
-//! The agent is one static binary. Rulesets are read by the tools that know them best: Debian's `nft`, `iptables-save` in both
+//! Our programs are static binaries. Rulesets are read by the tools that know them best: Debian's `nft`, `iptables-save` in both
 //! kinds and `ipset`, with the shared libraries that they need and nothing else; there is no shell. The packages are named in
 //! `debian.lock` with version and checksum, so that the same sources give the same image.
 
@@ -10,6 +10,7 @@ pub mod debian;
 pub mod elf;
 mod error;
 pub mod lock;
+pub mod recipe;
 pub mod tree;
 
 pub use error::Error;

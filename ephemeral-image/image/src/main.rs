@@ -1,4 +1,4 @@
-//! `netcheck-image`: builds, pushes and locks the agent's image.
+//! `netcheck-image`: builds, pushes and locks our images.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,24 +7,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use netcheck_image::content::{self, LICENCE_PACKAGE, Packages, READER_PACKAGES};
+use netcheck_image::content::{self, LICENCE_PACKAGE, Packages, Program, READER_PACKAGES};
 use netcheck_image::debian::{self, Cache};
 use netcheck_image::lock;
+use netcheck_image::recipe::{self, Recipe};
 use netcheck_oci::push::{Credentials, Options, Scheme, push};
 use netcheck_oci::{Image, Reference, Written};
-
-/// The image that the plugin of this version asks for.
-const DEFAULT_NAME: &str = concat!("ghcr.io/kubectl-netcheck/netcheck-agent:", env!("CARGO_PKG_VERSION"));
-
-/// What the agent may weigh, in bytes: 3 MB, the product's budget.
-const AGENT_AT_MOST: u64 = 3_000_000;
-/// What the image may weigh, compressed, in bytes: 8 MB, the product's budget.
-const IMAGE_AT_MOST: u64 = 8_000_000;
 
 /// Part of the sources: whoever builds the image also has this folder.
 const LOCK_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian.lock");
 
-/// Assembles the agent's image, without a container engine and bit for bit reproducibly
+/// Assembles netcheck's images, without a container engine and bit for bit reproducibly
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -44,21 +37,42 @@ enum Verb {
 
 #[derive(Args)]
 struct Build {
-    /// The agent, a static binary
+    /// The agent, a static binary: builds the agent's image, as it does without any of these
     #[arg(
         long,
         value_name = "FILE",
         default_value = "target/x86_64-unknown-linux-gnu/agent/netcheck-agent"
     )]
     agent: PathBuf,
+    /// The bundled CNI's daemon, a static binary: builds the CNI's image
+    #[arg(long, value_name = "FILE", requires = "cni_plugin", conflicts_with = "agent")]
+    cni_daemon: Option<PathBuf>,
+    /// The bundled CNI's plugin, a static binary
+    #[arg(long, value_name = "FILE", requires = "cni_daemon")]
+    cni_plugin: Option<PathBuf>,
     /// The archive; the digest goes beside it, with the ending .digest
-    #[arg(long, value_name = "FILE", default_value = "target/agent-image/netcheck-agent.tar")]
-    output: PathBuf,
-    /// The reference under which the archive is loaded
-    #[arg(long, value_name = "REF", default_value = DEFAULT_NAME)]
-    name: String,
+    /// [default: target/agent-image/netcheck-agent.tar, or target/cni-image/netcheck-cni.tar]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The reference under which the archive is loaded [default: the one that the plugin of this version asks for]
+    #[arg(long, value_name = "REF")]
+    name: Option<String>,
     #[command(flatten)]
     packages: PackageSource,
+}
+
+impl Build {
+    /// Which image, from which binaries in the order of its recipe, and where it goes unless somebody says otherwise.
+    fn chosen(&self) -> (Recipe, Vec<&Path>, &str) {
+        match (&self.cni_daemon, &self.cni_plugin) {
+            (Some(daemon), Some(plugin)) => (recipe::CNI, vec![daemon, plugin], "target/cni-image/netcheck-cni.tar"),
+            _ => (
+                recipe::AGENT,
+                vec![&self.agent],
+                "target/agent-image/netcheck-agent.tar",
+            ),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -73,7 +87,7 @@ struct Push {
     #[arg(long, value_enum)]
     scheme: Option<SchemeArgument>,
     /// Where to push to
-    #[arg(value_name = "REF", default_value = DEFAULT_NAME)]
+    #[arg(value_name = "REF", default_value_t = recipe::AGENT.reference())]
     reference: String,
 }
 
@@ -116,29 +130,44 @@ fn main() -> ExitCode {
 }
 
 fn build(arguments: &Build) -> Result<()> {
-    let (agent, architecture) = content::read_agent(&arguments.agent)?;
-    within(AGENT_AT_MOST, "the agent", agent.len() as u64)?;
+    let (recipe, files, usual_output) = arguments.chosen();
+    let output = arguments.output.as_deref().unwrap_or(Path::new(usual_output));
+    let mut programs = Vec::new();
+    for file in files {
+        let program = Program::read(file)?;
+        within(
+            recipe.program_at_most,
+            &file.display().to_string(),
+            program.bytes.len() as u64,
+        )?;
+        programs.push(program);
+    }
+    let architecture = programs.first().context("the recipe names no program")?.architecture;
+    if programs.iter().any(|program| program.architecture != architecture) {
+        bail!("the programs of {} are built for different architectures", recipe.name);
+    }
     let lock_file = &arguments.packages.lock_file;
     let text = fs::read_to_string(lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
     let packages = Packages::fetch(&arguments.packages.cache()?, &lock::parse(&text)?, architecture)?;
 
-    let layers = [packages.layer()?, content::agent_layer(agent)];
+    let layers = [packages.layer()?, content::program_layer(&recipe, programs)];
     let content_sizes = layers.each_ref().map(netcheck_oci::Layer::content_size);
-    let [readers, agent] = layers;
-    let image = content::image(&arguments.name.parse()?, architecture, readers, agent);
+    let [readers, programs] = layers;
+    let name = arguments.name.clone().unwrap_or_else(|| recipe.reference());
+    let image = content::image(&recipe, &name.parse()?, architecture, readers, programs);
 
-    if let Some(folder) = arguments.output.parent() {
+    if let Some(folder) = output.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    let written = image.write_archive(&arguments.output)?;
-    within(IMAGE_AT_MOST, "the image", written.archive_size)?;
-    let digest_file = arguments.output.with_extension("digest");
+    let written = image.write_archive(output)?;
+    within(recipe.image_at_most, "the image", written.archive_size)?;
+    let digest_file = output.with_extension("digest");
     fs::write(&digest_file, format!("{}\n", written.manifest_digest))
         .with_context(|| format!("cannot write {}", digest_file.display()))?;
-    report(&arguments.output, architecture, &written, content_sizes)
+    report(output, architecture, &written, content_sizes)
 }
 
-/// Both travel to every node that is looked at: what has grown too large is noticed here, and not by users.
+/// Images travel to every node that is looked at: what has grown too large is noticed here, and not by users.
 fn within(limit: u64, what: &str, size: u64) -> Result<()> {
     if size > limit {
         bail!("{what} has {size} bytes, more than the {limit} it may have");
@@ -150,7 +179,7 @@ fn report(archive: &Path, architecture: &str, written: &Written, content_sizes: 
     let mut out = io::stdout().lock();
     writeln!(out, "image    {} ({architecture})", written.name)?;
     writeln!(out, "digest   {}", written.manifest_digest)?;
-    for ((part, layer), content) in ["readers", "agent"].iter().zip(&written.layers).zip(content_sizes) {
+    for ((part, layer), content) in ["readers", "programs"].iter().zip(&written.layers).zip(content_sizes) {
         writeln!(
             out,
             "{part:<8} {} of files, {} compressed",

@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use netcheck_image::content::{self, Packages};
+use netcheck_image::content::{self, Packages, Program};
 use netcheck_image::debian::{self, Cache};
-use netcheck_image::{elf, lock};
+use netcheck_image::{elf, lock, recipe};
 use netcheck_oci::Image;
 use netcheck_trials::{Need, trial};
 
@@ -64,6 +64,12 @@ fn trials() -> Vec<Trial> {
     let unpacking = |name: &str, run: fn() -> Result<(), Failed>| trial(name, &UNPACKING.map(Need::Program), run);
     vec![
         unpacking("two_builds_are_equal_and_small", two_builds_are_equal_and_small),
+        unpacking("both_images_share_the_readers", both_images_share_the_readers),
+        trial(
+            "the_cnis_image_needs_both_its_programs",
+            &[],
+            the_cnis_image_needs_both_its_programs,
+        ),
         unpacking(
             "an_agent_that_needs_libraries_is_refused",
             an_agent_that_needs_libraries_is_refused,
@@ -117,36 +123,58 @@ fn trials() -> Vec<Trial> {
     ]
 }
 
+/// Builds an image from copies of the tiny program, under the given time zone and umask.
+fn build(programs: &str, zone: &str, umask: &str) -> Result<(Vec<u8>, Image, String), Failed> {
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("program");
+    fs::write(&program, tiny_program())?;
+    let command = format!(
+        "umask {umask}; exec {} build {programs} --output out/image.tar",
+        env!("CARGO_BIN_EXE_netcheck-image")
+    );
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .env("TZ", zone)
+        .current_dir(folder.path())
+        .output()?;
+    let printed = succeeded("build", &output)?;
+    let archive = folder.path().join("out/image.tar");
+    let digest = fs::read_to_string(folder.path().join("out/image.digest"))?;
+    let image = Image::read_archive(&archive)?;
+    assert_eq!(digest.trim(), image.manifest_digest().to_string());
+    assert!(printed.contains(digest.trim()), "{printed}");
+    Ok((fs::read(&archive)?, image, printed))
+}
+
 fn two_builds_are_equal_and_small() -> Result<(), Failed> {
-    let build = |zone: &str, umask: &str| -> Result<(Vec<u8>, u64, String), Failed> {
-        let folder = tempfile::tempdir()?;
-        let agent = folder.path().join("agent");
-        fs::write(&agent, tiny_program())?;
-        let command = format!(
-            "umask {umask}; exec {} build --agent agent --output out/image.tar",
-            env!("CARGO_BIN_EXE_netcheck-image")
-        );
-        let output = Command::new("sh")
-            .args(["-c", &command])
-            .env("TZ", zone)
-            .current_dir(folder.path())
-            .output()?;
-        let printed = succeeded("build", &output)?;
-        let archive = folder.path().join("out/image.tar");
-        let digest = fs::read_to_string(folder.path().join("out/image.digest"))?;
-        assert_eq!(
-            digest.trim(),
-            Image::read_archive(&archive)?.manifest_digest().to_string()
-        );
-        assert!(printed.contains(digest.trim()), "{printed}");
-        Ok((fs::read(&archive)?, fs::metadata(&archive)?.len(), digest))
+    for programs in ["--agent program", "--cni-daemon program --cni-plugin program"] {
+        let (one, ..) = build(programs, "UTC", "022")?;
+        let (other, ..) = build(programs, "Asia/Tokyo", "077")?;
+        assert!(one == other, "{programs}: the archives differ");
+        // The agent may have 3 MB of the image's 8; this is all the rest, with a margin.
+        assert!(one.len() < 4_500_000, "{programs}: {} bytes", one.len());
+    }
+    Ok(())
+}
+
+/// What nodes and registries have of the one they need not fetch for the other.
+fn both_images_share_the_readers() -> Result<(), Failed> {
+    let blobs = |image: &Image| -> Result<BTreeSet<String>, Failed> {
+        let manifest: serde_json::Value = serde_json::from_slice(image.manifest())?;
+        let layers = manifest["layers"].as_array().ok_or("no layers")?;
+        Ok(layers.iter().map(|layer| layer["digest"].to_string()).collect())
     };
-    let (one, size, digest) = build("UTC", "022")?;
-    let (other, _, other_digest) = build("Asia/Tokyo", "077")?;
-    assert_eq!(digest, other_digest);
-    assert!(one == other, "same digest, but the archives differ");
-    // The agent may have 3 MB of the image's 8; this is all the rest, with a margin.
-    assert!(size < 4_500_000, "{size} bytes");
+    let (_, agent, printed) = build("--agent program", "UTC", "022")?;
+    assert!(printed.contains("netcheck-agent:"), "{printed}");
+    let (_, cni, printed) = build("--cni-daemon program --cni-plugin program", "UTC", "022")?;
+    assert!(printed.contains("netcheck-cni:"), "{printed}");
+    assert_eq!(blobs(&agent)?.intersection(&blobs(&cni)?).count(), 1);
+    Ok(())
+}
+
+fn the_cnis_image_needs_both_its_programs() -> Result<(), Failed> {
+    let error = refused(&["build", "--cni-daemon", "/nonexistent/daemon"])?;
+    assert!(error.contains("--cni-plugin"), "{error}");
     Ok(())
 }
 
@@ -172,12 +200,14 @@ fn an_agent_that_is_too_large_is_refused() -> Result<(), Failed> {
     fs::write(&agent, program)?;
     let agent = agent.display().to_string();
     let error = refused(&["build", "--agent", &agent, "--output", "/nonexistent/image.tar"])?;
-    assert!(error.contains("the agent has 3000001 bytes"), "{error}");
+    assert!(error.contains("agent has 3000001 bytes"), "{error}");
     Ok(())
 }
 
 fn no_shell_and_the_socket_folder(root: &Root) -> Result<(), Failed> {
-    let mode = fs::metadata(root.path(content::SOCKET_FOLDER))?.permissions().mode();
+    let mode = fs::metadata(root.path(recipe::AGENT.folders[0].0))?
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o7777, 0o1777);
     let programs: BTreeSet<_> = ["usr/bin", "usr/sbin"]
         .into_iter()
@@ -228,7 +258,10 @@ fn the_loader_finds_every_library(root: &Root) -> Result<(), Failed> {
 fn the_agent_starts(root: &Root) -> Result<(), Failed> {
     succeeded(
         "agent",
-        &Command::new("chroot").arg(&root.folder).arg(content::AGENT).output()?,
+        &Command::new("chroot")
+            .arg(&root.folder)
+            .arg(recipe::AGENT.programs[0])
+            .output()?,
     )?;
     Ok(())
 }
@@ -257,7 +290,11 @@ impl Root {
         let readers = Packages::fetch(&cache, &locked, "amd64")?.layer()?;
         let temporary = tempfile::tempdir()?;
         let folder = temporary.path().join("root");
-        for layer in [readers, content::agent_layer(tiny_program())] {
+        let agent = Program {
+            bytes: tiny_program(),
+            architecture: "amd64",
+        };
+        for layer in [readers, content::program_layer(&recipe::AGENT, vec![agent])] {
             let tar = layer.to_tar()?;
             let mut archive = tar::Archive::new(tar.as_slice());
             archive.set_preserve_permissions(true);

@@ -5,7 +5,7 @@ use crate::{
     agents::{
         gate::{self, Verdict},
         manifest::{self, AgentSpec},
-        run::managed_selector,
+        run::{self, managed_selector},
         sweep,
     },
     cluster::{
@@ -105,7 +105,7 @@ pub async fn hold(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNodeAgent
     let limit = request::limit(cluster.request_timeout);
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &spec.namespace);
-    let lease = manifest::lease(spec, &holder(), Timestamp::now())?;
+    let lease = manifest::lease(spec, &run::holder(), Timestamp::now())?;
     let until = Instant::now() + NAMESPACE_WITHIN;
     loop {
         match attempt(limit, leases.create(&PostParams::default(), &lease)).await {
@@ -139,15 +139,6 @@ pub async fn hold(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNodeAgent
         sleep(Duration::from_millis(250)).await;
         ensure(cluster, &spec.namespace).await?;
     }
-}
-
-/// Who runs this, for people who find the Lease.
-fn holder() -> String {
-    let user = std::env::var("USER")
-        .or_else(|_| std::env::var("USERNAME"))
-        .unwrap_or_else(|_| "unknown".to_owned());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{user}@{host}")
 }
 
 #[cfg(test)]
