@@ -213,7 +213,9 @@ fn interrupted() -> Failure {
     Failure {
         exit: Exit::Interrupted,
         message: "interrupted: something of netcheck-cni may be left".to_owned(),
-        hint: Some("kubectl netcheck cni uninstall goes on where this one ended".to_owned()),
+        hint: Some(
+            "kubectl netcheck cni uninstall goes on where this one ended; where --evict had begun, nodes are cordoned until then".to_owned(),
+        ),
     }
 }
 
@@ -397,29 +399,4 @@ async fn try_remove(cluster: &Cluster, object: &Explained) -> Result<(), Failure
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn nodes_are_known_by_mark_or_pod() {
-        let node = |name: &str, annotations: serde_json::Value| -> Node {
-            serde_json::from_value(json!({ "metadata": { "name": name, "annotations": annotations } })).unwrap()
-        };
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": { "namespace": NAME, "name": "p", "labels": { LABEL: NAME } },
-            "spec": { "containers": [], "nodeName": "n2" },
-        }))
-        .unwrap();
-        let nodes = vec![
-            node("n1", json!({ "cni.netcheck.dev/schema": "1" })),
-            node("n2", json!({})),
-            node("n3", json!({ "flannel.alpha.coreos.com/backend-type": "vxlan" })),
-        ];
-        let names: Vec<_> = touched(nodes, &[pod])
-            .into_iter()
-            .filter_map(|node| node.metadata.name)
-            .collect();
-        assert_eq!(names, ["n1", "n2"]);
-    }
-}
+mod tests;
