@@ -7,8 +7,15 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # Static, so that it runs in an image that holds nothing else.
 AGENT := target/$(HOST)/agent/netcheck-agent
 AGENT_IMAGE := target/agent-image/netcheck-agent.tar
+CNI_PLUGIN := target/$(HOST)/agent/netcheck-cni
+CNI_DAEMON := target/$(HOST)/cni-daemon/netcheck-cni-daemon
+CNI_IMAGE := target/cni-image/netcheck-cni.tar
 # The plugin pins the image it was built beside; read anew by each recipe, since the first of them makes it.
 export NETCHECK_AGENT_DIGEST = $(shell cat target/agent-image/netcheck-agent.digest 2>/dev/null)
+export NETCHECK_CNI_DIGEST = $(shell cat target/cni-image/netcheck-cni.digest 2>/dev/null)
+# Static, and without paths of this machine.
+STATIC := RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$$HOME/.cargo=/cargo --remap-path-prefix=$$PWD=/src" \
+    cargo build $(QUIET) --target $(HOST)
 # Who looks on sees cargo's own progress; a log holds what went wrong.
 QUIET := $(shell test -t 2 || echo --quiet)
 
@@ -34,9 +41,13 @@ binaries: image
 	@cargo build $(QUIET) --workspace --bins
 
 image: packages
-	@RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$$HOME/.cargo=/cargo --remap-path-prefix=$$PWD=/src" \
-	    cargo build $(QUIET) --profile agent --package netcheck-agent --target $(HOST)
+	@$(STATIC) --profile agent --package netcheck-agent
 	@cargo run $(QUIET) --package netcheck-image -- build --agent $(AGENT) --output $(AGENT_IMAGE)
+
+cni-image: packages
+	@$(STATIC) --profile agent --package netcheck-cni --bin netcheck-cni
+	@$(STATIC) --profile cni-daemon --package netcheck-cni-daemon
+	@cargo run $(QUIET) --package netcheck-image -- build --cni-daemon $(CNI_DAEMON) --cni-plugin $(CNI_PLUGIN) --output $(CNI_IMAGE)
 
 plugin: image ## the plugin as a release, pinned to the agent's image built beside it
 	@cargo build $(QUIET) --release --package kubectl-netcheck

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
+    use_the_hosts_parameters();
     let outcome = match arguments.instead {
         Some(Instead::Uninstall { evict }) => uninstall(&arguments.places, evict),
         None => keep(arguments),
@@ -37,4 +38,15 @@ fn keep(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build();
     runtime.context("cannot start")?.block_on(daemon::run(arguments))
+}
+
+/// In a container `/proc/sys` is read-only; the host's may be mounted beside it, and is put in its place for this process alone.
+fn use_the_hosts_parameters() {
+    const HOSTS: &str = "/host/proc/sys/net";
+    if std::path::Path::new(HOSTS).is_dir()
+        && let Err(error) = rustix::mount::mount_bind(HOSTS, "/proc/sys/net")
+    {
+        // A parameter that must be changed then says so; most need not.
+        tracing::warn!(%error, "cannot put {HOSTS} in the place of /proc/sys/net");
+    }
 }

@@ -68,6 +68,12 @@ pub enum Error {
         /// Its name.
         program: String,
     },
+    /// The bundled CNI's image was not built.
+    #[error("there is no {}; make cni-image builds it", path.display())]
+    MissingImage {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The rig needs root for namespaces, mounts and cgroups.
     #[error("the rig needs root: it makes network namespaces, mounts and cgroups")]
     NotRoot,

@@ -163,6 +163,7 @@ enum ProxyArgument {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum CniArgument {
+    Bundled,
     Plain,
     None,
 }
@@ -220,6 +221,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                     ProxyArgument::Nftables => ProxyMode::Nftables,
                 },
                 cni: match cni {
+                    CniArgument::Bundled => Cni::Bundled,
                     CniArgument::Plain => Cni::Plain,
                     CniArgument::None => Cni::None,
                 },

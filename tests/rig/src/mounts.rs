@@ -7,8 +7,7 @@ use rustix::mount::{
 };
 use std::{
     ffi::CString,
-    fs,
-    os::unix::fs::symlink,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -79,8 +78,10 @@ pub fn furnish(node: &NodeFiles) -> Result<()> {
     create("/opt/cni/bin")?;
     for plugin in fs::read_dir(CNI_PLUGINS).context(format!("list {CNI_PLUGINS}"))? {
         let plugin = plugin.context(format!("list {CNI_PLUGINS}"))?;
-        let link = Path::new("/opt/cni/bin").join(plugin.file_name());
-        symlink(plugin.path(), &link).context(format!("link {}", link.display()))?;
+        let place = Path::new("/opt/cni/bin").join(plugin.file_name());
+        // No link: what a pod mounts of this folder must hold the programs themselves.
+        File::create(&place).context(format!("create {}", place.display()))?;
+        mount_bind(plugin.path(), &place).context(format!("put {} in place", place.display()))?;
     }
     write("/etc/hosts", &node.hosts)?;
     write("/etc/hostname", &node.hostname)?;

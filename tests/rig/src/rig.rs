@@ -1,6 +1,7 @@
 //! A rig that runs: its doors for tests, and in the rooms below how it comes up, changes and ends.
 
 mod bring_up;
+mod bundled_cni;
 mod environment;
 pub(crate) mod machine;
 mod membership;

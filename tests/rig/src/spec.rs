@@ -41,6 +41,8 @@ pub enum ProxyMode {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Cni {
+    /// Our own, `netcheck-cni`, as its manifests in `bundled-cni/deploy` bring it into any cluster.
+    Bundled,
     /// The reference plugins `ptp`, `host-local` and `portmap`, with a static route on each node to every other node's pods.
     Plain,
     /// None: nodes stay NotReady until somebody installs one.

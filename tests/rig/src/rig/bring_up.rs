@@ -1,7 +1,7 @@
 //! How a rig comes up: what runs already is left alone, so coming up again mends what is missing.
 
 use super::{
-    HUB, PATIENCE, Rig, in_parallel, layout, machine,
+    HUB, PATIENCE, Rig, bundled_cni, in_parallel, layout, machine,
     state::{State, lock, sandboxes},
     take_down::clear,
 };
@@ -161,6 +161,9 @@ impl Rig {
                 .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
         })?;
         self.join_pods(progress)?;
+        if self.state.spec.cni == Cni::Bundled {
+            bundled_cni::install(self, progress)?;
+        }
         if self.state.spec.cni != Cni::None {
             self.wait_for_nodes(progress)?;
         }
@@ -241,7 +244,7 @@ impl Rig {
                 })
                 .collect::<std::result::Result<Vec<_>, _>>()
         })?;
-        if self.state.spec.cni != Cni::Plain {
+        if self.state.spec.cni == Cni::None {
             return Ok(());
         }
         let routes_without = |name: &str| -> Vec<(String, IpAddr)> {
@@ -260,13 +263,19 @@ impl Rig {
                 })
                 .collect()
         };
-        for (node, networks) in nodes.iter().zip(&networks) {
+        let plain = nodes
+            .iter()
+            .zip(&networks)
+            .filter(|_| self.state.spec.cni == Cni::Plain);
+        for (node, networks) in plain {
             network::set_routes(&node.sandbox, Table::Main, &routes_without(&node.name))?;
             node.configure_cni(networks)?;
             self.say_network_is_available(node)?;
         }
         network::set_routes(&self.hub(), Table::OwnTraffic, &routes_without(HUB))?;
-        progress.step("pods of all nodes have their network");
+        if self.state.spec.cni == Cni::Plain {
+            progress.step("pods of all nodes have their network");
+        }
         Ok(())
     }
 
