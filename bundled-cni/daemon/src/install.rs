@@ -6,7 +6,7 @@ use crate::{
     conflist::{self, conflist, winners},
     host::{self, FileError},
 };
-use netcheck_cni_intent::{config::Chained, publish::Degraded};
+use netcheck_cni_intent::{config::Chained, names::PLUGIN, publish::Degraded};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -14,8 +14,6 @@ use std::{
     path::Path,
 };
 
-/// Our binary's name, which is its type in configurations.
-pub const PLUGIN: &str = "netcheck-cni";
 /// The plugin that containerd 1.6 cannot start a pod without; our binary acts as it under that type.
 const LOOPBACK: &str = "loopback";
 

@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | [`request`], [`config`], [`version`] | what a runtime asks for: environment, stdin | nothing |
 //! | [`failure`], [`previous`] | what it is answered: errors, results | nothing |
-//! | [`mod@derive`], [`range`], [`objects`] | what follows from names and addresses: the veth's name, MACs, the next address, all that is to be in the kernel | nothing |
+//! | [`range`], [`objects`], [`netcheck_cni_intent`] | what follows from names and addresses: the veth's name, MACs, the next address, all that is to be in the kernel | nothing |
 //! | [`disk`], [`node`], [`attachment`], [`store`] | the state directory | files |
 //! | [`wiring`] | the kernel steps | the kernel |
 //! | [`delegate`] | another plugin that gives out addresses | processes |
@@ -50,7 +50,6 @@ pub mod attachment;
 pub mod collect;
 pub mod config;
 pub mod delegate;
-pub mod derive;
 pub mod detach;
 pub mod disk;
 pub mod failure;

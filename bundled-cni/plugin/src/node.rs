@@ -1,7 +1,8 @@
 //! What the daemon tells the plugin about the node: `node.json` (SPEC.md 7.2).
 
-use crate::{derive::SCHEMA, disk};
+use crate::disk;
 use ipnet::IpNet;
+use netcheck_cni_intent::names::SCHEMA;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

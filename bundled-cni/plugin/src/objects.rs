@@ -1,10 +1,11 @@
 //! What one attachment puts into the kernel, as values (SPEC.md 5.3 and 5.4): ADD makes it, CHECK looks for it.
 
-use crate::{
-    attachment::Attachment,
-    derive::{HOST_MAC, PROTOCOL, gateway_for},
-};
+use crate::attachment::Attachment;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netcheck_cni_intent::{
+    derive::gateway_for,
+    names::{HOST_MAC, PROTOCOL},
+};
 use netcheck_node_state::{Address, Neighbour, Route, RouteKind, VethEnd};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

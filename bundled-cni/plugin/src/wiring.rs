@@ -3,10 +3,10 @@
 use crate::{
     Code, Failure,
     attachment::Attachment,
-    derive::Key,
     objects::{host_end, host_neighbours, host_routes, pod_addresses, pod_end, pod_neighbours, pod_routes},
     steps::Step,
 };
+use netcheck_cni_intent::AttachmentKey;
 use netcheck_node_state::{
     Change, ChangeError, Changer, CreateVethError, LinkKind, LinkSetting, Netns, NetnsError, sysctl, within,
 };
@@ -130,12 +130,12 @@ impl Sandbox {
     }
 
     /// Steps 4 to 6: gives the pod all that an attachment consists of. What was made before an error is left for [`unwire`].
-    pub fn wire(&mut self, attachment: &Attachment, pod: &str) -> Result<(), WireError> {
+    pub fn wire(&mut self, attachment: &Attachment) -> Result<(), WireError> {
         let mut host = Changer::open()?;
         self.make_pair(&mut host, attachment)?;
         Step::AddVeth.done();
         let veth = attachment.host_veth.as_str();
-        let alias = LinkSetting::Alias(attachment.key().alias(pod));
+        let alias = LinkSetting::Alias(attachment.key().alias(&attachment.pod));
         host.set_link(veth, &[alias, LinkSetting::MakesLinkLocal(false)])?;
         Step::AddAlias.done();
         self.fill_pod(attachment)?;
@@ -222,11 +222,11 @@ impl Sandbox {
 /// only if it is a veth whose alias names this attachment, or that has none yet.
 ///
 /// Says whether nothing of that name is left.
-pub fn unwire(key: &Key) -> Result<bool, WireError> {
+pub fn unwire(key: &AttachmentKey) -> Result<bool, WireError> {
     unwire_with(&mut Changer::open()?, key)
 }
 
-fn unwire_with(host: &mut Changer, key: &Key) -> Result<bool, WireError> {
+fn unwire_with(host: &mut Changer, key: &AttachmentKey) -> Result<bool, WireError> {
     let name = key.host_veth();
     let Some(link) = host.find_link(&name)? else {
         return Ok(true);

@@ -63,12 +63,11 @@ fn owners<'a>(attachments: &[&'a Attachment]) -> Vec<(&'a Attachment, Vec<IpAddr
 pub(super) fn host_side(net: &mut NetState, attachments: &[&Attachment]) {
     for (attachment, ips) in owners(attachments) {
         let name = attachment.key.host_veth();
-        let pod = attachment.pod.as_ref();
         let link = Link {
             mac: Some(HOST_MAC),
             mtu: attachment.link_mtu,
             is_up: true,
-            alias: Some(attachment.key.veth_alias(pod.map(|pod| (&*pod.namespace, &*pod.name)))),
+            alias: Some(attachment.key.alias(&attachment.pod)),
             makes_link_local: Some(false),
             kind: LinkKind::Veth,
         };
@@ -135,7 +134,7 @@ pub(super) fn endpoints(attachments: &[&Attachment]) -> BpfMaps {
             device: attachment.key.host_veth(),
             pod_mac: mac,
             host_mac: HOST_MAC,
-            pod_uid: attachment.pod.as_ref().map_or([0; 16], |pod| uid_bytes(&pod.uid)),
+            pod_uid: uid_bytes(&attachment.pod.uid),
         };
         maps.endpoints.extend(ips.iter().map(|ip| (*ip, endpoint.clone())));
         maps.counted_endpoints.extend(ips);

@@ -7,11 +7,11 @@ use crate::{
     Code, Failure,
     attachment::{Attachment, Progress, netns_identity},
     config::wrong,
-    derive::HOST_MAC,
     objects::{host_end, host_neighbours, host_routes, pod_addresses, pod_end, pod_neighbours, pod_routes},
     request::Verb,
     wiring::Sandbox,
 };
+use netcheck_cni_intent::names::{HOST_MAC, PLUGIN};
 use netcheck_node_state::{Link, LinkKind, Neighbour, NetState, Route, VethEnd, snapshot, within};
 use std::{fmt::Display, path::Path};
 
@@ -64,7 +64,7 @@ fn recorded(call: &Call<'_>, netns: &Path) -> Result<Attachment, Failure> {
 
 fn check_reservation(call: &Call<'_>, attachment: &Attachment) -> Result<Vec<Failure>, Failure> {
     let mut failures = Vec::new();
-    if attachment.ipam != crate::derive::PLUGIN {
+    if attachment.ipam != PLUGIN {
         return Ok(failures);
     }
     let key = attachment.key();
