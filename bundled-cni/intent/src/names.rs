@@ -15,6 +15,8 @@ pub const PLUGIN: &str = "netcheck-cni";
 pub const CONFLIST: &str = "/etc/cni/net.d/05-netcheck.conflist";
 /// The state directory, unless a configuration's `dataDir` says otherwise.
 pub const STATE_DIRECTORY: &str = "/run/netcheck-cni";
+/// The file in it by which the daemon tells the plugin of the node.
+pub const NODE_JSON: &str = "node.json";
 /// The overlay device.
 pub const OVERLAY: &str = "ncvx0";
 /// The overlay device's mark, its alias.

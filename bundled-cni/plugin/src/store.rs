@@ -6,11 +6,11 @@ use crate::{
     Code, Failure,
     attachment::Attachment,
     disk::{self, DiskError},
-    node::{Node, NodeError},
+    node::{self, NodeError},
     range::Range,
     steps::Step,
 };
-use netcheck_cni_intent::AttachmentKey;
+use netcheck_cni_intent::{AttachmentKey, publish::NodeJson};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
@@ -63,8 +63,8 @@ impl Store {
     }
 
     /// What the daemon says of the node.
-    pub fn node(&self) -> Result<Node, NodeError> {
-        Node::read(&self.root)
+    pub fn node(&self) -> Result<NodeJson, NodeError> {
+        node::read(&self.root)
     }
 
     /// Waits for the lock, up to 10 s, and makes the folders where they are missing.

@@ -7,7 +7,6 @@ use crate::{
     config::Dns,
     delegate::Delegate,
     detach::detach,
-    node::Node,
     previous::{Made, Previous},
     range::Range,
     request::Verb,
@@ -20,6 +19,7 @@ use netcheck_cni_intent::{
     AttachmentKey,
     derive::pod_mac,
     names::{IPV6_MIN_MTU, PLUGIN, SCHEMA},
+    publish::NodeJson,
 };
 use serde_json::Value;
 use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
@@ -29,7 +29,7 @@ struct Adding<'a> {
     call: &'a Call<'a>,
     store: Store,
     key: AttachmentKey,
-    node: Node,
+    node: NodeJson,
     netns: PathBuf,
     identity: (u64, u64),
     delegate: Option<Delegate<'a>>,
@@ -84,7 +84,7 @@ impl From<Stopped> for Failure {
     }
 }
 
-fn ready_node(store: &Store) -> Result<Node, Failure> {
+fn ready_node(store: &Store) -> Result<NodeJson, Failure> {
     let node = store.node().map_err(|error| Failure::new(Code::AGAIN, error))?;
     if node.ready {
         return Ok(node);
