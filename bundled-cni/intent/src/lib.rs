@@ -2,7 +2,7 @@
 //!
 //! [`intent()`] computes a node's state from Node objects, the ConfigMap and local facts; [`diff()`] compares it with a snapshot and
 //! says what differs and which [`netcheck_node_state::Change`] mends it. Both are pure: the daemon applies the differences, a verifier
-//! reports them. [`derive`] and [`names`] are what the plugin goes by too. [`simulate`] plays a kernel in tests.
+//! reports them. [`derive`], [`names`] and [`objects`] are what the plugin goes by too. [`simulate`] plays a kernel in tests.
 
 pub mod bpf;
 mod build;
@@ -18,6 +18,7 @@ mod lookup;
 pub mod mtu;
 pub mod names;
 pub mod nft;
+pub mod objects;
 pub mod publish;
 pub mod simulate;
 pub mod ways;

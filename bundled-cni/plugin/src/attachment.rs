@@ -1,7 +1,10 @@
 //! What the plugin wrote down about one attachment: a file in `att/` (SPEC.md 7.3).
 
-use netcheck_cni_intent::{AttachmentKey, PodName, names::SCHEMA};
-use netcheck_node_state::Mac;
+use netcheck_cni_intent::{
+    AttachmentKey, PodName,
+    names::{HOST_MAC, SCHEMA},
+};
+use netcheck_node_state::{Mac, VethEnd};
 use rustix::fs::FsWord;
 use serde::{Deserialize, Serialize, de::Error};
 use std::{fs::File, net::IpAddr, os::unix::fs::MetadataExt, path::Path};
@@ -81,6 +84,24 @@ impl Attachment {
             network: self.network.clone(),
             container_id: self.container_id.clone(),
             if_name: self.if_name.clone(),
+        }
+    }
+
+    /// The veth's end on the node.
+    pub fn host_end(&self) -> VethEnd {
+        VethEnd {
+            name: self.host_veth.clone(),
+            mac: HOST_MAC,
+            mtu: self.link_mtu,
+        }
+    }
+
+    /// The veth's end in the pod.
+    pub fn pod_end(&self) -> VethEnd {
+        VethEnd {
+            name: self.if_name.clone(),
+            mac: self.mac,
+            mtu: self.link_mtu,
         }
     }
 

@@ -1,12 +1,10 @@
 //! The kernel steps of ADD, and what takes them back (SPEC.md 7.3).
 
-use crate::{
-    Code, Failure,
-    attachment::Attachment,
-    objects::{host_end, host_neighbours, host_routes, pod_addresses, pod_end, pod_neighbours, pod_routes},
-    steps::Step,
+use crate::{Code, Failure, attachment::Attachment, steps::Step};
+use netcheck_cni_intent::{
+    AttachmentKey,
+    objects::{host_neighbours, host_routes, pod_addresses, pod_neighbours, pod_routes},
 };
-use netcheck_cni_intent::AttachmentKey;
 use netcheck_node_state::{
     Change, ChangeError, Changer, CreateVethError, LinkKind, LinkSetting, Netns, NetnsError, sysctl, within,
 };
@@ -143,10 +141,10 @@ impl Sandbox {
         let_forward(attachment)?;
         host.set_link(veth, &[LinkSetting::Up])?;
         Step::AddHostUp.done();
-        for neighbour in host_neighbours(attachment) {
+        for neighbour in host_neighbours(veth, &attachment.ips, attachment.mac) {
             host.apply(&Change::ReplaceNeighbour(neighbour))?;
         }
-        for route in host_routes(attachment) {
+        for route in host_routes(veth, &attachment.ips) {
             host.add_route_exclusively(&route).map_err(|error| {
                 if error.is_exists() {
                     WireError::AddressInUse(route.destination.addr())
@@ -177,7 +175,7 @@ impl Sandbox {
     }
 
     fn make_pair(&self, host: &mut Changer, attachment: &Attachment) -> Result<(), WireError> {
-        let (near, far) = (host_end(attachment), pod_end(attachment));
+        let (near, far) = (attachment.host_end(), attachment.pod_end());
         let make = |host: &mut Changer| match host.create_veth(&near, &far, &self.netns) {
             Err(CreateVethError::FarNameTaken(_)) => Err(WireError::InterfaceExists(far.name.clone())),
             Err(CreateVethError::Other(error)) => Err(error.into()),
@@ -199,19 +197,19 @@ impl Sandbox {
     }
 
     fn fill_pod(&mut self, attachment: &Attachment) -> Result<(), WireError> {
-        let if_name = attachment.if_name.as_str();
-        if attachment.ips.iter().any(IpAddr::is_ipv6) {
+        let (if_name, ips) = (attachment.if_name.as_str(), &attachment.ips);
+        if ips.iter().any(IpAddr::is_ipv6) {
             let key = parameter("ipv6", if_name, "disable_ipv6");
             within(&self.netns, || set_where(&key, "1", "0"))??;
         }
         self.changer.set_link(if_name, &[LinkSetting::Up])?;
-        for address in pod_addresses(attachment) {
+        for address in pod_addresses(if_name, ips) {
             self.changer.apply(&Change::AddAddress(address))?;
         }
-        for neighbour in pod_neighbours(attachment) {
+        for neighbour in pod_neighbours(if_name, ips) {
             self.changer.apply(&Change::ReplaceNeighbour(neighbour))?;
         }
-        for route in pod_routes(attachment) {
+        for route in pod_routes(if_name, ips, attachment.route_mtu) {
             self.changer.apply(&Change::ReplaceRoute(route))?;
         }
         Ok(())
