@@ -4,8 +4,8 @@
 use crate::{
     arguments::Places,
     conflist::{self, conflist, winners},
-    host::{self, FileError},
 };
+use netcheck_cni::disk::{self, DiskError};
 use netcheck_cni_intent::{config::Chained, names::PLUGIN, publish::Degraded};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,8 +27,8 @@ pub struct Installed {
 }
 
 /// Puts the binaries in place.
-pub fn binaries(places: &Places, plugin: &[u8], found: &mut Installed) -> Result<(), FileError> {
-    found.written += u64::from(host::put(&places.bin.join(PLUGIN), plugin, 0o755)?);
+pub fn binaries(places: &Places, plugin: &[u8], found: &mut Installed) -> Result<(), DiskError> {
+    found.written += u64::from(disk::put(&places.bin.join(PLUGIN), plugin, 0o755)?);
     let loopback = places.bin.join(LOOPBACK);
     if fs::symlink_metadata(&loopback).is_err() && symlink(PLUGIN, &loopback).is_ok() {
         found.written += 1;
@@ -37,7 +37,7 @@ pub fn binaries(places: &Places, plugin: &[u8], found: &mut Installed) -> Result
 }
 
 /// Puts the configuration in place, with those chained plugins that are there.
-pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) -> Result<(), FileError> {
+pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) -> Result<(), DiskError> {
     let (present, missing): (Vec<Chained>, Vec<Chained>) = chain
         .iter()
         .copied()
@@ -54,7 +54,7 @@ pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) 
             .insert(why);
     }
     let path = places.conf.join(conflist::FILE);
-    found.written += u64::from(host::put(&path, conflist(&present).as_bytes(), 0o644)?);
+    found.written += u64::from(disk::put(&path, conflist(&present).as_bytes(), 0o644)?);
     for winner in winners(names(&places.conf)) {
         let why = format!(
             "the runtime reads {}/{winner} before {}; remove it where netcheck-cni is to be the network",
@@ -67,16 +67,16 @@ pub fn configuration(places: &Places, chain: &[Chained], found: &mut Installed) 
 }
 
 /// Takes away what [`configuration`] and [`binaries`] put there; whether anything was there.
-pub fn remove(places: &Places) -> Vec<FileError> {
-    let mut errors: Vec<FileError> = host::remove(&places.conf.join(conflist::FILE))
+pub fn remove(places: &Places) -> Vec<DiskError> {
+    let mut errors: Vec<DiskError> = disk::remove(&places.conf.join(conflist::FILE))
         .err()
         .into_iter()
         .collect();
     let loopback = places.bin.join(LOOPBACK);
     if fs::read_link(&loopback).is_ok_and(|target| target == Path::new(PLUGIN)) {
-        errors.extend(host::remove(&loopback).err());
+        errors.extend(disk::remove(&loopback).err());
     }
-    errors.extend(host::remove(&places.bin.join(PLUGIN)).err());
+    errors.extend(disk::remove(&places.bin.join(PLUGIN)).err());
     errors
 }
 

@@ -19,7 +19,6 @@ pub mod cluster;
 mod collect;
 mod conflist;
 pub mod daemon;
-mod host;
 mod install;
 pub mod keeper;
 mod local;
