@@ -5,10 +5,7 @@ use netcheck_cni::{
     disk::DiskError,
     store::Store,
 };
-use netcheck_cni_intent::{
-    Attachment, PodName,
-    derive::{AttachmentKey, pod_mac},
-};
+use netcheck_cni_intent::Attachment;
 
 /// The attachments whose ADD has come to its end and whose namespaces are there. What cannot be read is for collection to deal with.
 pub fn finished(store: &Store) -> Result<Vec<Attachment>, DiskError> {
@@ -22,20 +19,11 @@ pub fn finished(store: &Store) -> Result<Vec<Attachment>, DiskError> {
 }
 
 fn reduce(recorded: attachment::Attachment) -> Attachment {
-    let pod = recorded.pod.clone();
     Attachment {
-        key: AttachmentKey {
-            network: recorded.network.clone(),
-            container_id: recorded.container_id.clone(),
-            if_name: recorded.if_name.clone(),
-        },
-        mac: (pod_mac(&recorded.ips) != Some(recorded.mac)).then_some(recorded.mac),
+        key: recorded.key(),
         ips: recorded.ips,
-        pod: (!pod.name.is_empty()).then_some(PodName {
-            namespace: pod.namespace,
-            name: pod.name,
-            uid: pod.uid,
-        }),
+        mac: Some(recorded.mac),
+        pod: recorded.pod,
         link_mtu: recorded.link_mtu,
         netns: Some(recorded.netns),
     }

@@ -1,7 +1,8 @@
 //! Taking away what pods that are gone have left: containerd never calls GC (SPEC.md, section 7.3).
 
 use crate::cluster::View;
-use netcheck_cni::{attachment::Attachment, derive::Key, detach::detach, store::Store};
+use netcheck_cni::{attachment::Attachment, detach::detach, store::Store};
+use netcheck_cni_intent::{AttachmentKey, names::PLUGIN};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -15,14 +16,12 @@ use std::{
 const GONE_FOR: Duration = Duration::from_mins(5);
 /// How old an address's link without an attachment must be: an ADD makes the one just before the other.
 const LINK_AGE: Duration = Duration::from_mins(1);
-/// IPAM of our own.
-const OWN_IPAM: &str = "netcheck-cni";
 
 /// What collection remembers from pass to pass.
 #[derive(Debug, Default)]
 pub struct Collector {
     /// Those that were not alive in the last pass.
-    suspects: BTreeSet<Key>,
+    suspects: BTreeSet<AttachmentKey>,
     /// Pods that the API does not list, and since when.
     gone: BTreeMap<String, Instant>,
 }
@@ -71,7 +70,7 @@ impl Collector {
         let ours: Vec<Attachment> = recorded
             .into_values()
             .filter_map(Result::ok)
-            .filter(|attachment| attachment.ipam == OWN_IPAM)
+            .filter(|attachment| attachment.ipam == PLUGIN)
             .collect();
         self.note_gone(&ours, view, now);
         let mut inhabited = None;
@@ -135,7 +134,7 @@ fn release_orphans(store: &Store) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let links = store.links().map_err(|error| failed(&error))?;
     let known = store.keys().map_err(|error| failed(&error))?;
-    let orphans: BTreeMap<Key, Vec<IpAddr>> = links
+    let orphans: BTreeMap<AttachmentKey, Vec<IpAddr>> = links
         .into_iter()
         .filter_map(|(ip, owner)| Some((owner.filter(|owner| !known.contains(owner))?, ip)))
         .fold(BTreeMap::new(), |mut orphans, (owner, ip)| {

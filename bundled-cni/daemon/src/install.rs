@@ -5,9 +5,9 @@ use crate::{
     arguments::Places,
     chained::Versions,
     conflist::{self, conflist, winners},
-    host::{self, FileError},
 };
-use netcheck_cni_intent::{config::Chained, publish::Degraded};
+use netcheck_cni::disk::{self, DiskError};
+use netcheck_cni_intent::{config::Chained, names::PLUGIN, publish::Degraded};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -15,8 +15,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Our binary's name, which is its type in configurations.
-pub const PLUGIN: &str = "netcheck-cni";
 /// The plugin that containerd 1.6 cannot start a pod without; our binary acts as it under that type.
 const LOOPBACK: &str = "loopback";
 
@@ -30,8 +28,8 @@ pub struct Installed {
 }
 
 /// Puts the binaries in place.
-pub fn binaries(places: &Places, plugin: &[u8], found: &mut Installed) -> Result<(), FileError> {
-    found.written += u64::from(host::put(&places.bin.join(PLUGIN), plugin, 0o755)?);
+pub fn binaries(places: &Places, plugin: &[u8], found: &mut Installed) -> Result<(), DiskError> {
+    found.written += u64::from(disk::put(&places.bin.join(PLUGIN), plugin, 0o755)?);
     let loopback = places.bin.join(LOOPBACK);
     if fs::symlink_metadata(&loopback).is_err() && symlink(PLUGIN, &loopback).is_ok() {
         found.written += 1;
@@ -45,7 +43,7 @@ pub fn configuration(
     chain: &[Chained],
     versions: &mut Versions,
     found: &mut Installed,
-) -> Result<(), FileError> {
+) -> Result<(), DiskError> {
     let (present, missing): (Vec<Chained>, Vec<Chained>) = chain
         .iter()
         .copied()
@@ -67,7 +65,7 @@ pub fn configuration(
         .collect();
     let versions = versions.common(binaries.iter().map(PathBuf::as_path));
     let path = places.conf.join(conflist::FILE);
-    found.written += u64::from(host::put(&path, conflist(&present, &versions).as_bytes(), 0o644)?);
+    found.written += u64::from(disk::put(&path, conflist(&present, &versions).as_bytes(), 0o644)?);
     for winner in winners(names(&places.conf)) {
         let why = format!(
             "the runtime reads {}/{winner} before {}; remove it where netcheck-cni is to be the network",
@@ -80,16 +78,16 @@ pub fn configuration(
 }
 
 /// Takes away what [`configuration`] and [`binaries`] put there; whether anything was there.
-pub fn remove(places: &Places) -> Vec<FileError> {
-    let mut errors: Vec<FileError> = host::remove(&places.conf.join(conflist::FILE))
+pub fn remove(places: &Places) -> Vec<DiskError> {
+    let mut errors: Vec<DiskError> = disk::remove(&places.conf.join(conflist::FILE))
         .err()
         .into_iter()
         .collect();
     let loopback = places.bin.join(LOOPBACK);
     if fs::read_link(&loopback).is_ok_and(|target| target == Path::new(PLUGIN)) {
-        errors.extend(host::remove(&loopback).err());
+        errors.extend(disk::remove(&loopback).err());
     }
-    errors.extend(host::remove(&places.bin.join(PLUGIN)).err());
+    errors.extend(disk::remove(&places.bin.join(PLUGIN)).err());
     errors
 }
 

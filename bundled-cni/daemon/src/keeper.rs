@@ -8,19 +8,21 @@ use crate::{
     chained::Versions,
     cluster::View,
     collect::Collector,
-    host::{self, FileError},
     install::{self, Installed},
     local::local,
     state_json::{LastPass, StateJson},
 };
-use netcheck_cni::store::Store;
+use netcheck_cni::{
+    disk::{self, DiskError},
+    store::Store,
+};
 use netcheck_cni_intent::{
     Config, ConfigError, Desired, Hold, Inputs, NodeObject, PerFamily,
     desired::Troubles,
     diff::{Delta, Diff, diff},
     guard::{self, Verdict},
     intent,
-    names::ANNOTATION_CONFIG,
+    names::{ANNOTATION_CONFIG, NODE_JSON},
     publish::{Condition, Degraded, conditions},
 };
 use netcheck_node_state::{NetState, snapshot};
@@ -215,11 +217,11 @@ impl Keeper {
     }
 
     /// Files of the node, in the order in which a runtime may come to read them.
-    fn on_disk(&mut self, desired: &Desired, installed: &mut Installed) -> Result<(), FileError> {
+    fn on_disk(&mut self, desired: &Desired, installed: &mut Installed) -> Result<(), DiskError> {
         let places = &self.arguments.places;
         install::binaries(places, &self.plugin, installed)?;
         let node_json = serde_json::to_vec(&desired.node_json).unwrap_or_default();
-        installed.written += u64::from(host::put(&places.state.join("node.json"), &node_json, 0o600)?);
+        installed.written += u64::from(disk::put(&places.state.join(NODE_JSON), &node_json, 0o600)?);
         if desired.node_json.ready || self.is_set_up {
             let chain = self
                 .config

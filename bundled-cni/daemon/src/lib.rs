@@ -20,7 +20,6 @@ pub mod cluster;
 mod collect;
 mod conflist;
 pub mod daemon;
-mod host;
 mod install;
 pub mod keeper;
 mod local;

@@ -1,9 +1,7 @@
 //! What the daemon believes, for people and `status` (SPEC.md, section 7.4). No program takes it for what is.
 
-use crate::{
-    apply::Applied,
-    host::{self, FileError},
-};
+use crate::apply::Applied;
+use netcheck_cni::disk::{self, DiskError};
 use netcheck_cni_intent::census::Reason;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
@@ -51,7 +49,7 @@ impl LastPass {
 
 impl StateJson<'_> {
     /// Writes it.
-    pub fn write(&self, state: &Path) -> Result<(), FileError> {
+    pub fn write(&self, state: &Path) -> Result<(), DiskError> {
         let refused: Vec<_> = self
             .refused
             .iter()
@@ -66,6 +64,6 @@ impl StateJson<'_> {
             "bpf": self.bpf,
             "lastPass": self.last_pass,
         });
-        host::put(&state.join("state.json"), format!("{content:#}\n").as_bytes(), 0o600).map(drop)
+        disk::put(&state.join("state.json"), format!("{content:#}\n").as_bytes(), 0o600).map(drop)
     }
 }

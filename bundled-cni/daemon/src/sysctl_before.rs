@@ -1,13 +1,13 @@
 //! What kernel parameters read before we changed them, for `uninstall` (SPEC.md, section 5.7).
 
-use crate::host::{self, FileError};
+use netcheck_cni::disk::{self, DiskError};
 use netcheck_node_state::sysctl;
 use std::{collections::BTreeMap, fs, path::Path};
 
 const FILE: &str = "sysctl.before.json";
 
 /// Writes down what a parameter reads, unless it was written down already: the first value is the one from before us.
-pub fn remember(state: &Path, key: &str) -> Result<(), FileError> {
+pub fn remember(state: &Path, key: &str) -> Result<(), DiskError> {
     let mut before = all(state);
     let Ok(value) = sysctl::read(key) else {
         // What cannot be read cannot be put back either.
@@ -18,7 +18,7 @@ pub fn remember(state: &Path, key: &str) -> Result<(), FileError> {
     }
     before.insert(key.to_owned(), value);
     let text = serde_json::to_vec_pretty(&before).unwrap_or_default();
-    host::put(&state.join(FILE), &text, 0o600).map(drop)
+    disk::put(&state.join(FILE), &text, 0o600).map(drop)
 }
 
 /// All that was written down.

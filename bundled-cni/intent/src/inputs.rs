@@ -7,7 +7,8 @@ use crate::{
 };
 use ipnet::IpNet;
 use netcheck_node_state::Mac;
-use std::{collections::BTreeMap, net::IpAddr};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 /// A Node object, reduced to what counts. Texts are as the API has them: what cannot be read is dealt with by the rules of SPEC.md,
 /// section 3, so that every node deals with it alike.
@@ -38,15 +39,27 @@ pub struct LocalAddress {
     pub mtu: u32,
 }
 
-/// A pod, as the runtime named it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A pod, as the runtime named it: empty where it did not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodName {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its UID as text; empty if not told.
+    /// Its UID as text.
     pub uid: String,
+}
+
+/// `NAMESPACE/NAME`, or `-` where the runtime named no pod.
+impl fmt::Display for PodName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() && self.name.is_empty() {
+            formatter.write_str("-")
+        } else {
+            write!(formatter, "{}/{}", self.namespace, self.name)
+        }
+    }
 }
 
 /// An attachment that ADD finished: state `done` in its file (SPEC.md, section 7.3).
@@ -56,10 +69,10 @@ pub struct Attachment {
     pub key: AttachmentKey,
     /// Its addresses.
     pub ips: Vec<IpAddr>,
-    /// Hardware address inside the pod, if it is not the derived one.
+    /// Hardware address inside the pod; `None` is the derived one.
     pub mac: Option<Mac>,
-    /// The pod, if the runtime told it.
-    pub pod: Option<PodName>,
+    /// The pod.
+    pub pod: PodName,
     /// MTU of both ends of the veth in bytes, as ADD made them.
     pub link_mtu: u32,
     /// Path of its network namespace.

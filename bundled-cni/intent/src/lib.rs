@@ -2,7 +2,7 @@
 //!
 //! [`intent()`] computes a node's state from Node objects, the ConfigMap and local facts; [`diff()`] compares it with a snapshot and
 //! says what differs and which [`netcheck_node_state::Change`] mends it. Both are pure: the daemon applies the differences, a verifier
-//! reports them. [`derive`] has what the plugin computes alike. [`simulate`] plays a kernel in tests.
+//! reports them. [`derive`], [`names`] and [`objects`] are what the plugin goes by too. [`simulate`] plays a kernel in tests.
 
 pub mod bpf;
 mod build;
@@ -18,12 +18,14 @@ mod lookup;
 pub mod mtu;
 pub mod names;
 pub mod nft;
+pub mod objects;
 pub mod publish;
 pub mod simulate;
 pub mod ways;
 pub mod words;
 
 pub use config::{Backend, Config, ConfigError};
+pub use derive::AttachmentKey;
 pub use desired::{Desired, Hold, intent};
 pub use diff::{Actual, Delta, Diff, Finding, diff};
 pub use family::{Family, PerFamily};

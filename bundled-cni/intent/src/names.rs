@@ -9,12 +9,14 @@ pub const SCHEMA: u32 = 1;
 pub const NAMESPACE: &str = "netcheck-cni";
 /// The CNI network's name.
 pub const NETWORK: &str = "netcheck";
-/// The plugin's binary.
-pub const PLUGIN: &str = "/opt/cni/bin/netcheck-cni";
+/// The plugin: name of its binary, and the `type` by which a configuration names it.
+pub const PLUGIN: &str = "netcheck-cni";
 /// The CNI configuration.
 pub const CONFLIST: &str = "/etc/cni/net.d/05-netcheck.conflist";
-/// The state directory.
+/// The state directory, unless a configuration's `dataDir` says otherwise.
 pub const STATE_DIRECTORY: &str = "/run/netcheck-cni";
+/// The file in it by which the daemon tells the plugin of the node.
+pub const NODE_JSON: &str = "node.json";
 /// The overlay device.
 pub const OVERLAY: &str = "ncvx0";
 /// The overlay device's mark, its alias.
@@ -25,6 +27,8 @@ pub const VETH_ALIAS_START: &str = "netcheck-cni ";
 pub const VETH_NAME_START: &str = "nc";
 /// Longest alias that the kernel takes, in bytes (`IFALIASZ` of linux/if.h, less its final zero).
 pub const ALIAS_BYTES: usize = 255;
+/// Longest name of a file, in bytes (`NAME_MAX` of linux/limits.h).
+pub const FILE_NAME_BYTES: usize = 255;
 /// The mark on routes (`RTA_PROTOCOL`) and neighbours (`NDA_PROTOCOL`).
 pub const PROTOCOL: u8 = 147;
 /// The nftables table, of family `inet`.
@@ -37,7 +41,7 @@ pub const BPF_PINS: &str = "/sys/fs/bpf/netcheck-cni/v1/";
 pub const GATEWAY4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
 /// The IPv6 gateway that pods see; on no interface anywhere.
 pub const GATEWAY6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
-/// Hardware address of every host veth.
+/// Hardware address of every host veth: the pods' neighbour entries for their gateway need no other.
 pub const HOST_MAC: Mac = Mac([0x0e, 0x6e, 0x63, 0x00, 0x00, 0x01]);
 
 /// `RT_TABLE_MAIN` of linux/rtnetlink.h: the only table that we write to.

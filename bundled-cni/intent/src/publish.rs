@@ -9,6 +9,7 @@ use crate::{
         CONDITION_DEGRADED, CONDITION_NETWORK_UNAVAILABLE, CONDITION_POLICY, SCHEMA,
     },
 };
+use ipnet::IpNet;
 use netcheck_node_state::Mac;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,7 +18,7 @@ use std::{
     net::IpAddr,
 };
 
-/// What the daemon tells the plugin: the content of `node.json`.
+/// What the daemon tells the plugin: the content of [`NODE_JSON`](crate::names::NODE_JSON).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeJson {
@@ -27,11 +28,11 @@ pub struct NodeJson {
     pub node: String,
     /// Whether pods can be started here.
     pub ready: bool,
-    /// Why not; empty if they can.
+    /// Why not: a reason of SPEC.md, section 3; empty if they can.
     pub reason: String,
-    /// Ranges that pods get their addresses from.
-    #[serde(rename = "podCIDRs")]
-    pub pod_cidrs: Vec<String>,
+    /// Ranges that pods get their addresses from, at most one for each family.
+    #[serde(rename = "podCIDRs", default)]
+    pub pod_cidrs: Vec<IpNet>,
     /// L: MTU of both ends of a new pod's veth, in bytes.
     pub link_mtu: u32,
     /// M: MTU in the pods' default routes, in bytes.

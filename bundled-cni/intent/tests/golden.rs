@@ -62,11 +62,11 @@ fn cluster(input: &Input) -> Cluster {
             key: attachment.key.parse().unwrap(),
             ips: attachment.ips.clone(),
             mac: None,
-            pod: Some(PodName {
+            pod: PodName {
                 namespace: attachment.pod.namespace.clone(),
                 name: attachment.pod.name.clone(),
                 uid: attachment.pod.uid.clone(),
-            }),
+            },
             link_mtu,
             netns: None,
         });

@@ -1,7 +1,10 @@
 //! What the plugin wrote down about one attachment: a file in `att/` (SPEC.md 7.3).
 
-use crate::derive::{Key, SCHEMA};
-use netcheck_node_state::Mac;
+use netcheck_cni_intent::{
+    AttachmentKey, PodName,
+    names::{HOST_MAC, SCHEMA},
+};
+use netcheck_node_state::{Mac, VethEnd};
 use rustix::fs::FsWord;
 use serde::{Deserialize, Serialize, de::Error};
 use std::{fs::File, net::IpAddr, os::unix::fs::MetadataExt, path::Path};
@@ -59,24 +62,12 @@ pub enum Progress {
     Done,
 }
 
-/// Which pod it is for; empty where the runtime did not say.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PodName {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-}
-
 impl Attachment {
     /// Reads a file's content; the key is that of its name.
     ///
     /// # Errors
     /// What is wrong with it, in words: it was cut, or is foreign.
-    pub fn parse(key: &Key, content: &[u8]) -> Result<Self, String> {
+    pub fn parse(key: &AttachmentKey, content: &[u8]) -> Result<Self, String> {
         let parsed: Self = serde_json::from_slice(content).map_err(|error| error.to_string())?;
         if parsed.schema != SCHEMA {
             return Err(format!("schema {}, not {SCHEMA}", parsed.schema));
@@ -88,11 +79,29 @@ impl Attachment {
     }
 
     /// What it is kept under.
-    pub fn key(&self) -> Key {
-        Key {
+    pub fn key(&self) -> AttachmentKey {
+        AttachmentKey {
             network: self.network.clone(),
             container_id: self.container_id.clone(),
             if_name: self.if_name.clone(),
+        }
+    }
+
+    /// The veth's end on the node.
+    pub fn host_end(&self) -> VethEnd {
+        VethEnd {
+            name: self.host_veth.clone(),
+            mac: HOST_MAC,
+            mtu: self.link_mtu,
+        }
+    }
+
+    /// The veth's end in the pod.
+    pub fn pod_end(&self) -> VethEnd {
+        VethEnd {
+            name: self.if_name.clone(),
+            mac: self.mac,
+            mtu: self.link_mtu,
         }
     }
 
@@ -137,8 +146,8 @@ mod tests {
         "hostVeth": "nc53ffe5c7906", "linkMtu": 1500, "routeMtu": 1450, "ipam": "netcheck-cni",
         "pod": {"namespace": "default", "name": "web", "uid": "0000aaaa"}, "created": "2026-01-01T00:00:00Z"}"#;
 
-    fn key() -> Key {
-        Key::parse("netcheck@a1b2c3d4@eth0").unwrap()
+    fn key() -> AttachmentKey {
+        "netcheck@a1b2c3d4@eth0".parse().unwrap()
     }
 
     #[test]
@@ -156,7 +165,7 @@ mod tests {
         for length in 0..EXAMPLE.len() {
             assert!(Attachment::parse(&key(), &EXAMPLE.as_bytes()[..length]).is_err());
         }
-        let other = Key::parse("netcheck@other@eth0").unwrap();
+        let other: AttachmentKey = "netcheck@other@eth0".parse().unwrap();
         assert!(
             Attachment::parse(&other, EXAMPLE.as_bytes())
                 .unwrap_err()

@@ -3,10 +3,10 @@
 //! An attachment that is no longer alive goes by [`detach`](crate::detach::detach), which takes the lock itself: do not hold it then.
 
 use crate::{
-    derive::Key,
     disk::{self, DiskError},
     store::Locked,
 };
+use netcheck_cni_intent::AttachmentKey;
 use std::{
     fs,
     net::IpAddr,
@@ -20,8 +20,8 @@ impl Locked<'_> {
     pub fn release_orphans(
         &self,
         age: Duration,
-        has_veth: impl Fn(&Key) -> bool,
-    ) -> Result<Vec<(IpAddr, Option<Key>)>, DiskError> {
+        has_veth: impl Fn(&AttachmentKey) -> bool,
+    ) -> Result<Vec<(IpAddr, Option<AttachmentKey>)>, DiskError> {
         let store = self.store();
         let mut released = Vec::new();
         for (ip, owner) in store.links()? {

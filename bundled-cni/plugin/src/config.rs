@@ -1,12 +1,7 @@
 //! The configuration that comes on stdin (CNI 1.1.0 section 1, as a runtime derives it for one plugin).
 
-use crate::{
-    Code, Failure,
-    derive::{PLUGIN, STATE_DIRECTORY},
-    previous::Previous,
-    request::is_name,
-    version::Version,
-};
+use crate::{Code, Failure, previous::Previous, request::is_name, version::Version};
+use netcheck_cni_intent::names::{PLUGIN, STATE_DIRECTORY};
 use netcheck_node_state::Mac;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -3,12 +3,15 @@
 use crate::{Code, Failure};
 use rustix::fs::{Mode, OFlags};
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
 };
+
+/// Permission bits of the files that only we read.
+const OWN_MODE: u32 = 0o600;
 
 /// A file or folder that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -48,16 +51,36 @@ pub fn make_folder(path: &Path) -> Result<(), DiskError> {
 /// Puts a file into a folder, in the place of one of that name, so that whoever looks at whatever time sees all of the old or all of the
 /// new content, even after a loss of power: temporary file, `fsync`, `rename`, `fsync` of the folder.
 pub fn write_whole(folder: &Path, name: &str, content: &[u8]) -> Result<(), DiskError> {
-    write(folder, name, content, true)
+    write(folder, name, content, OWN_MODE, true)
 }
 
 /// As [`write_whole`], but after a loss of power the file may be empty: for what can be done without, as each `fsync` takes
 /// milliseconds where the folder is on a disk.
 pub fn write_hint(folder: &Path, name: &str, content: &[u8]) -> Result<(), DiskError> {
-    write(folder, name, content, false)
+    write(folder, name, content, OWN_MODE, false)
 }
 
-fn write(folder: &Path, name: &str, content: &[u8], lasts: bool) -> Result<(), DiskError> {
+/// Makes a file hold this, with these permission bits, if it does not; says whether it had to be written. It is written as by
+/// [`write_whole`]; the folder is made, for all to see, where it is missing.
+pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<bool, DiskError> {
+    if holds(path, content, mode) {
+        return Ok(false);
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder).map_err(DiskError::at("make folder", folder))?;
+    write(folder, path.file_name().unwrap_or_default(), content, mode, true)?;
+    Ok(true)
+}
+
+fn holds(path: &Path, content: &[u8], mode: u32) -> bool {
+    let is_alike = |metadata: fs::Metadata| {
+        metadata.is_file() && metadata.permissions().mode() & 0o7777 == mode && metadata.len() == content.len() as u64
+    };
+    fs::symlink_metadata(path).is_ok_and(is_alike) && fs::read(path).is_ok_and(|there| there == content)
+}
+
+fn write(folder: &Path, name: impl AsRef<Path>, content: &[u8], mode: u32, lasts: bool) -> Result<(), DiskError> {
+    // A leading dot: runtimes and our own collection pass it over.
     let temporary = folder.join(format!(".{}.{}", process::id(), thread_number()));
     let path = folder.join(name);
     let write = || {
@@ -65,8 +88,10 @@ fn write(folder: &Path, name: &str, content: &[u8], lasts: bool) -> Result<(), D
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o600)
+            .mode(mode)
             .open(&temporary)?;
+        // The process's umask may have taken bits away.
+        file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(content)?;
         if lasts { file.sync_all() } else { Ok(()) }
     };
@@ -142,7 +167,7 @@ fn thread_number() -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_file_is_replaced_and_nothing_else_is_left() {
@@ -171,6 +196,33 @@ mod tests {
         // The temporary file goes when its place is a folder.
         make_folder(&folder.path().join("taken")).unwrap();
         assert!(write_whole(folder.path(), "taken", b"").is_err());
-        assert_eq!(names(folder.path()).unwrap(), ["taken"]);
+        assert!(put(&folder.path().join("taken"), b"", 0o600).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_written_when_it_differs_and_only_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("below/file");
+        assert!(put(&path, b"one", 0o600).unwrap());
+        assert!(!put(&path, b"one", 0o600).unwrap());
+        assert!(put(&path, b"two", 0o600).unwrap());
+        assert!(put(&path, b"two", 0o666).unwrap());
+        // Whatever the umask is.
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        // Nothing stays beside it.
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_replaced_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("file"), folder.path().join("elsewhere"));
+        fs::write(&elsewhere, b"foreign").unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        assert!(put(&path, b"foreign", 0o600).unwrap());
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"foreign");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
     }
 }

@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | [`request`], [`config`], [`version`] | what a runtime asks for: environment, stdin | nothing |
 //! | [`failure`], [`previous`] | what it is answered: errors, results | nothing |
-//! | [`mod@derive`], [`range`], [`objects`] | what follows from names and addresses: the veth's name, MACs, the next address, all that is to be in the kernel | nothing |
+//! | [`range`], [`netcheck_cni_intent`] | what follows from names and addresses: the veth's name, MACs, the next address, all that is to be in the kernel | nothing |
 //! | [`disk`], [`node`], [`attachment`], [`store`] | the state directory | files |
 //! | [`wiring`] | the kernel steps | the kernel |
 //! | [`delegate`] | another plugin that gives out addresses | processes |
@@ -24,7 +24,7 @@
 //! a [`verbs::Call`]. ADD reads `node.json`, opens the namespace (a socket in it stays there, so that nothing ever changes the namespace of
 //! the main thread), takes one address of each podCIDR ([`store::Locked::reserve`]: a symbolic link is reservation and owner in one
 //! atomic step), writes down what it is about to do ([`attachment`]), and only then touches the kernel ([`wiring`]): a pair of interfaces, one
-//! end of it inside the pod from the start, then addresses, neighbours and routes on both sides as [`objects`] lists them. At last the
+//! end of it inside the pod from the start, then addresses, neighbours and routes on both sides as [`netcheck_cni_intent::objects`] lists them. At last the
 //! attachment is written down as done and the result printed.
 //!
 //! DEL needs nothing of that to be whole: the veth's name follows from what DEL is called with, its routes and neighbours vanish with
@@ -50,12 +50,10 @@ pub mod attachment;
 pub mod collect;
 pub mod config;
 pub mod delegate;
-pub mod derive;
 pub mod detach;
 pub mod disk;
 pub mod failure;
 pub mod node;
-pub mod objects;
 pub mod previous;
 pub mod range;
 pub mod request;

@@ -1,33 +1,12 @@
-//! What the daemon tells the plugin about the node: `node.json` (SPEC.md 7.2).
+//! Reads what the daemon tells the plugin about the node: `node.json` (SPEC.md 7.2).
 
-use crate::{derive::SCHEMA, disk};
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use crate::disk;
+use netcheck_cni_intent::{
+    names::{NODE_JSON, SCHEMA},
+    publish::NodeJson,
+};
+use serde::Deserialize;
 use std::path::Path;
-
-/// The file, in the state directory.
-pub const FILE: &str = "node.json";
-
-/// The node, as far as a pod's interface depends on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Node {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// Its name.
-    pub node: String,
-    /// Whether pods can be added.
-    pub ready: bool,
-    /// Why not: a reason of SPEC.md section 3.
-    pub reason: String,
-    /// The ranges that pods get their addresses from, at most one for each family.
-    #[serde(rename = "podCIDRs", default)]
-    pub pod_cidrs: Vec<IpNet>,
-    /// MTU of both ends of a new pod's veth, in bytes.
-    pub link_mtu: u32,
-    /// MTU in pods' default routes, in bytes.
-    pub route_mtu: u32,
-}
 
 /// Why `node.json` tells nothing.
 #[derive(Debug, thiserror::Error)]
@@ -48,28 +27,26 @@ pub enum NodeError {
     },
 }
 
-impl Node {
-    /// Reads it from a state directory.
-    pub fn read(state: &Path) -> Result<Self, NodeError> {
-        let path = state.join(FILE);
-        let shown = path.display().to_string();
-        let Some(content) = disk::read(&path)? else {
-            return Err(NodeError::Missing(shown));
-        };
-        Self::parse(&content).map_err(|reason| NodeError::Foreign { path: shown, reason })
-    }
+/// Reads it from a state directory.
+pub fn read(state: &Path) -> Result<NodeJson, NodeError> {
+    let path = state.join(NODE_JSON);
+    let shown = path.display().to_string();
+    let Some(content) = disk::read(&path)? else {
+        return Err(NodeError::Missing(shown));
+    };
+    parse(&content).map_err(|reason| NodeError::Foreign { path: shown, reason })
+}
 
-    fn parse(content: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
-        let Version { schema } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-        if schema != SCHEMA {
-            return Err(format!("schema {schema}, not {SCHEMA}"));
-        }
-        serde_json::from_slice(content).map_err(|error| error.to_string())
+fn parse(content: &[u8]) -> Result<NodeJson, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
     }
+    let Version { schema } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    if schema != SCHEMA {
+        return Err(format!("schema {schema}, not {SCHEMA}"));
+    }
+    serde_json::from_slice(content).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -82,26 +59,26 @@ mod tests {
 
     #[test]
     fn the_specifications_line_is_read_and_written() {
-        let node = Node::parse(EXAMPLE.as_bytes()).unwrap();
+        let node = parse(EXAMPLE.as_bytes()).unwrap();
         assert_eq!((node.pod_cidrs.len(), node.link_mtu, node.route_mtu), (2, 1500, 1450));
         assert_eq!(serde_json::to_string(&node).unwrap(), EXAMPLE);
         let not_ready = r#"{"schema":1,"node":"n1","ready":false,"reason":"NoPodCIDR","linkMtu":0,"routeMtu":0}"#;
-        assert!(Node::parse(not_ready.as_bytes()).unwrap().pod_cidrs.is_empty());
+        assert!(parse(not_ready.as_bytes()).unwrap().pod_cidrs.is_empty());
     }
 
     #[test]
     fn another_schema_is_named() {
-        let reason = Node::parse(EXAMPLE.replace("\"schema\":1", "\"schema\":2").as_bytes()).unwrap_err();
+        let reason = parse(EXAMPLE.replace("\"schema\":1", "\"schema\":2").as_bytes()).unwrap_err();
         assert_eq!(reason, "schema 2, not 1");
-        assert!(Node::parse(&EXAMPLE.as_bytes()[..60]).is_err());
+        assert!(parse(&EXAMPLE.as_bytes()[..60]).is_err());
         let state = tempfile::tempdir().unwrap();
-        assert!(matches!(Node::read(state.path()), Err(NodeError::Missing(_))));
+        assert!(matches!(read(state.path()), Err(NodeError::Missing(_))));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(content in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Node::parse(&content);
+            let _ = parse(&content);
         }
     }
 }

@@ -3,17 +3,17 @@
 use crate::{
     Failure,
     config::{Dns, wrong},
-    derive::{GATEWAY4, HOST_MAC, gateway_for},
     version::Version,
 };
 use ipnet::IpNet;
+use netcheck_cni_intent::{
+    derive::gateway_for,
+    names::{GATEWAY4, HOST_MAC, SCOPE_LINK},
+};
 use netcheck_node_state::Mac;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
-
-/// `RT_SCOPE_LINK` of linux/rtnetlink.h.
-const SCOPE_LINK: u8 = 253;
 
 /// A result, checked as far as it is used, with all its keys kept.
 #[derive(Debug, Clone, PartialEq, Default)]

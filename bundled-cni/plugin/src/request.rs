@@ -1,6 +1,7 @@
 //! What a runtime asks for, from environment variables (CNI 1.1.0 section 2 "Parameters").
 
 use crate::{Code, Failure};
+use netcheck_cni_intent::PodName;
 use std::{ffi::OsString, path::PathBuf};
 
 /// Longest name of an interface, in bytes (`IFNAMSIZ` of linux/if.h, less the closing zero).
@@ -63,34 +64,12 @@ pub struct Request {
     pub netns: Option<PathBuf>,
     /// Name of the interface inside.
     pub if_name: String,
-    /// The pod that it is for.
-    pub pod: Pod,
+    /// The pod that it is for, by `CNI_ARGS`.
+    pub pod: PodName,
     /// Folders with other plugins.
     pub path: Vec<PathBuf>,
     /// Whether the namespace may be the plugin's own (`CNI_NETNS_OVERRIDE`, as in the reference plugins' skeleton).
     pub may_be_own_netns: bool,
-}
-
-/// What the runtime says of the pod, in `CNI_ARGS`; empty where it says nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Pod {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-}
-
-impl Pod {
-    /// `NAMESPACE/NAME`, or `-` where the runtime named none.
-    pub fn label(&self) -> String {
-        if self.namespace.is_empty() && self.name.is_empty() {
-            "-".to_owned()
-        } else {
-            format!("{}/{}", self.namespace, self.name)
-        }
-    }
 }
 
 impl Request {
@@ -136,9 +115,9 @@ impl Request {
         let pod = match verb {
             Some(Verb::Add | Verb::Check) => pod_of(&args).unwrap_or_else(|fault| {
                 faults.push(fault);
-                Pod::default()
+                PodName::default()
             }),
-            _ => Pod::default(),
+            _ => PodName::default(),
         };
         let (Some(verb), true) = (verb, faults.is_empty()) else {
             let faults = faults.join("; ");
@@ -185,8 +164,8 @@ fn is_if_name(text: &str) -> bool {
 }
 
 /// `KEY=VALUE;KEY=VALUE`; what we do not know is left alone.
-fn pod_of(args: &str) -> Result<Pod, String> {
-    let mut pod = Pod::default();
+fn pod_of(args: &str) -> Result<PodName, String> {
+    let mut pod = PodName::default();
     for pair in args.split(';').filter(|pair| !pair.is_empty()) {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(format!("CNI_ARGS: {pair:?} has no ="));
@@ -231,7 +210,7 @@ mod tests {
     fn a_whole_call_is_read() {
         let request = read(&[]).unwrap().unwrap();
         assert_eq!(request.verb, Verb::Add);
-        assert_eq!(request.pod.label(), "default/web");
+        assert_eq!(request.pod.to_string(), "default/web");
         assert_eq!(request.path.len(), 2);
         assert!(!request.may_be_own_netns);
         assert!(
@@ -241,7 +220,7 @@ mod tests {
                 .may_be_own_netns
         );
         assert_eq!(read(&[("CNI_COMMAND", "")]), Ok(None));
-        assert_eq!(read(&[("CNI_ARGS", "")]).unwrap().unwrap().pod.label(), "-");
+        assert_eq!(read(&[("CNI_ARGS", "")]).unwrap().unwrap().pod.to_string(), "-");
     }
 
     #[test]

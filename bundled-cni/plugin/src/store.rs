@@ -5,12 +5,12 @@
 use crate::{
     Code, Failure,
     attachment::Attachment,
-    derive::Key,
     disk::{self, DiskError},
-    node::{Node, NodeError},
+    node::{self, NodeError},
     range::Range,
     steps::Step,
 };
+use netcheck_cni_intent::{AttachmentKey, publish::NodeJson};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
@@ -46,7 +46,7 @@ pub struct Locked<'a> {
 }
 
 /// Addresses given out, and to whom: `None` where the target is no key, or it is no link.
-pub type Links = BTreeMap<IpAddr, Option<Key>>;
+pub type Links = BTreeMap<IpAddr, Option<AttachmentKey>>;
 
 /// What the file of an attachment says; if it is cut or foreign, what is wrong with it.
 pub type Recorded = Result<Attachment, String>;
@@ -63,8 +63,8 @@ impl Store {
     }
 
     /// What the daemon says of the node.
-    pub fn node(&self) -> Result<Node, NodeError> {
-        Node::read(&self.root)
+    pub fn node(&self) -> Result<NodeJson, NodeError> {
+        node::read(&self.root)
     }
 
     /// Waits for the lock, up to 10 s, and makes the folders where they are missing.
@@ -121,10 +121,10 @@ impl Store {
     }
 
     /// To whom an address is given.
-    pub fn owner(&self, ip: IpAddr) -> Result<Option<Key>, DiskError> {
+    pub fn owner(&self, ip: IpAddr) -> Result<Option<AttachmentKey>, DiskError> {
         let path = self.link(ip);
         match fs::read_link(&path) {
-            Ok(target) => Ok(target.to_str().and_then(Key::parse)),
+            Ok(target) => Ok(target.to_str().and_then(|target| target.parse().ok())),
             // Gone since, or not a link (EINVAL).
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(None),
             Err(error) => Err(DiskError::at("read link", &path)(error)),
@@ -132,16 +132,16 @@ impl Store {
     }
 
     /// What is known of an attachment; `None` if there is no file.
-    pub fn attachment(&self, key: &Key) -> Result<Option<Recorded>, DiskError> {
+    pub fn attachment(&self, key: &AttachmentKey) -> Result<Option<Recorded>, DiskError> {
         let content = disk::read(&self.attachments.join(key.to_string()))?;
         Ok(content.map(|content| Attachment::parse(key, &content)))
     }
 
     /// All attachments that have a file. Files of other names than keys are left out.
-    pub fn attachments(&self) -> Result<BTreeMap<Key, Recorded>, DiskError> {
+    pub fn attachments(&self) -> Result<BTreeMap<AttachmentKey, Recorded>, DiskError> {
         let mut found = BTreeMap::new();
         for name in disk::names(&self.attachments)? {
-            let Some(key) = Key::parse(&name) else { continue };
+            let Ok(key) = name.parse() else { continue };
             if let Some(recorded) = self.attachment(&key)? {
                 found.insert(key, recorded);
             }
@@ -150,9 +150,9 @@ impl Store {
     }
 
     /// Attachments that have a file, an address, or both.
-    pub fn keys(&self) -> Result<BTreeSet<Key>, DiskError> {
+    pub fn keys(&self) -> Result<BTreeSet<AttachmentKey>, DiskError> {
         let files = disk::names(&self.attachments)?;
-        let mut keys: BTreeSet<Key> = files.iter().filter_map(|name| Key::parse(name)).collect();
+        let mut keys: BTreeSet<AttachmentKey> = files.iter().filter_map(|name| name.parse().ok()).collect();
         keys.extend(self.links()?.into_values().flatten());
         Ok(keys)
     }
@@ -181,7 +181,7 @@ impl Locked<'_> {
     /// [`Code::UNSUPPORTED`] if its family has no range, [`Code::IO`]. Nothing is reserved then.
     pub fn reserve(
         &self,
-        key: &Key,
+        key: &AttachmentKey,
         ranges: &[Range],
         wanted: &[IpAddr],
         in_use: &BTreeSet<IpAddr>,
@@ -222,7 +222,13 @@ impl Locked<'_> {
         }
     }
 
-    fn take(&self, key: &Key, ip: IpAddr, links: &Links, in_use: &BTreeSet<IpAddr>) -> Result<IpAddr, Failure> {
+    fn take(
+        &self,
+        key: &AttachmentKey,
+        ip: IpAddr,
+        links: &Links,
+        in_use: &BTreeSet<IpAddr>,
+    ) -> Result<IpAddr, Failure> {
         if !in_use.contains(&ip) && !links.contains_key(&ip) && self.try_link(key, ip)? {
             return Ok(ip);
         }
@@ -234,7 +240,13 @@ impl Locked<'_> {
         Err(Failure::new(Code::AGAIN, what))
     }
 
-    fn take_next(&self, key: &Key, range: Range, links: &Links, in_use: &BTreeSet<IpAddr>) -> Result<IpAddr, Failure> {
+    fn take_next(
+        &self,
+        key: &AttachmentKey,
+        range: Range,
+        links: &Links,
+        in_use: &BTreeSet<IpAddr>,
+    ) -> Result<IpAddr, Failure> {
         let cursor = disk::read(&self.store.ipam.join(range.cursor_file()))?;
         let cursor = cursor.and_then(|text| str::from_utf8(&text).ok()?.trim().parse().ok());
         for ip in range.after(cursor) {
@@ -248,7 +260,7 @@ impl Locked<'_> {
     }
 
     /// Reservation and owner in one step; false if the name is there already.
-    fn try_link(&self, key: &Key, ip: IpAddr) -> Result<bool, DiskError> {
+    fn try_link(&self, key: &AttachmentKey, ip: IpAddr) -> Result<bool, DiskError> {
         let path = self.store.link(ip);
         match symlink(key.to_string(), &path) {
             Ok(()) => Ok(true),
@@ -258,7 +270,7 @@ impl Locked<'_> {
     }
 
     /// Releases addresses of an attachment: these, or all that are found to be its own. Those of others are left alone.
-    pub fn release(&self, key: &Key, ips: Option<&[IpAddr]>) -> Result<(), DiskError> {
+    pub fn release(&self, key: &AttachmentKey, ips: Option<&[IpAddr]>) -> Result<(), DiskError> {
         let found: Vec<IpAddr>;
         let ips = if let Some(ips) = ips {
             ips
@@ -283,7 +295,7 @@ impl Locked<'_> {
     }
 
     /// Removes the file of an attachment.
-    pub fn forget(&self, key: &Key) -> Result<(), DiskError> {
+    pub fn forget(&self, key: &AttachmentKey) -> Result<(), DiskError> {
         disk::remove(&self.store.attachments.join(key.to_string()))
     }
 }

@@ -1,7 +1,8 @@
 //! The store against a model of it, and against what others may leave in its folders.
 
 use super::*;
-use crate::attachment::{PodName, Progress};
+use crate::attachment::Progress;
+use netcheck_cni_intent::PodName;
 use proptest::prelude::*;
 use std::{
     collections::VecDeque,
@@ -9,11 +10,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-fn key(number: u8) -> Key {
-    Key::parse(&format!("netcheck@c{number}@eth0")).unwrap()
+fn key(number: u8) -> AttachmentKey {
+    format!("netcheck@c{number}@eth0").parse().unwrap()
 }
 
-fn attachment(key: &Key, ips: &[IpAddr]) -> Attachment {
+fn attachment(key: &AttachmentKey, ips: &[IpAddr]) -> Attachment {
     Attachment {
         schema: 1,
         state: Progress::Intent,
@@ -24,7 +25,7 @@ fn attachment(key: &Key, ips: &[IpAddr]) -> Attachment {
         netns_dev: 4,
         netns_ino: 1,
         ips: ips.to_vec(),
-        mac: crate::derive::pod_mac(ips).unwrap(),
+        mac: netcheck_cni_intent::derive::pod_mac(ips).unwrap(),
         host_veth: key.host_veth(),
         link_mtu: 1500,
         route_mtu: 1450,
@@ -88,7 +89,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// What DEL does on disk.
-fn remove(store: &Store, key: &Key, dies_after_links: bool) {
+fn remove(store: &Store, key: &AttachmentKey, dies_after_links: bool) {
     let locked = store.lock().unwrap();
     let known = store.attachment(key).unwrap().and_then(Result::ok);
     locked.release(key, known.as_ref().map(|known| &*known.ips)).unwrap();

@@ -11,10 +11,10 @@ use crate::{
     Code, Failure,
     config::{Config, Ipam, Role},
     delegate::Delegate,
-    derive::Key,
     request::{Request, Verb},
     store::Store,
 };
+use netcheck_cni_intent::AttachmentKey;
 use serde_json::Value;
 
 /// A verb with all that it is about.
@@ -59,8 +59,8 @@ impl Call<'_> {
         Store::at(&self.config.data_dir)
     }
 
-    fn key(&self) -> Result<Key, Failure> {
-        let key = Key {
+    fn key(&self) -> Result<AttachmentKey, Failure> {
+        let key = AttachmentKey {
             network: self.config.network.clone(),
             container_id: self.request.container_id.clone(),
             if_name: self.request.if_name.clone(),

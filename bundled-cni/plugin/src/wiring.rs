@@ -1,11 +1,9 @@
 //! The kernel steps of ADD, and what takes them back (SPEC.md 7.3).
 
-use crate::{
-    Code, Failure,
-    attachment::Attachment,
-    derive::Key,
-    objects::{host_end, host_neighbours, host_routes, pod_addresses, pod_end, pod_neighbours, pod_routes},
-    steps::Step,
+use crate::{Code, Failure, attachment::Attachment, steps::Step};
+use netcheck_cni_intent::{
+    AttachmentKey,
+    objects::{host_neighbours, host_routes, pod_addresses, pod_neighbours, pod_routes},
 };
 use netcheck_node_state::{
     Change, ChangeError, Changer, CreateVethError, LinkKind, LinkSetting, Netns, NetnsError, sysctl, within,
@@ -130,12 +128,12 @@ impl Sandbox {
     }
 
     /// Steps 4 to 6: gives the pod all that an attachment consists of. What was made before an error is left for [`unwire`].
-    pub fn wire(&mut self, attachment: &Attachment, pod: &str) -> Result<(), WireError> {
+    pub fn wire(&mut self, attachment: &Attachment) -> Result<(), WireError> {
         let mut host = Changer::open()?;
         self.make_pair(&mut host, attachment)?;
         Step::AddVeth.done();
         let veth = attachment.host_veth.as_str();
-        let alias = LinkSetting::Alias(attachment.key().alias(pod));
+        let alias = LinkSetting::Alias(attachment.key().alias(&attachment.pod));
         host.set_link(veth, &[alias, LinkSetting::MakesLinkLocal(false)])?;
         Step::AddAlias.done();
         self.fill_pod(attachment)?;
@@ -143,10 +141,10 @@ impl Sandbox {
         let_forward(attachment)?;
         host.set_link(veth, &[LinkSetting::Up])?;
         Step::AddHostUp.done();
-        for neighbour in host_neighbours(attachment) {
+        for neighbour in host_neighbours(veth, &attachment.ips, attachment.mac) {
             host.apply(&Change::ReplaceNeighbour(neighbour))?;
         }
-        for route in host_routes(attachment) {
+        for route in host_routes(veth, &attachment.ips) {
             host.add_route_exclusively(&route).map_err(|error| {
                 if error.is_exists() {
                     WireError::AddressInUse(route.destination.addr())
@@ -177,7 +175,7 @@ impl Sandbox {
     }
 
     fn make_pair(&self, host: &mut Changer, attachment: &Attachment) -> Result<(), WireError> {
-        let (near, far) = (host_end(attachment), pod_end(attachment));
+        let (near, far) = (attachment.host_end(), attachment.pod_end());
         let make = |host: &mut Changer| match host.create_veth(&near, &far, &self.netns) {
             Err(CreateVethError::FarNameTaken(_)) => Err(WireError::InterfaceExists(far.name.clone())),
             Err(CreateVethError::Other(error)) => Err(error.into()),
@@ -199,19 +197,19 @@ impl Sandbox {
     }
 
     fn fill_pod(&mut self, attachment: &Attachment) -> Result<(), WireError> {
-        let if_name = attachment.if_name.as_str();
-        if attachment.ips.iter().any(IpAddr::is_ipv6) {
+        let (if_name, ips) = (attachment.if_name.as_str(), &attachment.ips);
+        if ips.iter().any(IpAddr::is_ipv6) {
             let key = parameter("ipv6", if_name, "disable_ipv6");
             within(&self.netns, || set_where(&key, "1", "0"))??;
         }
         self.changer.set_link(if_name, &[LinkSetting::Up])?;
-        for address in pod_addresses(attachment) {
+        for address in pod_addresses(if_name, ips) {
             self.changer.apply(&Change::AddAddress(address))?;
         }
-        for neighbour in pod_neighbours(attachment) {
+        for neighbour in pod_neighbours(if_name, ips) {
             self.changer.apply(&Change::ReplaceNeighbour(neighbour))?;
         }
-        for route in pod_routes(attachment) {
+        for route in pod_routes(if_name, ips, attachment.route_mtu) {
             self.changer.apply(&Change::ReplaceRoute(route))?;
         }
         Ok(())
@@ -222,11 +220,11 @@ impl Sandbox {
 /// only if it is a veth whose alias names this attachment, or that has none yet.
 ///
 /// Says whether nothing of that name is left.
-pub fn unwire(key: &Key) -> Result<bool, WireError> {
+pub fn unwire(key: &AttachmentKey) -> Result<bool, WireError> {
     unwire_with(&mut Changer::open()?, key)
 }
 
-fn unwire_with(host: &mut Changer, key: &Key) -> Result<bool, WireError> {
+fn unwire_with(host: &mut Changer, key: &AttachmentKey) -> Result<bool, WireError> {
     let name = key.host_veth();
     let Some(link) = host.find_link(&name)? else {
         return Ok(true);

@@ -207,7 +207,7 @@ fn accepted(
             node: inputs.own.to_owned(),
             ready: true,
             reason: String::new(),
-            pod_cidrs: own.ranges.iter().map(ToString::to_string).collect(),
+            pod_cidrs: own.ranges.clone(),
             link_mtu: mtus.own,
             route_mtu: mtus.route,
         },

@@ -2,14 +2,12 @@
 
 use crate::{
     bpf::{BpfMaps, Endpoint, uid_bytes},
-    build::{host, link_route, neighbour, via},
     derive::pod_mac,
-    family::Family,
     inputs::Attachment,
     mtu::Mtus,
-    names::{GATEWAY4, GATEWAY6, HOST_MAC, PROTOCOL, PROTOCOL_BOOT},
+    names::HOST_MAC,
+    objects::{host_neighbours, host_routes, pod_addresses, pod_neighbours, pod_routes},
 };
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netcheck_node_state::{Address, Link, LinkKind, Mac, Neighbour, NetState, Route};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,14 +33,6 @@ pub struct Pod {
     pub neighbours: BTreeSet<Neighbour>,
 }
 
-/// The gateway that a pod sees, and its default route's destination.
-fn gateway(family: Family) -> (IpAddr, IpNet) {
-    match family {
-        Family::V4 => (GATEWAY4, IpNet::from(Ipv4Net::default())),
-        Family::V6 => (GATEWAY6, IpNet::from(Ipv6Net::default())),
-    }
-}
-
 fn mac_of(attachment: &Attachment) -> Option<Mac> {
     attachment.mac.or_else(|| pod_mac(&attachment.ips))
 }
@@ -63,20 +53,17 @@ fn owners<'a>(attachments: &[&'a Attachment]) -> Vec<(&'a Attachment, Vec<IpAddr
 pub(super) fn host_side(net: &mut NetState, attachments: &[&Attachment]) {
     for (attachment, ips) in owners(attachments) {
         let name = attachment.key.host_veth();
-        let pod = attachment.pod.as_ref();
         let link = Link {
             mac: Some(HOST_MAC),
             mtu: attachment.link_mtu,
             is_up: true,
-            alias: Some(attachment.key.veth_alias(pod.map(|pod| (&*pod.namespace, &*pod.name)))),
+            alias: Some(attachment.key.alias(&attachment.pod)),
             makes_link_local: Some(false),
             kind: LinkKind::Veth,
         };
-        for ip in ips {
-            net.routes.insert(link_route(host(ip), &name));
-            if let Some(mac) = mac_of(attachment) {
-                net.neighbours.insert(neighbour(&name, ip, mac, PROTOCOL));
-            }
+        net.routes.extend(host_routes(&name, &ips));
+        if let Some(mac) = mac_of(attachment) {
+            net.neighbours.extend(host_neighbours(&name, &ips, mac));
         }
         net.links.insert(name, link);
     }
@@ -89,39 +76,19 @@ pub(super) fn insides(attachments: &[&Attachment], mtus: &Mtus) -> BTreeMap<Stri
 }
 
 fn inside(attachment: &Attachment, mtus: &Mtus) -> Pod {
-    let if_name = &attachment.key.if_name;
+    let (if_name, ips) = (&attachment.key.if_name, &attachment.ips);
     let mtu = attachment.link_mtu;
-    let mut pod = Pod {
+    // A route with more than its device takes would make packets that the veth drops.
+    let route_mtu = mtus.route.min(mtu);
+    Pod {
         netns: attachment.netns.clone(),
         if_name: if_name.clone(),
         mac: mac_of(attachment),
         mtu,
-        addresses: BTreeSet::new(),
-        routes: BTreeSet::new(),
-        neighbours: BTreeSet::new(),
-    };
-    for &ip in &attachment.ips {
-        pod.addresses.insert(Address {
-            interface: if_name.clone(),
-            ip,
-            prefix: host(ip).prefix_len(),
-        });
-        let (gateway, everything) = gateway(Family::of(ip));
-        if ip.is_ipv4() {
-            pod.routes.insert(Route {
-                protocol: PROTOCOL_BOOT,
-                ..link_route(host(gateway), if_name)
-            });
-        }
-        pod.routes.insert(Route {
-            protocol: PROTOCOL_BOOT,
-            // A route with more than its device takes would make packets that the veth drops.
-            mtu: Some(mtus.route.min(mtu)),
-            ..via(everything, gateway, if_name)
-        });
-        pod.neighbours.insert(neighbour(if_name, gateway, HOST_MAC, 0));
+        addresses: pod_addresses(if_name, ips).collect(),
+        routes: pod_routes(if_name, ips, route_mtu).collect(),
+        neighbours: pod_neighbours(if_name, ips).collect(),
     }
-    pod
 }
 
 /// What BPF knows of the attachments.
@@ -135,7 +102,7 @@ pub(super) fn endpoints(attachments: &[&Attachment]) -> BpfMaps {
             device: attachment.key.host_veth(),
             pod_mac: mac,
             host_mac: HOST_MAC,
-            pod_uid: attachment.pod.as_ref().map_or([0; 16], |pod| uid_bytes(&pod.uid)),
+            pod_uid: uid_bytes(&attachment.pod.uid),
         };
         maps.endpoints.extend(ips.iter().map(|ip| (*ip, endpoint.clone())));
         maps.counted_endpoints.extend(ips);

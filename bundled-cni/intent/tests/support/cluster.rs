@@ -85,11 +85,11 @@ impl Cluster {
             key: format!("netcheck@{container}@eth0").parse().unwrap(),
             ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
             mac: None,
-            pod: Some(PodName {
+            pod: PodName {
                 namespace: "default".to_owned(),
                 name: format!("pod-{container}"),
                 uid: String::new(),
-            }),
+            },
             link_mtu: 1500,
             netns: None,
         };

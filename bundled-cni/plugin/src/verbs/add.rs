@@ -3,12 +3,10 @@
 use super::Call;
 use crate::{
     Code, Failure,
-    attachment::{Attachment, PodName, Progress, netns_identity},
+    attachment::{Attachment, Progress, netns_identity},
     config::Dns,
     delegate::Delegate,
-    derive::{Key, PLUGIN, SCHEMA, pod_mac},
     detach::detach,
-    node::Node,
     previous::{Made, Previous},
     range::Range,
     request::Verb,
@@ -17,18 +15,21 @@ use crate::{
     wiring::{Sandbox, WireError},
 };
 use jiff::{Timestamp, Unit};
+use netcheck_cni_intent::{
+    AttachmentKey,
+    derive::pod_mac,
+    names::{IPV6_MIN_MTU, PLUGIN, SCHEMA},
+    publish::NodeJson,
+};
 use serde_json::Value;
 use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
-
-/// The least MTU of a link that carries IPv6 (RFC 8200 section 5), in bytes.
-const LEAST_MTU6: u32 = 1280;
 
 /// An ADD in progress.
 struct Adding<'a> {
     call: &'a Call<'a>,
     store: Store,
-    key: Key,
-    node: Node,
+    key: AttachmentKey,
+    node: NodeJson,
     netns: PathBuf,
     identity: (u64, u64),
     delegate: Option<Delegate<'a>>,
@@ -83,7 +84,7 @@ impl From<Stopped> for Failure {
     }
 }
 
-fn ready_node(store: &Store) -> Result<Node, Failure> {
+fn ready_node(store: &Store) -> Result<NodeJson, Failure> {
     let node = store.node().map_err(|error| Failure::new(Code::AGAIN, error))?;
     if node.ready {
         return Ok(node);
@@ -128,8 +129,7 @@ impl Adding<'_> {
     /// Steps 2 to 7. An error undoes them, in reverse.
     fn attach(&self, sandbox: &mut Sandbox, in_use: &BTreeSet<IpAddr>) -> Result<Made, Stopped> {
         let (mut attachment, dns) = self.reserve(in_use)?;
-        let pod = self.call.request.pod.label();
-        let wired = sandbox.wire(&attachment, &pod);
+        let wired = sandbox.wire(&attachment);
         let is_in_use = matches!(wired, Err(WireError::AddressInUse(_)));
         let done = wired.map_err(Failure::from).and_then(|()| {
             attachment.state = Progress::Done;
@@ -195,14 +195,13 @@ impl Adding<'_> {
 
     fn record(&self, locked: &Locked<'_>, ips: Vec<IpAddr>) -> Result<Attachment, Failure> {
         let config = &self.call.config;
-        if let Some(mtu) = config.mtu.filter(|mtu| *mtu < LEAST_MTU6)
+        if let Some(mtu) = config.mtu.filter(|mtu| *mtu < IPV6_MIN_MTU)
             && ips.iter().any(IpAddr::is_ipv6)
         {
-            let what = format!("mtu {mtu} is below {LEAST_MTU6}, the least that IPv6 can do with");
+            let what = format!("mtu {mtu} is below {IPV6_MIN_MTU}, the least that IPv6 can do with");
             return Err(Failure::new(Code::UNSUPPORTED, what));
         }
         let mac = config.wanted_mac.or_else(|| pod_mac(&ips));
-        let pod = &self.call.request.pod;
         let attachment = Attachment {
             schema: SCHEMA,
             state: Progress::Intent,
@@ -221,11 +220,7 @@ impl Adding<'_> {
                 crate::config::Ipam::Own => PLUGIN.to_owned(),
                 crate::config::Ipam::Delegate(name) => name.clone(),
             },
-            pod: PodName {
-                namespace: pod.namespace.clone(),
-                name: pod.name.clone(),
-                uid: pod.uid.clone(),
-            },
+            pod: self.call.request.pod.clone(),
             created: now(),
         };
         locked.record(&attachment)?;

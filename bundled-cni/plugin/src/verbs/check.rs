@@ -7,10 +7,12 @@ use crate::{
     Code, Failure,
     attachment::{Attachment, Progress, netns_identity},
     config::wrong,
-    derive::HOST_MAC,
-    objects::{host_end, host_neighbours, host_routes, pod_addresses, pod_end, pod_neighbours, pod_routes},
     request::Verb,
     wiring::Sandbox,
+};
+use netcheck_cni_intent::{
+    names::{HOST_MAC, PLUGIN},
+    objects::{host_neighbours, host_routes, pod_addresses, pod_neighbours, pod_routes},
 };
 use netcheck_node_state::{Link, LinkKind, Neighbour, NetState, Route, VethEnd, snapshot, within};
 use std::{fmt::Display, path::Path};
@@ -64,7 +66,7 @@ fn recorded(call: &Call<'_>, netns: &Path) -> Result<Attachment, Failure> {
 
 fn check_reservation(call: &Call<'_>, attachment: &Attachment) -> Result<Vec<Failure>, Failure> {
     let mut failures = Vec::new();
-    if attachment.ipam != crate::derive::PLUGIN {
+    if attachment.ipam != PLUGIN {
         return Ok(failures);
     }
     let key = attachment.key();
@@ -81,7 +83,8 @@ fn check_reservation(call: &Call<'_>, attachment: &Attachment) -> Result<Vec<Fai
 
 fn check_host(host: &NetState, attachment: &Attachment) -> Vec<Failure> {
     let mut failures = Vec::new();
-    let end = host_end(attachment);
+    let end = attachment.host_end();
+    let (veth, ips) = (&attachment.host_veth, &attachment.ips);
     failures.extend(check_end(host, &end, Code::HOST_LINK, "the node"));
     if let Some(Link { alias, kind, .. }) = host.links.get(&end.name) {
         let is_named = alias.as_ref().is_some_and(|alias| attachment.key().is_in_alias(alias));
@@ -90,7 +93,7 @@ fn check_host(host: &NetState, attachment: &Attachment) -> Vec<Failure> {
             failures.push(Failure::new(Code::HOST_LINK, what));
         }
     }
-    for wanted in host_routes(attachment) {
+    for wanted in host_routes(veth, ips) {
         let is_it = |route: &Route| is_same_way(route, &wanted) && route.protocol == wanted.protocol;
         if !host.routes.iter().any(is_it) {
             failures.push(missing(Code::HOST_ROUTE, "the node", &route_text(&wanted)));
@@ -98,7 +101,7 @@ fn check_host(host: &NetState, attachment: &Attachment) -> Vec<Failure> {
     }
     failures.extend(check_neighbours(
         host,
-        &host_neighbours(attachment),
+        host_neighbours(veth, ips, attachment.mac),
         Code::HOST_NEIGHBOUR,
         "the node",
     ));
@@ -107,15 +110,16 @@ fn check_host(host: &NetState, attachment: &Attachment) -> Vec<Failure> {
 
 fn check_pod(pod: &NetState, attachment: &Attachment, mtus: &[Option<u32>]) -> Vec<Failure> {
     let mut failures = Vec::new();
-    failures.extend(check_end(pod, &pod_end(attachment), Code::POD_LINK, "the pod"));
-    for wanted in pod_addresses(attachment) {
+    failures.extend(check_end(pod, &attachment.pod_end(), Code::POD_LINK, "the pod"));
+    let (if_name, ips) = (&attachment.if_name, &attachment.ips);
+    for wanted in pod_addresses(if_name, ips) {
         if !pod.addresses.contains(&wanted) {
             let what = format!("{}/{} on {}", wanted.ip, wanted.prefix, wanted.interface);
             failures.push(missing(Code::POD_ADDRESS, "the pod", &what));
         }
     }
-    let device_mtu = pod.links.get(&attachment.if_name).map_or(u32::MAX, |link| link.mtu);
-    for wanted in pod_routes(attachment) {
+    let device_mtu = pod.links.get(if_name).map_or(u32::MAX, |link| link.mtu);
+    for wanted in pod_routes(if_name, ips, attachment.route_mtu) {
         let Some(found) = pod.routes.iter().find(|route| is_same_way(route, &wanted)) else {
             failures.push(missing(Code::POD_ROUTE, "the pod", &route_text(&wanted)));
             continue;
@@ -133,7 +137,7 @@ fn check_pod(pod: &NetState, attachment: &Attachment, mtus: &[Option<u32>]) -> V
     }
     failures.extend(check_neighbours(
         pod,
-        &pod_neighbours(attachment),
+        pod_neighbours(if_name, ips),
         Code::POD_NEIGHBOUR,
         "the pod",
     ));
@@ -162,13 +166,18 @@ fn check_end(state: &NetState, end: &VethEnd, code: Code, place: &str) -> Vec<Fa
     failures
 }
 
-fn check_neighbours(state: &NetState, wanted: &[Neighbour], code: Code, place: &str) -> Vec<Failure> {
-    let is_missing = |wanted: &&Neighbour| {
+fn check_neighbours(
+    state: &NetState,
+    wanted: impl Iterator<Item = Neighbour>,
+    code: Code,
+    place: &str,
+) -> Vec<Failure> {
+    let is_missing = |wanted: &Neighbour| {
         !state.neighbours.iter().any(|found| {
             (found.ip, &found.device, found.mac, found.is_permanent) == (wanted.ip, &wanted.device, wanted.mac, true)
         })
     };
-    let text = |wanted: &Neighbour| {
+    let text = |wanted: Neighbour| {
         let mac = wanted.mac.unwrap_or(HOST_MAC);
         missing(
             code,
@@ -176,7 +185,7 @@ fn check_neighbours(state: &NetState, wanted: &[Neighbour], code: Code, place: &
             &format!("the permanent neighbour {} at {mac} on {}", wanted.ip, wanted.device),
         )
     };
-    wanted.iter().filter(is_missing).map(text).collect()
+    wanted.filter(is_missing).map(text).collect()
 }
 
 /// Whether packets go the same way by both; MTU and protocol aside.

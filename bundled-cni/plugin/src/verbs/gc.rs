@@ -1,11 +1,12 @@
 //! GC: DEL for each attachment that the runtime does not know.
 
 use super::Call;
-use crate::{Failure, derive::Key, detach::detach, request::Verb};
+use crate::{Failure, detach::detach, request::Verb};
+use netcheck_cni_intent::AttachmentKey;
 
 pub(super) fn gc(call: &Call<'_>) -> Result<(), Failure> {
     // A list that is missing names nobody: so libcni says it (`GCNetworkList()` without arguments), and so other plugins take it.
-    let is_valid = |key: &Key| {
+    let is_valid = |key: &AttachmentKey| {
         let attachment = (key.container_id.clone(), key.if_name.clone());
         call.config
             .valid
@@ -14,7 +15,7 @@ pub(super) fn gc(call: &Call<'_>) -> Result<(), Failure> {
     };
     let store = call.store();
     let delegate = call.delegate()?;
-    let is_invalid = |key: &Key| key.network == call.config.network && !is_valid(key);
+    let is_invalid = |key: &AttachmentKey| key.network == call.config.network && !is_valid(key);
     let mut failures = Vec::new();
     for key in store.keys()?.into_iter().filter(is_invalid) {
         let release = || match &delegate {

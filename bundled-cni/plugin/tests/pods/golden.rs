@@ -6,7 +6,7 @@ use crate::{
     world::{World, ip},
 };
 use libtest_mimic::Trial;
-use netcheck_cni::derive::Key;
+use netcheck_cni_intent::AttachmentKey;
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
@@ -34,7 +34,7 @@ fn pods_of_the_golden_vectors() {
 fn matches_vector(node: &Value, attachment: &Value, vector: &str) {
     let world = World::with_ranges(&[]);
     world.write_node(&node["nodeJson"]);
-    let key = Key::parse(attachment["key"].as_str().unwrap()).unwrap();
+    let key: AttachmentKey = attachment["key"].as_str().unwrap().parse().unwrap();
     let mut config = world.config("1.1.0");
     config["name"] = json!(key.network);
     config["runtimeConfig"] = json!({"ips": attachment["ips"]});

@@ -1,7 +1,8 @@
 //! A node in a namespace of its own, with a state directory of its own, and the plugin called on it.
 
 use crate::sandbox::Sandbox;
-use netcheck_cni::{derive::Key, steps::Step};
+use netcheck_cni::steps::Step;
+use netcheck_cni_intent::AttachmentKey;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -194,7 +195,8 @@ pub fn names(folder: &Path) -> Vec<String> {
 
 /// Name of the veth of a container in the network that all tests use.
 pub fn veth(id: &str) -> String {
-    Key::parse(&format!("netcheck@{id}@eth0")).unwrap().host_veth()
+    let key: AttachmentKey = format!("netcheck@{id}@eth0").parse().unwrap();
+    key.host_veth()
 }
 
 /// A call of the plugin that is being put together.

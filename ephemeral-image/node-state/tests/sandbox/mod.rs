@@ -1,36 +1,20 @@
-//! What the tests share: namespaces of their own, and the way a test that needs root is skipped.
+//! What the tests share: namespaces of their own.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use netcheck_node_state::Netns;
+use netcheck_trials::Need;
+pub use netcheck_trials::wait_for;
 use std::{
     fs,
     io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-/// A test that needs root: without it, it shows as ignored with the reason, and fails where CI must not miss it.
+/// A test that needs root.
 pub fn trial(name: &str, test: fn()) -> Trial {
-    let is_root = rustix::process::geteuid().is_root();
-    let run = move || {
-        if !is_root {
-            return Err(Failed::from("needs root, and CI is set"));
-        }
-        test();
-        Ok(())
-    };
-    let trial = Trial::test(
-        if is_root {
-            name.to_owned()
-        } else {
-            format!("{name} (needs root)")
-        },
-        run,
-    );
-    trial.with_ignored_flag(!is_root && std::env::var_os("CI").is_none())
+    netcheck_trials::trial(name, &[Need::Root], test)
 }
 
 /// A fresh network namespace, held by a process of its own that ends with it.
@@ -107,13 +91,5 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
-    }
-}
-
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
