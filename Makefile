@@ -19,7 +19,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$$HOME/.c
 # Who looks on sees cargo's own progress; a log holds what went wrong.
 QUIET := $(shell test -t 2 || echo --quiet)
 
-.PHONY: help demo test lint bench soak rig-up rig-down build plugin packages rig kubernetes image binaries
+.PHONY: help demo test lint bench soak rig-up rig-down build plugin packages rig kubernetes image cni-image binaries
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -37,7 +37,7 @@ rig: packages
 kubernetes: rig
 	@target/debug/netcheck-rig build
 
-binaries: image
+binaries: image cni-image
 	@cargo build $(QUIET) --workspace --bins
 
 image: packages
