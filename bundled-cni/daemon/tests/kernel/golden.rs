@@ -2,7 +2,7 @@
 
 use crate::{
     held::{Held, Identities, pod_differences},
-    node::{Node, attachments, node_of},
+    node::{Node, attachments, node_of, plugin},
     vector::{self, configure, words},
 };
 use libtest_mimic::Trial;
@@ -128,6 +128,11 @@ pub fn judge(place: &str, node: &Node, baseline: &Held, expected: &Value, outcom
 /// What a runtime is told.
 fn verbs(place: &str, node: &mut Node, vector: &Value, expected: &Value) {
     let is_accepted = expected["accepted"].as_bool().unwrap();
+    let installed = fs::read(node.places().bin.join("netcheck-cni")).unwrap();
+    assert!(
+        installed == fs::read(plugin()).unwrap(),
+        "{place}: the installed plugin is another one"
+    );
     let (status, said) = node.call("STATUS", &[], &Value::Null);
     if is_accepted {
         assert_eq!((status, said), (0, Value::Null), "{place}");

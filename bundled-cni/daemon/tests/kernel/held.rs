@@ -124,9 +124,16 @@ fn is_multicast(entry: &Value) -> bool {
     mac.starts_with("33:33:") || mac.starts_with("01:00:5e:")
 }
 
-/// Of the kernel's own making: the range of an address, routers, multicast.
+/// Of the kernel's own making: the range of an address, multicast, whom it met on an uplink.
 fn is_kernels(line: &str) -> bool {
-    line.contains(r#""protocol":"kernel""#) || line.contains(r#""state":["NOARP"]"#)
+    let is_learnt = ["INCOMPLETE", "REACHABLE", "STALE", "DELAY", "PROBE", "FAILED"]
+        .iter()
+        .any(|state| line.contains(&format!(r#""state":["{state}"]"#)));
+    // A pod's link-local address shows itself on its veth.
+    let is_on_ours = line.contains(r#""dev":"ncvx0""#);
+    line.contains(r#""protocol":"kernel""#)
+        || line.contains(r#""state":["NOARP"]"#)
+        || is_learnt && !is_on_ours && !line.contains(r#""protocol""#)
 }
 
 fn list(text: &str) -> Vec<Value> {

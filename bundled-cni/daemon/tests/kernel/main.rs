@@ -8,6 +8,7 @@
 )]
 #![allow(missing_docs, reason = "a test's parts are for the test")]
 
+mod cluster;
 mod falsify;
 mod golden;
 mod held;
@@ -15,6 +16,8 @@ mod node;
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../ephemeral-image/node-state/tests/sandbox/mod.rs"]
 mod sandbox;
+mod talk;
+mod traffic;
 mod vector;
 
 use libtest_mimic::Arguments;
@@ -26,10 +29,19 @@ const NEEDS: &[Need] = &[
     Need::Program("ip"),
     Need::Program("bridge"),
 ];
+const NEEDS_OF_TRAFFIC: &[Need] = &[
+    Need::Root,
+    Need::Program("nft"),
+    Need::Program("ip"),
+    Need::Program("bridge"),
+    Need::Program("ping"),
+    Need::Program("tcpdump"),
+];
 
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
+    trials.extend(traffic::trials(NEEDS_OF_TRAFFIC));
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -26,7 +26,7 @@ pub struct Node {
 }
 
 /// The plugin, built beside this test.
-fn plugin() -> PathBuf {
+pub fn plugin() -> PathBuf {
     let own = env::current_exe().unwrap();
     let beside = own.ancestors().map(|folder| folder.join("netcheck-cni"));
     let found = beside.into_iter().find(|file| file.is_file());
@@ -133,7 +133,7 @@ impl Node {
         self.sandbox.run(&format!("sysctl -n {key}")).trim().to_owned()
     }
 
-    /// The plugin as a runtime calls it: the daemon's binary and configuration. Its exit status, and what it said.
+    /// The plugin as a runtime calls it, with the daemon's configuration. Its exit status, and what it said.
     pub fn call(&self, verb: &str, variables: &[(&str, &str)], runtime_config: &Value) -> (i32, Value) {
         let list: Value = fs::read(self.places().conf.join("05-netcheck.conflist")).map_or_else(
             |_| json!({ "plugins": [{ "type": "netcheck-cni" }] }),
@@ -147,9 +147,11 @@ impl Node {
         // Not the folder that every node has.
         config["dataDir"] = json!(self.places().state);
         let mut child = Command::new("timeout")
-            .args(["--foreground", "60", "nsenter"])
+            .args(["--foreground", "240", "nsenter"])
             .arg(format!("--net={}", self.sandbox.path().display()))
-            .arg(self.places().bin.join("netcheck-cni"))
+            // Not the daemon's copy of it: while another test starts a program, that one's descriptor of its copy is open for writing
+            // there as well, and a file that is being written cannot be executed.
+            .arg(plugin())
             .env("CNI_COMMAND", verb)
             .env("CNI_PATH", self.places().bin)
             .envs(variables.iter().copied())
