@@ -24,7 +24,7 @@ mod install;
 pub mod keeper;
 mod local;
 mod metrics;
-mod monitor;
+pub mod monitor;
 mod nft;
 mod publish;
 mod serve;

@@ -542,3 +542,16 @@ fn a_falsified_table_is_written_again_whole() {
     settle(&desired, &mut actual);
     assert_eq!(actual, healthy);
 }
+
+#[test]
+fn an_address_of_another_prefix_length_gives_its_place_to_ours() {
+    let (_, desired, mut actual) = settled();
+    let before = actual.net.clone();
+    for address in desired.net.addresses.clone() {
+        actual.net.addresses.remove(&address);
+        let prefix = address.prefix / 2;
+        actual.net.addresses.insert(Address { prefix, ..address });
+    }
+    settle(&desired, &mut actual);
+    assert_eq!(actual.net, before);
+}

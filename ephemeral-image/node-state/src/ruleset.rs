@@ -25,7 +25,7 @@ pub struct NftTable {
     pub sets: BTreeMap<String, NftSet>,
     /// Its chains, by name.
     pub chains: BTreeMap<String, NftChain>,
-    /// What else it holds, as kind and name: `map x`. Cannot be written.
+    /// What else it holds or is, as kind and name: `map x`. Cannot be written.
     pub others: BTreeSet<String>,
 }
 
@@ -124,11 +124,24 @@ impl NftTable {
                     let chain = table.chains.entry(text(object, "chain")).or_default();
                     chain.rules.push(rule(object));
                 }
+                "table" if text(object, "name") == name && object.get("flags").is_some() => {
+                    table.others.extend(Self::flagged(family, name).others);
+                }
                 "table" => {}
                 _ => drop(table.others.insert(format!("{kind} {}", text(object, "name")))),
             }
         }
         table
+    }
+
+    /// A table with flags, such as `dormant`, which switches off all that it holds.
+    fn flagged(family: &str, name: &str) -> Self {
+        Self {
+            family: family.to_owned(),
+            name: name.to_owned(),
+            others: BTreeSet::from(["flags of the table".to_owned()]),
+            ..Self::default()
+        }
     }
 
     /// The input of `nft -j -f -` that puts this table into the place of any other of its name, in one transaction.

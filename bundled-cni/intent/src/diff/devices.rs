@@ -8,7 +8,7 @@ use crate::{
     names::{OVERLAY, OVERLAY_ALIAS, VETH_ALIAS_START},
     simulate, words,
 };
-use netcheck_node_state::{Change, Link, LinkKind, LinkSetting, NetState, Vxlan};
+use netcheck_node_state::{Address, Change, Link, LinkKind, LinkSetting, NetState, Vxlan};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -256,9 +256,10 @@ fn mend(plan: &mut Plan, name: &str, wanted: &Link, ground: &mut Ground<'_>) {
     }
 }
 
-/// Adds before it removes: with its last IPv4 address a device loses its IPv4 routes.
+/// Adds before it removes: with its last IPv4 address a device loses its IPv4 routes. Only an IPv6 address that has another prefix length
+/// must go first: the kernel takes none twice.
 fn addresses(plan: &mut Plan, desired: &Desired, wanted: &BTreeMap<&String, &Link>, ground: &mut Ground<'_>) {
-    let change = |expected: bool, address: &netcheck_node_state::Address| {
+    let change = |expected: bool, address: &Address| {
         let text = words::address(address);
         if expected {
             let change = Change::AddAddress(address.clone());
@@ -268,6 +269,21 @@ fn addresses(plan: &mut Plan, desired: &Desired, wanted: &BTreeMap<&String, &Lin
             delta(Kind::Address, &address.ip.to_string(), None, Some(text), change)
         }
     };
+    let extra = |ground: &Ground<'_>, goes: &dyn Fn(&Address) -> bool| -> Vec<Address> {
+        let there = ground.net.addresses.iter();
+        there
+            .filter(|address| wanted.contains_key(&address.interface) && !desired.net.addresses.contains(*address))
+            .filter(|address| goes(address))
+            .cloned()
+            .collect()
+    };
+    let stands_in_the_way = |address: &Address| {
+        let is_same = |wanted: &Address| (&wanted.interface, wanted.ip) == (&address.interface, address.ip);
+        address.ip.is_ipv6() && desired.net.addresses.iter().any(is_same)
+    };
+    for address in extra(ground, &stands_in_the_way) {
+        ground.change(plan, change(false, &address));
+    }
     for address in &desired.net.addresses {
         if wanted.contains_key(&address.interface) && !ground.net.addresses.contains(address) {
             let mut add = change(true, address);
@@ -276,14 +292,7 @@ fn addresses(plan: &mut Plan, desired: &Desired, wanted: &BTreeMap<&String, &Lin
             ground.change(plan, add);
         }
     }
-    let extra: Vec<_> = ground
-        .net
-        .addresses
-        .iter()
-        .filter(|address| wanted.contains_key(&address.interface) && !desired.net.addresses.contains(*address))
-        .cloned()
-        .collect();
-    for address in extra {
+    for address in extra(ground, &|_| true) {
         ground.change(plan, change(false, &address));
     }
 }

@@ -60,6 +60,11 @@ pub fn apply_to(net: &mut NetState, change: &Change) -> Result<(), Refused> {
         }
         Change::AddAddress(address) => {
             link(net, &address.interface)?;
+            // `ipv6_add_addr`: whatever its prefix length.
+            let is_same = |other: &Address| (&other.interface, other.ip) == (&address.interface, address.ip);
+            if address.ip.is_ipv6() && net.addresses.iter().any(is_same) && !net.addresses.contains(address) {
+                return Err(Refused::Exists(address.ip.to_string()));
+            }
             net.addresses.insert(address.clone());
             Ok(())
         }

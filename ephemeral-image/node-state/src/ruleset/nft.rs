@@ -74,8 +74,16 @@ impl Nft {
         match self.list(&["table", family, name]) {
             Ok(listing) => Ok(Some(NftTable::read(&listing, family, name))),
             Err(NftError::Refused { said, .. }) if said.contains("No such file or directory") => Ok(None),
+            Err(NftError::Decode { .. }) if self.has_flags(family, name)? => Ok(Some(NftTable::flagged(family, name))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a table has flags, by the listing for people: nft 1.0 writes into its JSON whatever lies in memory there, if anything.
+    fn has_flags(&self, family: &str, name: &str) -> Result<bool, NftError> {
+        let listing = self.run(&["list", "table", family, name], "")?;
+        let listing = String::from_utf8_lossy(&listing);
+        Ok(listing.lines().nth(1).is_some_and(|line| line.starts_with("\tflags ")))
     }
 
     /// Reads the base chains of all tables at a hook, with their rules; other chains' rules are not read, which may be many.

@@ -1,0 +1,47 @@
+//! The daemon's passes and the plugin on a real kernel, in namespaces, without an API server: `ip`, `bridge`, `nft`, `ping` and `tcpdump`
+//! say what became of them. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
+#![allow(missing_docs, reason = "a test's parts are for the test")]
+
+mod cluster;
+mod falsify;
+mod golden;
+mod held;
+mod node;
+#[allow(dead_code, reason = "shared with tests that need more of it")]
+#[path = "../../../../ephemeral-image/node-state/tests/sandbox/mod.rs"]
+mod sandbox;
+mod talk;
+mod traffic;
+mod vector;
+
+use libtest_mimic::Arguments;
+use netcheck_trials::Need;
+
+const NEEDS: &[Need] = &[
+    Need::Root,
+    Need::Program("nft"),
+    Need::Program("ip"),
+    Need::Program("bridge"),
+];
+const NEEDS_OF_TRAFFIC: &[Need] = &[
+    Need::Root,
+    Need::Program("nft"),
+    Need::Program("ip"),
+    Need::Program("bridge"),
+    Need::Program("ping"),
+    Need::Program("tcpdump"),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = golden::trials(NEEDS);
+    trials.extend(falsify::trials(NEEDS));
+    trials.extend(traffic::trials(NEEDS_OF_TRAFFIC));
+    libtest_mimic::run(&arguments, trials).exit();
+}
