@@ -21,7 +21,7 @@ pub use change::{Change, LinkSetting};
 pub use interfaces::{Interface, interface_names, interfaces};
 pub use listeners::{Listener, listeners};
 pub use mac::Mac;
-pub use netlink::DumpError;
+pub use netlink::{DumpError, dump};
 pub use netns::{Found, FoundBy, Netns, NetnsError, Wanted, find, within};
 pub use residents::{Resident, residents, started_ns};
 pub use resolver::Resolver;

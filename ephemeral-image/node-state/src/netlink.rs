@@ -52,7 +52,7 @@ enum Dumped<M> {
 }
 
 /// Sends `request` as a dump in the calling thread's network namespace and collects the answer.
-pub(crate) fn dump<M>(protocol: isize, what: &'static str, request: &M) -> Result<Vec<M>, DumpError>
+pub fn dump<M>(protocol: isize, what: &'static str, request: &M) -> Result<Vec<M>, DumpError>
 where
     M: NetlinkSerializable + NetlinkDeserializable + Clone,
 {
