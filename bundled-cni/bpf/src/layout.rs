@@ -66,7 +66,7 @@ pub struct Node {
 /// Packets (segments, where offload packs many into one) and bytes, of which those of headers that offload leaves out are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amount {
-    /// `max(1, gso_segs)` of each.
+    /// Segments of each (SPEC.md section 6.4).
     pub packets: u64,
     /// `len` of each.
     pub bytes: u64,

@@ -115,7 +115,8 @@ static __always_inline int is_told(const struct packet *packet, __u32 reason)
 	if (reason >= NOT_THIS_PODS_SOURCE || packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
 		return 1;
 	config = bpf_map_lookup_elem(&nc_cfg, &zero);
-	return config && config->sample && bpf_get_prandom_u32() % config->sample == 0;
+	/* As a remainder would do, but without a division. */
+	return config && config->sample && (__u64)bpf_get_prandom_u32() * config->sample >> 32 == 0;
 }
 
 static __always_inline void tell(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u32 reason, __u64 packets)
@@ -145,10 +146,11 @@ static __always_inline void tell(struct __sk_buff *skb, const struct packet *pac
 static __always_inline int look(struct __sk_buff *skb, enum hook hook)
 {
 	struct packet packet = {};
-	__u64 packets = skb->gso_segs ? skb->gso_segs : 1;
+	__u64 packets;
 	__u32 reason;
 
 	read_packet(skb, &packet);
+	packets = packets_in(skb, &packet);
 	/* What is wrong with a packet's addresses matters more than that its end is missing. */
 	reason = count(skb, &packet, hook, packets);
 	if (reason == SEEN)

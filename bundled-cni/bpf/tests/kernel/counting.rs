@@ -3,7 +3,7 @@
 use crate::{
     lab::{Lab, LabNode, UPLINK},
     shell::{json, run, wait_until_equal},
-    traffic::{Tcpdump, packets_of, tcp_flow, udp_flow},
+    traffic::{Tcpdump, ip_frame, packets_of, receive_from_machine, tcp_flow, udp_flow},
 };
 use netcheck_cni_bpf::{Amount, Bpf, Program};
 
@@ -188,4 +188,23 @@ pub fn the_direct_way_is_counted_at_the_uplink() {
     let reasons = a.read_reasons().unwrap();
     assert!(reasons[3..9].iter().all(|amount| amount.packets == 0), "{reasons:?}");
     watch.end();
+}
+
+pub fn segments_from_a_machine_are_reckoned() {
+    const MAC: &str = "02:00:00:00:00:77";
+    const TCP: u8 = 6;
+    let lab = Lab::new();
+    let mut a = lab.a.start(&lab.b, None);
+    a.reconcile(&lab.a.contents(&[&lab.b], true)).unwrap();
+    // Five whole segments of 1000 bytes and one of a single byte.
+    let header = [0x1f, 0x90, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0];
+    receive_from_machine(&lab.a.host, 1000, || {
+        lab.a.host.run(&format!("ip link set tap0 address {MAC} up"));
+        let mut hooks = lab.a.hooks();
+        hooks.push(lab.a.hook("tap0", Program::UlIn));
+        a.ensure_attached(&hooks).unwrap();
+        let payload = [&header[..], &[0; 5001]].concat();
+        ip_frame(MAC, lab.b.pod_ip(), lab.a.pod_ip(), TCP, &payload)
+    });
+    wait_until_equal("received segments", || (received(&a, &lab.b).packets, 6));
 }

@@ -23,7 +23,7 @@ fn main() {
     if is_root && !arguments.list {
         shell::leave_mounts();
     }
-    let tests: [(&str, fn()); 17] = [
+    let tests: [(&str, fn()); 18] = [
         ("maps_are_as_specified", pinned::maps_are_as_specified),
         ("maps_hold_what_is_wanted", pinned::maps_hold_what_is_wanted),
         ("another_layout_is_refused", pinned::another_layout_is_refused),
@@ -52,6 +52,10 @@ fn main() {
         (
             "the_direct_way_is_counted_at_the_uplink",
             counting::the_direct_way_is_counted_at_the_uplink,
+        ),
+        (
+            "segments_from_a_machine_are_reckoned",
+            counting::segments_from_a_machine_are_reckoned,
         ),
         ("each_reason_is_counted", reasons::each_reason_is_counted),
         ("events_tell_of_flows", reasons::events_tell_of_flows),

@@ -89,6 +89,27 @@ pub fn send_frame(from: &Namespace, device: &str, frame: &[u8]) {
     });
 }
 
+/// Hands a frame to a new device `tap0` as a virtual machine does: one large TCP packet, of which only the size of the segments is told.
+pub fn receive_from_machine(namespace: &Namespace, segment: u16, frame: impl FnOnce() -> Vec<u8> + Send) {
+    const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
+    /// `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR` of include/uapi/linux/if_tun.h.
+    const FLAGS: u16 = 0x0002 | 0x1000 | 0x4000;
+    namespace.within(|| {
+        let mut tap = File::options().read(true).write(true).open("/dev/net/tun").unwrap();
+        let mut request = [0_u8; 40];
+        request[..4].copy_from_slice(b"tap0");
+        request[16..18].copy_from_slice(&FLAGS.to_ne_bytes());
+        // SAFETY: the request is a struct ifreq of 40 bytes, and lives as long as the call.
+        let made = unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) };
+        assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
+        let frame = frame();
+        // struct virtio_net_hdr: checksum wanted, TCPv4; length of headers, of a segment; where the checksum begins, and goes.
+        let words = [54_u16, segment, 34, 16].map(u16::to_ne_bytes).concat();
+        let written = tap.write(&[&[1, 1], &words[..], &frame].concat()).unwrap();
+        assert_eq!(written, 10 + frame.len());
+    });
+}
+
 fn ethernet(to: &str, ether_type: u16, packet: &[u8]) -> Vec<u8> {
     let to: netcheck_node_state::Mac = to.parse().unwrap();
     [&to.0[..], &[2, 0, 0, 0, 0, 9], &ether_type.to_be_bytes(), packet].concat()
