@@ -3,7 +3,9 @@
 use crate::error::{BpfError, Off};
 use rustix::{fs::statfs, io::Errno};
 use std::{
-    fs, io,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -46,9 +48,13 @@ pub(crate) fn check_filesystem(root: &Path) -> Result<(), Off> {
 
 /// Makes the root and its folders, for root's eyes only.
 pub(crate) fn make_folders(root: &Path) -> Result<(), BpfError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
     FOLDERS.iter().try_for_each(|folder| {
         let path = root.join(folder);
-        fs::create_dir_all(&path).map_err(|source| failed("make folder", &path, source))
+        builder
+            .create(&path)
+            .map_err(|source| failed("make folder", &path, source))
     })
 }
 

@@ -23,7 +23,7 @@ fn main() {
     if is_root && !arguments.list {
         shell::leave_mounts();
     }
-    let tests: [(&str, fn()); 18] = [
+    let tests: [(&str, fn()); 19] = [
         ("maps_are_as_specified", pinned::maps_are_as_specified),
         ("maps_hold_what_is_wanted", pinned::maps_hold_what_is_wanted),
         ("another_layout_is_refused", pinned::another_layout_is_refused),
@@ -35,6 +35,10 @@ fn main() {
         (
             "without_a_bpf_filesystem_it_says_so",
             pinned::without_a_bpf_filesystem_it_says_so,
+        ),
+        (
+            "without_the_capability_it_says_so",
+            pinned::without_the_capability_it_says_so,
         ),
         ("nothing_is_left", pinned::nothing_is_left),
         (

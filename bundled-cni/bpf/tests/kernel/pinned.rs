@@ -8,6 +8,7 @@ use crate::{
 use netcheck_cni_bpf::{
     AttachChange, Bpf, BpfError, Change, Maps, Off, Options, Program, What, capability, remove_all,
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use serde_json::Value;
 use std::path::Path;
 
@@ -68,6 +69,11 @@ pub fn maps_are_as_specified() {
             (&kind.name().into(), &"sched_cls".into())
         );
         assert_eq!(shown["gpl_compatible"], false);
+        // It decides nothing: -1 hands any packet on, here one without an IP header worth the name.
+        let path = root.join("progs").join(kind.name());
+        let command = "head -c 64 /dev/zero | bpftool -j prog run pinned";
+        let outcome = json(&format!("{command} {} data_in - repeat 1", path.display()));
+        assert_eq!(outcome["retval"], u32::MAX, "{outcome}");
     }
 }
 
@@ -331,6 +337,33 @@ pub fn without_a_bpf_filesystem_it_says_so() {
     );
     let filesystem = BpfFilesystem::mount();
     capability(&filesystem.root()).unwrap();
+    assert!(
+        !filesystem.path().join("netcheck-cni").exists(),
+        "asking leaves nothing behind"
+    );
+}
+
+pub fn without_the_capability_it_says_so() {
+    let filesystem = BpfFilesystem::mount();
+    let root = filesystem.root();
+    // A thread's capabilities are its own.
+    let (off, error) = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let none = CapabilitySet::empty();
+            let sets = CapabilitySets {
+                effective: none,
+                permitted: none,
+                inheritable: none,
+            };
+            set_capabilities(None, sets).unwrap();
+            let off = capability(&root).unwrap_err();
+            (off, Bpf::open(&root, Options::default()).err().unwrap())
+        });
+        thread.join().unwrap()
+    });
+    assert!(matches!(off, Off::NotAllowed), "{off}");
+    assert_eq!(error.to_string(), off.to_string());
+    assert!(off.to_string().contains("CAP_BPF"), "{off}");
 }
 
 pub fn nothing_is_left() {

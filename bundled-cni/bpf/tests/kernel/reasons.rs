@@ -70,9 +70,11 @@ pub fn each_reason_is_counted() {
         (b.read_reasons().unwrap()[6].packets - before[6].packets, 1)
     });
     // From no peer: the sender attributes it to nobody, the receiver says so.
-    let before = b.read_reasons().unwrap();
+    let sent = || a.read_counters().unwrap().peers[&lab.b.internal_ip()].sent;
+    let (before, sent_before) = (b.read_reasons().unwrap(), sent());
     let foreign = ip_frame(&vtep_b, ip("203.0.113.9"), lab.b.pod_ip(), UDP, &DATAGRAM);
     assert_eq!(reasons_of(&a, || send_frame(node, "ncvx0", &foreign)), [(0, 1)]);
+    assert_eq!(sent(), sent_before);
     wait_until_equal("reason 5 at the other end", || {
         (b.read_reasons().unwrap()[5].packets - before[5].packets, 1)
     });
