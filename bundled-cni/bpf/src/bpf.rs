@@ -33,6 +33,8 @@ pub struct Bpf {
     hooking: Hooking,
     maps: Maps,
     programs: BTreeMap<Program, Loaded>,
+    /// Numbers of what was pinned when all was there.
+    pinned: Vec<u32>,
 }
 
 /// A program in the kernel.
@@ -88,7 +90,13 @@ impl Bpf {
             hooking,
             maps,
             programs,
+            pinned: pinned(root).unwrap_or_default(),
         })
+    }
+
+    /// Whether the maps and programs that this works with are still those that are pinned; if not, open it anew. Cheap: nothing is loaded.
+    pub fn is_pinned(&self) -> bool {
+        pinned(&self.root).is_some_and(|now| now == self.pinned)
     }
 
     /// How programs are hung on devices.
@@ -196,6 +204,18 @@ impl Loaded {
         let program = SchedClassifier::from_pin(&path).map_err(|error| failed(&error))?;
         Ok(Self { id: info.id(), program })
     }
+}
+
+/// The numbers of all maps and programs pinned under a root; `None` if one is missing, or is no such thing.
+fn pinned(root: &Path) -> Option<Vec<u32>> {
+    let maps = LAYOUTS
+        .iter()
+        .map(|layout| Some(layout.open(root).ok()??.info().ok()?.id()));
+    let programs = Program::ALL.into_iter().map(|program| {
+        let pinned = SchedClassifier::from_pin(pins::program(root, program.name())).ok()?;
+        Some(pinned.info().ok()?.id())
+    });
+    maps.chain(programs).collect()
 }
 
 /// Takes everything of ours away: programs off the devices of this network namespace, links, programs, maps, the root folder, and the
