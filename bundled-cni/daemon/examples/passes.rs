@@ -9,7 +9,12 @@ use netcheck_cni_daemon::{
     keeper::Keeper,
 };
 use netcheck_cni_intent::NodeObject;
-use std::{collections::BTreeMap, env, fs, process::Command, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    process::Command,
+    time::Instant,
+};
 
 /// The node that keeps itself.
 const OWN: &str = "n0";
@@ -80,6 +85,7 @@ fn main() -> Result<()> {
             state: place("state"),
             bpf: place("bpf"),
         },
+        instead: None,
     };
     let mut keeper = Keeper::new(arguments, b"the plugin".to_vec());
     let config = [("clusterCIDRs", "10.128.0.0/9,fd00:10::/32"), ("chain", "")];
@@ -87,7 +93,7 @@ fn main() -> Result<()> {
     let mut view = View {
         nodes: Some((0..count).map(node).map(|node| (node.name.clone(), node)).collect()),
         config: Some(Some(BTreeMap::from(config))),
-        pods: Some(BTreeMap::new()),
+        pods: Some(BTreeSet::new()),
     };
     let mut pass = |what: &str, view: &View| -> Result<()> {
         let start = Instant::now();

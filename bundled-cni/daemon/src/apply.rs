@@ -44,7 +44,7 @@ pub fn apply(difference: &Diff, state: &Path) -> Applied {
             (Mend::Pod { netns, change, .. }, _) => pod(netns.as_deref(), change),
             (Mend::WriteNft(table), _) => nft::write(table).map_err(|error| error.to_string()),
             (Mend::DeleteNft, _) => nft::delete().map_err(|error| error.to_string()),
-            // Counting is never in the way of traffic.
+            // The maps are compared by themselves, when all else is done.
             (Mend::Bpf(_), _) => continue,
         };
         let kind = delta.kind.to_string();

@@ -3,6 +3,7 @@
 use crate::{
     arguments::Arguments,
     cluster::Cluster,
+    counting,
     keeper::{Keeper, Outcome},
     metrics::{Kind, Metrics, Reason},
     monitor::Ears,
@@ -42,7 +43,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         .await
         .context("cannot tell where the API server is; the service account's token, or KUBECONFIG, is needed")?;
     let node = arguments.node.clone();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(counting::root(&arguments.places)));
     let health = Arc::new(Health::new(Duration::from_mins(2)));
     tokio::spawn(serve::serve(listener, health.clone(), metrics.clone()));
 

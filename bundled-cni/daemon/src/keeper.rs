@@ -8,6 +8,7 @@ use crate::{
     chained::Versions,
     cluster::View,
     collect::Collector,
+    counting::{self, Counted, Counting},
     install::{self, Installed},
     local::local,
     state_json::{LastPass, StateJson},
@@ -86,6 +87,7 @@ pub struct Keeper {
     is_set_up: bool,
     collector: Collector,
     versions: Versions,
+    counting: Counting,
     /// The last look inside the pods, and for what MTU.
     looked_inside: Option<(Instant, u32)>,
     /// What the last pass was about, and how often that changed.
@@ -96,6 +98,7 @@ pub struct Keeper {
 impl Keeper {
     /// Nothing is known yet.
     pub fn new(arguments: Arguments, plugin: Vec<u8>) -> Self {
+        let counting = Counting::under(counting::root(&arguments.places));
         Self {
             store: Store::at(&arguments.places.state),
             arguments,
@@ -108,6 +111,7 @@ impl Keeper {
             is_set_up: false,
             collector: Collector::default(),
             versions: Versions::default(),
+            counting,
             looked_inside: None,
             last_view: None,
             generation: 0,
@@ -196,7 +200,12 @@ impl Keeper {
             applied.failed.extend(collected.failed);
         }
 
+        let counted = self.counting.pass(desired, &difference.findings, &mut applied);
+
         let mut troubles = desired.degraded.clone();
+        if let Counted::Off(why) = &counted {
+            troubles.entry(Degraded::BpfOff).or_default().insert(why.clone());
+        }
         for finding in &difference.findings {
             tracing::debug!(%finding, "left alone");
             if let Some(reason) = finding.degraded() {
@@ -213,7 +222,7 @@ impl Keeper {
         if !applied.failed.is_empty() {
             troubles.insert(Degraded::ApplyFailed, applied.failed.iter().take(5).cloned().collect());
         }
-        self.finish(desired, applied, &troubles)
+        self.finish(desired, applied, &troubles, &counted)
     }
 
     /// Files of the node, in the order in which a runtime may come to read them.
@@ -233,7 +242,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn finish(&mut self, desired: &Desired, applied: Applied, troubles: &Troubles) -> Outcome {
+    fn finish(&mut self, desired: &Desired, applied: Applied, troubles: &Troubles, counted: &Counted) -> Outcome {
         let is_whole = applied.failed.is_empty();
         if is_whole {
             self.is_set_up |= desired.refused.is_none();
@@ -251,7 +260,7 @@ impl Keeper {
             generation: self.generation,
             peers: desired.peers.len(),
             refused: &desired.refused_peers,
-            bpf: "off: not part of this version".to_owned(),
+            bpf: counted.to_string(),
             last_pass: LastPass::new(&applied),
         };
         if let Err(error) = state.write(&self.arguments.places.state) {

@@ -1,5 +1,6 @@
-//! What is counted, in the names that SPEC.md, section 9.5, gives.
+//! What is counted, in the names that SPEC.md, section 9.6, gives.
 
+use crate::counted::Counted;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -10,7 +11,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// All metrics of the daemon.
 #[derive(Debug)]
@@ -46,13 +47,17 @@ pub struct Reason {
     pub reason: String,
 }
 
+/// Names and values, for what is not of one type.
+pub type Labels = Vec<(&'static str, String)>;
+
 fn durations() -> Histogram {
     // From 1 ms to 8 s.
     Histogram::new(exponential_buckets(0.001, 2.0, 14))
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Nothing is counted yet. `bpf` is the folder of the pinned maps.
+    pub fn new(bpf: PathBuf) -> Self {
         let mut registry = Registry::with_prefix("netcheck_cni");
         let endpoints = Gauge::default();
         registry.register("endpoints", "Pods' interfaces that are wired", endpoints.clone());
@@ -89,6 +94,7 @@ impl Default for Metrics {
             "1 for each reason for which the node is degraded",
             degraded.clone(),
         );
+        registry.register_collector(Box::new(Counted::under(bpf)));
         Self {
             registry,
             endpoints,
@@ -100,9 +106,7 @@ impl Default for Metrics {
             degraded,
         }
     }
-}
 
-impl Metrics {
     /// All of it, as OpenMetrics text.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();

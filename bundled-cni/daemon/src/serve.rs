@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn status(path: &str, health: &Health) -> StatusCode {
-        answer(&Method::GET, path, health, &Metrics::default()).status()
+        answer(&Method::GET, path, health, &Metrics::new("/nonexistent".into())).status()
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
         let health = Health::new(Duration::from_mins(1));
         assert_eq!(status("/", &health), StatusCode::NOT_FOUND);
         assert_eq!(status("/metrics", &health), StatusCode::OK);
-        let post = answer(&Method::POST, "/metrics", &health, &Metrics::default());
+        let post = answer(&Method::POST, "/metrics", &health, &Metrics::new("/nonexistent".into()));
         assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }

@@ -1,6 +1,6 @@
 //! Leaving a node as it was before us (SPEC.md, section 9.3). Errors are collected: what can be removed is.
 
-use crate::{arguments::Places, attachments, install, nft, sysctl_before};
+use crate::{arguments::Places, attachments, counting, install, nft, sysctl_before};
 use anyhow::{Result, bail};
 use netcheck_cni::store::Store;
 use netcheck_cni_intent::names::{OVERLAY, OVERLAY_ALIAS, PROTOCOL, TABLE_MAIN, VETH_ALIAS_START};
@@ -26,6 +26,7 @@ pub fn uninstall(places: &Places, evict: bool) -> Result<()> {
     let mut failed: Vec<String> = install::remove(places).iter().map(ToString::to_string).collect();
     failed.extend(kernel().err().map(|error| format!("{error:#}")));
     failed.extend(nft::delete().err().map(|error| error.to_string()));
+    failed.extend(counting::uninstall(&counting::root(places)));
     failed.extend(parameters(places));
     if let Err(error) = fs::remove_dir_all(&places.state)
         && error.kind() != io::ErrorKind::NotFound

@@ -8,15 +8,12 @@ pub use links::{CreateVethError, VethEnd};
 
 use crate::{
     Change, Link,
-    netlink::Channel,
+    netlink::{Channel, Refusal},
     netns::current_inode,
-    numbers::{
-        IFLA_EXT_MASK, IFLA_IFNAME, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_ERROR,
-        NLMSGERR_ATTR_MSG, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK,
-    },
+    numbers::{IFLA_EXT_MASK, IFLA_IFNAME, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK},
     snapshot::{LinkAnswer, Names},
     sysctl,
-    wire::{LINK_HEADER, MESSAGE_HEADER, Message, attributes, text, u32_at},
+    wire::{LINK_HEADER, Message, u32_at},
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::{collections::HashMap, fmt, io};
@@ -62,9 +59,6 @@ impl std::error::Error for ChangeError {
     }
 }
 
-/// Why a request has no result: the error, and the kernel's words for it.
-type Refusal = (io::Error, Option<String>);
-
 /// What is done to what, for errors.
 #[derive(Debug)]
 struct Deed {
@@ -103,7 +97,6 @@ impl Deed {
 #[derive(Debug)]
 pub struct Changer {
     channel: Channel,
-    sequence: u32,
     indices: HashMap<String, u32>,
     /// Inode of the namespace: what is not done through the socket must be done in the same.
     netns: u64,
@@ -116,7 +109,6 @@ impl Changer {
         let open = || -> io::Result<Self> {
             Ok(Self {
                 channel: Channel::open(NETLINK_ROUTE)?,
-                sequence: 0,
                 indices: HashMap::new(),
                 netns: current_inode()?,
             })
@@ -239,26 +231,8 @@ impl Changer {
         self.exchange(request, flags).map(|_| ())
     }
 
-    /// Sends a request and reads up to its acknowledgement; gives back the last message before it, if there is one.
     fn exchange(&mut self, request: &Message, flags: u16) -> Result<Option<Message>, Refusal> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let bytes = request.to_bytes(NLM_F_REQUEST | NLM_F_ACK | flags, self.sequence);
-        let failed = |error| (error, None);
-        self.channel.send(&bytes).map_err(failed)?;
-        let mut answer = None;
-        loop {
-            for part in self.channel.receive().map_err(failed)? {
-                let part = part.map_err(failed)?;
-                // What is left of an exchange that was given up.
-                if part.sequence != self.sequence {
-                    continue;
-                }
-                if part.kind == NLMSG_ERROR {
-                    return acknowledged(part.body, part.flags).map(|()| answer);
-                }
-                answer = Some(part.to_message());
-            }
-        }
+        self.channel.exchange(request, flags)
     }
 }
 
@@ -267,24 +241,4 @@ fn none_if_absent(found: Result<Message, Refusal>) -> Result<Option<Message>, Re
         Err((error, _)) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         other => other.map(Some),
     }
-}
-
-/// What `struct nlmsgerr` and the attributes behind it say.
-fn acknowledged(body: &[u8], flags: u16) -> Result<(), Refusal> {
-    let code = u32_at(body, 0).unwrap_or_default().cast_signed();
-    if code == 0 {
-        return Ok(());
-    }
-    // The request's header follows the code, and unless it is capped its whole length.
-    let echoed = match u32_at(body, 4) {
-        Some(length) if flags & NLM_F_CAPPED == 0 => length as usize,
-        _ => MESSAGE_HEADER,
-    };
-    let said = (flags & NLM_F_ACK_TLVS != 0)
-        .then(|| attributes(body.get(4 + echoed.next_multiple_of(4)..).unwrap_or_default()))
-        .into_iter()
-        .flatten()
-        .find(|(number, _)| *number == NLMSGERR_ATTR_MSG)
-        .map(|(_, value)| text(value));
-    Err((io::Error::from_raw_os_error(code.wrapping_neg()), said))
 }

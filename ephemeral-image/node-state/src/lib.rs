@@ -12,7 +12,7 @@ pub mod interfaces;
 pub mod listeners;
 pub mod mac;
 pub mod monitor;
-mod netlink;
+pub mod netlink;
 pub mod netns;
 mod numbers;
 pub mod residents;

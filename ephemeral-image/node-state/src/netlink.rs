@@ -1,8 +1,16 @@
-//! A netlink socket, and one synchronous dump over it: a request, and all the messages that answer it.
+//! Netlink: a socket, requests that are acknowledged, and dumps.
+//!
+//! Who needs tables of the kernel that are no part of a node's state, such as those of traffic control, finds here what it takes: a
+//! [`Message`] is sent by [`request`] or [`dump`], and what the answer says is read by [`attributes`].
+
+pub use crate::wire::{Message, attribute, attributes, put, text, u32_at};
 
 use crate::{
-    numbers::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN},
-    wire::{MESSAGE_HEADER, Message, u16_at, u32_at},
+    numbers::{
+        NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+        NLMSG_NOOP, NLMSG_OVERRUN, NLMSGERR_ATTR_MSG,
+    },
+    wire::{MESSAGE_HEADER, u16_at},
 };
 use netlink_sys::{Socket, SocketAddr};
 use std::{
@@ -50,11 +58,16 @@ pub enum DumpError {
     },
 }
 
+/// Why a request has no result: the error, and the kernel's own words for it (extended acknowledgement), where it has some.
+pub type Refusal = (io::Error, Option<String>);
+
 /// A socket that talks to the kernel of one network namespace: that of the thread which opened it.
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: Socket,
     buffer: Vec<u8>,
+    /// Of the last request.
+    sequence: u32,
 }
 
 impl Channel {
@@ -69,7 +82,11 @@ impl Channel {
         let _ = socket.set_ext_ack(true);
         let _ = socket.set_netlink_get_strict_chk(true);
         let buffer = Vec::with_capacity(DATAGRAM);
-        Ok(Self { socket, buffer })
+        Ok(Self {
+            socket,
+            buffer,
+            sequence: 0,
+        })
     }
 
     /// The socket, for its options.
@@ -87,6 +104,29 @@ impl Channel {
         self.buffer.clear();
         retried(|| self.socket.recv(&mut self.buffer, 0))?;
         Ok(Datagram(&self.buffer))
+    }
+
+    /// Sends a request and reads up to its acknowledgement; gives back the last message before it, if there is one.
+    pub fn exchange(&mut self, request: &Message, flags: u16) -> Result<Option<Message>, Refusal> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let bytes = request.to_bytes(NLM_F_REQUEST | NLM_F_ACK | flags, sequence);
+        let failed = |error| (error, None);
+        self.send(&bytes).map_err(failed)?;
+        let mut answer = None;
+        loop {
+            for part in self.receive().map_err(failed)? {
+                let part = part.map_err(failed)?;
+                // What is left of an exchange that was given up.
+                if part.sequence != sequence {
+                    continue;
+                }
+                if part.kind == NLMSG_ERROR {
+                    return acknowledged(part.body, part.flags).map(|()| answer);
+                }
+                answer = Some(part.to_message());
+            }
+        }
     }
 }
 
@@ -157,14 +197,45 @@ impl<'a> Datagram<'a> {
     }
 }
 
+/// What `struct nlmsgerr` and the attributes behind it say.
+fn acknowledged(body: &[u8], flags: u16) -> Result<(), Refusal> {
+    let code = u32_at(body, 0).unwrap_or_default().cast_signed();
+    if code == 0 {
+        return Ok(());
+    }
+    // The request's header follows the code, and unless it is capped its whole length.
+    let echoed = match u32_at(body, 4) {
+        Some(length) if flags & NLM_F_CAPPED == 0 => length as usize,
+        _ => MESSAGE_HEADER,
+    };
+    let said = (flags & NLM_F_ACK_TLVS != 0)
+        .then(|| attributes(body.get(4 + echoed.next_multiple_of(4)..).unwrap_or_default()))
+        .into_iter()
+        .flatten()
+        .find(|(number, _)| *number == NLMSGERR_ATTR_MSG)
+        .map(|(_, value)| text(value));
+    Err((io::Error::from_raw_os_error(code.wrapping_neg()), said))
+}
+
+/// Makes one request, `NLM_F_*` in `flags` besides those that it always has, in the calling thread's network namespace; gives back the last
+/// message before the acknowledgement, if there is one. `protocol` is `NETLINK_*`.
+pub fn request(protocol: isize, request: &Message, flags: u16) -> Result<Option<Message>, Refusal> {
+    let mut channel = Channel::open(protocol).map_err(|error| (error, None))?;
+    channel.exchange(request, flags)
+}
+
 /// What one attempt at a dump gave.
 enum Dumped {
     Whole(Vec<Message>),
     Interrupted,
 }
 
-/// Sends `request` as a dump in the calling thread's network namespace and collects the answer.
-pub(crate) fn dump(protocol: isize, what: &'static str, request: &Message) -> Result<Vec<Message>, DumpError> {
+/// Sends `request` as a dump in the calling thread's network namespace and collects the answer. `protocol` is `NETLINK_*`;
+/// `what` names the table in errors.
+///
+/// # Errors
+/// Whatever keeps the table from being read whole.
+pub fn dump(protocol: isize, what: &'static str, request: &Message) -> Result<Vec<Message>, DumpError> {
     for _ in 0..ATTEMPTS {
         if let Dumped::Whole(messages) = attempt(protocol, what, request)? {
             return Ok(messages);

@@ -15,8 +15,10 @@ const NESTED: u16 = 0x8000;
 
 /// A message without its netlink header: `kind` is `RTM_*` of linux/rtnetlink.h, then a fixed part, then attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Message {
+pub struct Message {
+    /// `RTM_*`.
     pub kind: u16,
+    /// The fixed part, and the attributes behind it.
     pub body: Vec<u8>,
 }
 
@@ -29,12 +31,14 @@ impl Message {
     }
 
     /// Appends an attribute.
+    #[must_use]
     pub fn with(mut self, number: u16, value: &[u8]) -> Self {
         put(&mut self.body, number, value);
         self
     }
 
     /// Appends an attribute if there is a value.
+    #[must_use]
     pub fn with_some<T: AsRef<[u8]>>(self, number: u16, value: Option<T>) -> Self {
         match value {
             Some(value) => self.with(number, value.as_ref()),
@@ -43,6 +47,7 @@ impl Message {
     }
 
     /// Appends a text, ended by a zero byte.
+    #[must_use]
     pub fn with_text(self, number: u16, text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
         bytes.push(0);
@@ -50,6 +55,7 @@ impl Message {
     }
 
     /// Appends an attribute made of attributes.
+    #[must_use]
     pub fn with_nested(self, number: u16, inner: &[u8]) -> Self {
         self.with(number | NESTED, inner)
     }
@@ -74,7 +80,7 @@ impl Message {
 }
 
 /// Appends an attribute, padded to four bytes.
-pub(crate) fn put(bytes: &mut Vec<u8>, number: u16, value: &[u8]) {
+pub fn put(bytes: &mut Vec<u8>, number: u16, value: &[u8]) {
     let length = 4 + value.len();
     bytes.extend_from_slice(&(length as u16).to_ne_bytes());
     bytes.extend_from_slice(&number.to_ne_bytes());
@@ -83,14 +89,14 @@ pub(crate) fn put(bytes: &mut Vec<u8>, number: u16, value: &[u8]) {
 }
 
 /// One attribute as bytes.
-pub(crate) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
+pub fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + value.len().next_multiple_of(4));
     put(&mut bytes, number, value);
     bytes
 }
 
 /// Attributes one behind the other, by number; what is cut off ends them.
-pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(rest, 0)?);
         let number = u16_at(rest, 2)? & !ATTRIBUTE_FLAGS;
@@ -106,12 +112,12 @@ pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Four bytes in the machine's order.
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// A text up to its zero byte.
-pub(crate) fn text(value: &[u8]) -> String {
+pub fn text(value: &[u8]) -> String {
     let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }

@@ -146,7 +146,7 @@ pub fn trials(needs: &'static [Need]) -> Vec<Trial> {
         .chain(silent)
         .map(|(name, deed, is_heard)| {
             trial(&format!("falsify::{name}"), needs, move || {
-                Broken::new().mends(deed, is_heard)
+                Broken::new().mends(deed, is_heard);
             })
         })
         .collect();

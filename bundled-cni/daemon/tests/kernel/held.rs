@@ -155,7 +155,7 @@ impl Held {
         let parts: Vec<&str> = said.split("%%").collect();
         let [
             links,
-            addressed,
+            with_addresses,
             routes4,
             routes6,
             rules4,
@@ -165,11 +165,11 @@ impl Held {
             fdb,
             nft,
         ] = <[&str; 10]>::try_from(parts).unwrap();
-        let lines = |lists: &[&str]| lists.iter().flat_map(|text| list(text)).map(|one| line(&one)).collect();
+        let sorted = |lists: &[&str]| lists.iter().flat_map(|text| list(text)).map(|one| line(&one)).collect();
         let links = list(links).iter().map(|one| link(one, false)).collect();
         let (fdb, foreign_fdb): (Vec<Value>, Vec<Value>) =
             list(fdb).into_iter().partition(|entry| entry["ifname"] == "ncvx0");
-        let addresses = addresses(&list(addressed)).map(|one| line(&one)).collect();
+        let addresses = addresses(&list(with_addresses)).map(|one| line(&one)).collect();
         let ruleset: Value = serde_json::from_str(nft).unwrap();
         let (ours, foreign): (Vec<Value>, Vec<Value>) = objects(&ruleset)
             .filter(|object| object.get("metainfo").is_none())
@@ -178,9 +178,9 @@ impl Held {
             lines: BTreeMap::from([
                 ("links", links),
                 ("addresses", addresses),
-                ("routes", lines(&[routes4, routes6])),
-                ("rules", lines(&[rules4, rules6])),
-                ("neighbours", lines(&[neigh4, neigh6])),
+                ("routes", sorted(&[routes4, routes6])),
+                ("rules", sorted(&[rules4, rules6])),
+                ("neighbours", sorted(&[neigh4, neigh6])),
                 (
                     "fdb",
                     fdb.into_iter().map(|entry| line(&without(entry, "ifname"))).collect(),

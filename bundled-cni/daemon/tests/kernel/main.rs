@@ -16,6 +16,9 @@ mod node;
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../ephemeral-image/node-state/tests/sandbox/mod.rs"]
 mod sandbox;
+#[allow(dead_code, reason = "shared with tests that need more of it")]
+#[path = "../../../bpf/tests/kernel/shell.rs"]
+mod shell;
 mod talk;
 mod traffic;
 mod vector;
@@ -40,6 +43,9 @@ const NEEDS_OF_TRAFFIC: &[Need] = &[
 
 fn main() {
     let arguments = Arguments::from_args();
+    if rustix::process::geteuid().is_root() && !arguments.list {
+        shell::leave_mounts();
+    }
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
     trials.extend(traffic::trials(NEEDS_OF_TRAFFIC));

@@ -1,6 +1,6 @@
 //! A node: a namespace and folders of its own, the daemon's keeper in it, and the plugin called as a runtime calls it.
 
-use crate::{held::Held, sandbox::Sandbox, vector::words};
+use crate::{held::Held, sandbox::Sandbox, shell::run, vector::words};
 use netcheck_cni_daemon::{
     arguments::{Arguments, Places},
     cluster::View,
@@ -38,7 +38,7 @@ fn places(root: &Path) -> Places {
         bin: root.join("bin"),
         conf: root.join("conf"),
         state: root.join("state"),
-        bpf: root.join("bpf"),
+        bpf: root.join("bpf/netcheck-cni"),
     }
 }
 
@@ -48,6 +48,7 @@ fn keeper(name: &str, root: &Path) -> Keeper {
         listen: "127.0.0.1:0".parse().unwrap(),
         plugin: plugin(),
         places: places(root),
+        instead: None,
     };
     let binary = fs::read(&arguments.plugin).unwrap();
     Keeper::new(arguments, binary)
@@ -62,6 +63,8 @@ impl Node {
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
         fs::write(bin.join("portmap"), b"").unwrap();
+        fs::create_dir(folder.path().join("bpf")).unwrap();
+        run(&format!("mount -t bpf bpf {}/bpf", folder.path().display()));
         let sandbox = Sandbox::new();
         sandbox.run("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0; ip link set lo up");
         Self {
@@ -213,4 +216,10 @@ pub fn attachments<'a>(vector: &'a Value, node: &str) -> Vec<&'a Value> {
 pub fn node_of<'a>(vector: &'a Value, name: &str) -> &'a Value {
     let nodes = vector["input"]["nodes"].as_array().unwrap();
     nodes.iter().find(|node| node["name"] == name).unwrap()
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        run(&format!("umount {}/bpf", self.folder.path().display()));
+    }
 }

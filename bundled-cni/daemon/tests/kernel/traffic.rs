@@ -20,7 +20,7 @@ use std::{
 pub fn trials(needs: &'static [Need]) -> Vec<Trial> {
     vec![
         trial("traffic::dual_stack", needs, || {
-            everybody_reaches_everybody(Families::Dual)
+            everybody_reaches_everybody(Families::Dual);
         }),
         trial("traffic::ipv4", needs, || everybody_reaches_everybody(Families::Ipv4)),
         trial("traffic::live_switch_of_the_backend", needs, live_switch),
@@ -168,7 +168,7 @@ fn live_switch() {
     let mut cluster = Cluster::new(Families::Dual);
     configure(&mut cluster.view, "periodSeconds", "1");
     cluster.settle();
-    let before: Vec<_> = cluster.nodes.values().map(|node| node.held()).collect();
+    let before: Vec<_> = cluster.nodes.values().map(super::node::Node::held).collect();
     let streams: Vec<Stream> = round_trip(&cluster)
         .iter()
         .flat_map(|(from, to)| to.ips.iter().map(|ip| (from.clone(), to.clone(), *ip)))
@@ -275,7 +275,8 @@ fn changes_its_address() {
         .node("n2")
         .sandbox
         .run("ip addr del 192.0.2.12/24 dev eth0; ip addr add 192.0.2.22/24 dev eth0");
-    cluster.view.nodes.as_mut().unwrap().get_mut("n2").unwrap().internal_ips[0] = "192.0.2.22".to_owned();
+    let nodes = cluster.view.nodes.as_mut().unwrap();
+    "192.0.2.22".clone_into(&mut nodes.get_mut("n2").unwrap().internal_ips[0]);
     cluster.settle();
     for node in ["n1", "n3"] {
         let fdb = cluster.node(node).sandbox.run("bridge fdb show dev ncvx0");

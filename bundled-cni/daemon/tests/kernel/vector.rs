@@ -3,7 +3,7 @@
 use netcheck_cni_daemon::cluster::View;
 use netcheck_cni_intent::NodeObject;
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// Names of all vectors.
 pub fn names() -> Vec<String> {
@@ -32,7 +32,7 @@ pub fn view(vector: &Value) -> View {
     View {
         nodes: Some(nodes.iter().map(|node| (words(&node["name"]), object(node))).collect()),
         config: Some(Some(config)),
-        pods: Some(BTreeMap::new()),
+        pods: Some(BTreeSet::new()),
     }
 }
 

@@ -1,0 +1,173 @@
+//! What the daemon puts into the maps, and how maps become so.
+
+use crate::{
+    error::BpfError,
+    layout::{Address, Config, Endpoint, Node, Prefix},
+    maps::{Maps, failed, key_of, keys, zeros},
+};
+use aya::maps::MapError;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
+
+/// `BPF_NOEXIST`: what is there, with its counts, stays.
+const IF_ABSENT: u64 = 1;
+
+/// What `nc_cfg`, `nc_ep` (and with it `nc_ep_count`), `nc_node` and `nc_peer` must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// `nc_cfg`.
+    pub config: Config,
+    /// `nc_ep`, by the pod's address.
+    pub endpoints: BTreeMap<Address, Endpoint>,
+    /// `nc_node`, by podCIDR.
+    pub nodes: BTreeMap<Prefix, Node>,
+    /// The keys of `nc_peer`: InternalIPs of peers, not the own one.
+    pub peers: BTreeSet<Address>,
+}
+
+/// A change made to a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The map.
+    pub map: &'static str,
+    /// The key, as people write it.
+    pub key: String,
+    /// What was done.
+    pub what: What,
+}
+
+/// What was done to an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// It is new.
+    Added,
+    /// It had another value.
+    Changed,
+    /// It is gone, and what it had counted.
+    Removed,
+}
+
+/// The entries that must be put, and the keys that must go.
+fn difference<'a, K: Ord + Copy, V: PartialEq>(
+    there: &BTreeMap<K, V>,
+    wanted: &'a BTreeMap<K, V>,
+) -> (Vec<(K, &'a V, What)>, Vec<K>) {
+    let put = wanted.iter().filter_map(|(&key, value)| match there.get(&key) {
+        None => Some((key, value, What::Added)),
+        Some(old) if old != value => Some((key, value, What::Changed)),
+        Some(_) => None,
+    });
+    let gone = there.keys().filter(|key| !wanted.contains_key(key)).copied();
+    (put.collect(), gone.collect())
+}
+
+/// The same for a map whose values are counts: an entry that is there stays as it is.
+fn difference_of_keys(there: &BTreeSet<Address>, wanted: &BTreeSet<Address>) -> (Vec<Address>, Vec<Address>) {
+    (
+        wanted.difference(there).copied().collect(),
+        there.difference(wanted).copied().collect(),
+    )
+}
+
+/// What was done, and what failed; one failure does not stop the rest.
+#[derive(Default)]
+struct Done {
+    changes: Vec<Change>,
+    errors: Vec<BpfError>,
+}
+
+impl Done {
+    fn note(&mut self, map: &'static str, key: impl Display, what: What, outcome: Result<(), MapError>) {
+        let key = key.to_string();
+        match outcome {
+            Ok(()) => self.changes.push(Change { map, key, what }),
+            // Someone else was quicker: it is as it must be.
+            Err(MapError::KeyNotFound) if what == What::Removed => {}
+            Err(error) => {
+                let verb = if what == What::Removed { "remove" } else { "put" };
+                self.errors.push(failed(&format!("{verb} {key} in"), map, &error));
+            }
+        }
+    }
+}
+
+impl Maps {
+    /// Makes the maps hold exactly `wanted`; a second call right after changes nothing. Counts of entries that stay are kept.
+    ///
+    /// What is counted into is there before what leads to it, and goes after it, so that programs do not meet half of a peer.
+    ///
+    /// # Errors
+    /// All that failed, after everything was tried; without a way to read the maps nothing is tried.
+    pub fn reconcile(&mut self, wanted: &Contents) -> Result<Vec<Change>, Vec<BpfError>> {
+        let there = self.contents().map_err(|error| vec![error])?;
+        let counted = keys(self.endpoint_counts.keys(), "nc_ep_count").map_err(|error| vec![error])?;
+        let counted = counted.into_iter().map(Address).collect();
+        let wanted_counts: BTreeSet<Address> = wanted.endpoints.keys().copied().collect();
+        let mut done = Done::default();
+
+        if there.config != wanted.config {
+            let outcome = self.config.set(0, wanted.config.encode(), 0);
+            done.note("nc_cfg", 0, What::Changed, outcome);
+        }
+        let (new_peers, old_peers) = difference_of_keys(&there.peers, &wanted.peers);
+        for key in new_peers {
+            let outcome = zeros().and_then(|zeros| self.peers.insert(key.0, zeros, IF_ABSENT));
+            done.note("nc_peer", key, What::Added, outcome);
+        }
+        let (new_counts, old_counts) = difference_of_keys(&counted, &wanted_counts);
+        for key in new_counts {
+            let outcome = zeros().and_then(|zeros| self.endpoint_counts.insert(key.0, zeros, IF_ABSENT));
+            done.note("nc_ep_count", key, What::Added, outcome);
+        }
+        let (nodes, old_nodes) = difference(&there.nodes, &wanted.nodes);
+        for (key, value, what) in nodes {
+            let outcome = self.nodes.insert(&key_of(key), value.encode(), 0);
+            done.note("nc_node", key, what, outcome);
+        }
+        let (endpoints, old_endpoints) = difference(&there.endpoints, &wanted.endpoints);
+        for (key, value, what) in endpoints {
+            let outcome = self.endpoints.insert(key.0, value.encode(), 0);
+            done.note("nc_ep", key, what, outcome);
+        }
+
+        for key in old_endpoints {
+            let outcome = self.endpoints.remove(&key.0);
+            done.note("nc_ep", key, What::Removed, outcome);
+        }
+        for key in old_nodes {
+            let outcome = self.nodes.remove(&key_of(key));
+            done.note("nc_node", key, What::Removed, outcome);
+        }
+        for key in old_counts {
+            let outcome = self.endpoint_counts.remove(&key.0);
+            done.note("nc_ep_count", key, What::Removed, outcome);
+        }
+        for key in old_peers {
+            let outcome = self.peers.remove(&key.0);
+            done.note("nc_peer", key, What::Removed, outcome);
+        }
+        if done.errors.is_empty() {
+            Ok(done.changes)
+        } else {
+            Err(done.errors)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{What, difference};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn only_what_differs_is_put() {
+        let there = BTreeMap::from([(1, 'a'), (2, 'b'), (3, 'c')]);
+        let wanted = BTreeMap::from([(2, 'b'), (3, 'x'), (4, 'd')]);
+        let (put, gone) = difference(&there, &wanted);
+        assert_eq!(put, [(3, &'x', What::Changed), (4, &'d', What::Added)]);
+        assert_eq!(gone, [1]);
+        assert_eq!(difference(&wanted, &wanted), (vec![], vec![]));
+    }
+}

@@ -1,0 +1,219 @@
+/* What the programs need to know of a packet. Nothing is trusted: every read is bounded, and says if there was nothing to read. */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include "layout.h"
+
+#define IP_FRAGMENT_OFFSET 0x1fff
+#define IP_MORE_FRAGMENTS 0x2000
+#define IP6_FRAGMENT_OFFSET 0xfff8
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+/* As many as a sane packet has (RFC 8200 section 4.1 names six, each once). */
+#define MAX_EXTENSIONS 6
+/* Beyond these the verifier would not see that an offset stays in bounds. */
+#define QUICK_OFFSETS 4096
+
+struct packet {
+	struct address source, destination;
+	__be16 source_port, destination_port;
+	__u8 protocol, tcp_flags;
+	/* SEEN, NOT_IP or TRUNCATED; of TRUNCATED ones the addresses may be known. */
+	__u8 reason;
+	/* Zero, FRAGMENT_WITHOUT_PORTS or EXTENSION_NOT_FOLLOWED. */
+	__u8 note;
+	__u8 has_addresses;
+	/* Where the payload of TCP or UDP begins, from the network header; 0 if that is not known. */
+	__u32 payload;
+};
+
+/* Whether the network header begins right behind a whole Ethernet header, so that the frame can be read without a helper. */
+static __always_inline int is_plain_ethernet(struct __sk_buff *skb)
+{
+	struct ethhdr *header = (void *)(long)skb->data;
+
+	return (void *)(header + 1) <= (void *)(long)skb->data_end && header->h_proto == skb->protocol;
+}
+
+/* Reads at `offset` from the network header. What is not in the first piece of a plain frame takes longer: the relative
+ * helper needs no Ethernet, but that piece; the other reaches all pieces, but takes Ethernet for granted. */
+static __always_inline int read(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
+{
+	void *from = (void *)(long)skb->data + ETH_HLEN + offset;
+
+	if (offset < QUICK_OFFSETS && is_plain_ethernet(skb) && from + length <= (void *)(long)skb->data_end) {
+		__builtin_memcpy(to, from, length);
+		return 0;
+	}
+	if (!bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET))
+		return 0;
+	return bpf_skb_load_bytes(skb, ETH_HLEN + offset, to, length);
+}
+
+static __always_inline void read_ports(struct __sk_buff *skb, __u32 offset, int is_first_fragment, struct packet *packet)
+{
+	/* Of TCP (RFC 9293 section 3.1) the flags are byte 13; of UDP and SCTP the ports alone are wanted, of ICMP type and code. */
+	struct {
+		__be16 source_port, destination_port;
+		__u32 sequence, acknowledgement;
+		__u8 data_offset, flags;
+	} header = {};
+	__u32 failed;
+
+	switch (packet->protocol) {
+	case IPPROTO_TCP:
+		failed = read(skb, offset, &header, 14);
+		packet->tcp_flags = header.flags;
+		packet->payload = offset + (header.data_offset >> 4) * 4;
+		break;
+	case IPPROTO_UDP:
+		failed = read(skb, offset, &header, 4);
+		packet->payload = offset + 8;
+		break;
+	case IPPROTO_UDPLITE:
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+		failed = read(skb, offset, &header, 4);
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		failed = read(skb, offset, &header, 2);
+		break;
+	default:
+		return;
+	}
+	if (failed) {
+		/* A first fragment may end anywhere; a whole packet may not. */
+		if (is_first_fragment)
+			packet->note = FRAGMENT_WITHOUT_PORTS;
+		else
+			packet->reason = TRUNCATED;
+		packet->tcp_flags = 0;
+		packet->payload = 0;
+		return;
+	}
+	packet->source_port = header.source_port;
+	packet->destination_port = header.destination_port;
+}
+
+static __always_inline void read_ipv4(struct __sk_buff *skb, struct packet *packet)
+{
+	struct iphdr header;
+	__u16 fragment;
+
+	if (read(skb, 0, &header, sizeof(header)) || header.version != 4 || header.ihl < 5) {
+		packet->reason = TRUNCATED;
+		return;
+	}
+	packet->source.word[2] = packet->destination.word[2] = bpf_htonl(0xffff);
+	packet->source.word[3] = header.saddr;
+	packet->destination.word[3] = header.daddr;
+	packet->has_addresses = 1;
+	packet->protocol = header.protocol;
+	fragment = bpf_ntohs(header.frag_off);
+	if (fragment & IP_FRAGMENT_OFFSET)
+		packet->note = FRAGMENT_WITHOUT_PORTS;
+	else
+		read_ports(skb, header.ihl * 4, fragment & IP_MORE_FRAGMENTS, packet);
+}
+
+static __always_inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
+{
+	struct ipv6hdr header;
+	struct {
+		__u8 next, length;
+		__be16 fragment;
+	} extension;
+	__u32 offset = sizeof(header);
+	int is_first_fragment = 0;
+	int i;
+
+	if (read(skb, 0, &header, sizeof(header)) || header.version != 6) {
+		packet->reason = TRUNCATED;
+		return;
+	}
+	__builtin_memcpy(&packet->source, &header.saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &header.daddr, sizeof(packet->destination));
+	packet->has_addresses = 1;
+	packet->protocol = header.nexthdr;
+	for (i = 0; i <= MAX_EXTENSIONS; i++) {
+		__u8 kind = packet->protocol;
+
+		switch (kind) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+		case IPPROTO_FRAGMENT:
+		case IPPROTO_AH:
+			break;
+		case 135: /* mobility */
+		case 139: /* host identity */
+		case 140: /* shim6 */
+			packet->note = EXTENSION_NOT_FOLLOWED;
+			return;
+		default:
+			read_ports(skb, offset, is_first_fragment, packet);
+			return;
+		}
+		if (i == MAX_EXTENSIONS)
+			break;
+		if (read(skb, offset, &extension, sizeof(extension))) {
+			packet->reason = TRUNCATED;
+			return;
+		}
+		packet->protocol = extension.next;
+		if (kind == IPPROTO_FRAGMENT) {
+			if (bpf_ntohs(extension.fragment) & IP6_FRAGMENT_OFFSET) {
+				packet->note = FRAGMENT_WITHOUT_PORTS;
+				return;
+			}
+			is_first_fragment = 1;
+			offset += 8;
+		} else if (kind == IPPROTO_AH) {
+			offset += (extension.length + 2) * 4;
+		} else {
+			offset += (extension.length + 1) * 8;
+		}
+	}
+	packet->note = EXTENSION_NOT_FOLLOWED;
+}
+
+static __always_inline void read_packet(struct __sk_buff *skb, struct packet *packet)
+{
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		read_ipv4(skb, packet);
+		break;
+	case bpf_htons(ETH_P_IPV6):
+		read_ipv6(skb, packet);
+		break;
+	default:
+		packet->reason = NOT_IP;
+	}
+}
+
+/* How many packets offload has packed into this one. What a virtual machine's interface hands in says only how large each is (gso_segs is 0
+ * in virtio_net_hdr_to_skb(), include/linux/virtio_net.h), so that they are reckoned as tcp_gso_segment() will. */
+static __always_inline __u64 packets_in(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 headers = ETH_HLEN + packet->payload;
+
+	if (skb->gso_segs)
+		return skb->gso_segs;
+	if (!skb->gso_size || !packet->payload || skb->len <= headers)
+		return 1;
+	return (skb->len - headers + skb->gso_size - 1) / skb->gso_size;
+}
+
+/* fe80::/10 and ::, the sources of neighbour discovery. */
+static __always_inline int is_link_local_or_unspecified(const struct address *address)
+{
+	return (address->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ||
+	       !(address->word[0] | address->word[1] | address->word[2] | address->word[3]);
+}

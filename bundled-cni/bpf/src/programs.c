@@ -1,0 +1,178 @@
+/* Counting programs for TCX and clsact. They decide nothing: all return TCX_NEXT, which clsact knows as TC_ACT_UNSPEC. */
+#include "layout.h"
+#include "packet.h"
+
+#define NEXT (-1)
+
+/* No helper here is for GPL programs only, so the licence of these sources is what the kernel is told. */
+char LICENSE[] SEC("license") = "Apache-2.0";
+
+static __always_inline void add(struct amount *amount, __u64 packets, __u64 bytes)
+{
+	amount->packets += packets;
+	amount->bytes += bytes;
+}
+
+static __always_inline void count_reason(__u32 reason, __u64 packets, __u64 bytes)
+{
+	struct amount *amount = bpf_map_lookup_elem(&nc_reason, &reason);
+
+	if (amount)
+		add(amount, packets, bytes);
+}
+
+static __always_inline struct node *node_of(const struct address *address)
+{
+	struct node_key key = { .prefix_length = 128, .address = *address };
+
+	return bpf_map_lookup_elem(&nc_node, &key);
+}
+
+static __always_inline int is_peer(const struct node *node, __u16 direct)
+{
+	return node && (node->flags & (NODE_SELF | NODE_DIRECT)) == direct;
+}
+
+static __always_inline int is_self(const struct node *node)
+{
+	return node && node->flags & NODE_SELF;
+}
+
+/* Counts for the pod on this veth, whose address is `own`. */
+static __always_inline __u32 count_pod(struct __sk_buff *skb, const struct address *own, int is_from, __u64 packets)
+{
+	struct endpoint *endpoint = bpf_map_lookup_elem(&nc_ep, own);
+	struct endpoint_count *count;
+
+	if (!endpoint || endpoint->ifindex != skb->ifindex)
+		return is_from ? NOT_THIS_PODS_SOURCE : NOT_THIS_PODS_DESTINATION;
+	count = bpf_map_lookup_elem(&nc_ep_count, own);
+	if (count)
+		add(is_from ? &count->from_pod : &count->to_pod, packets, skb->len);
+	return SEEN;
+}
+
+static __always_inline void count_peer(struct __sk_buff *skb, struct node *peer, int is_sent, __u64 packets)
+{
+	struct peer_count *count = bpf_map_lookup_elem(&nc_peer, &peer->internal_ip);
+
+	if (count)
+		add(is_sent ? &count->sent : &count->received, packets, skb->len);
+	else
+		count_reason(PEER_WITHOUT_ENTRY, packets, skb->len);
+}
+
+/* Both ends must attribute a packet alike: sent to B is what B will call received from here. */
+static __always_inline __u32 count_sent(struct __sk_buff *skb, const struct packet *packet, __u16 direct, __u64 packets)
+{
+	struct node *peer = node_of(&packet->destination);
+
+	if (!is_peer(peer, direct))
+		return direct ? SEEN : TUNNEL_TO_NO_PEER;
+	if (is_self(node_of(&packet->source)))
+		count_peer(skb, peer, 1, packets);
+	return SEEN;
+}
+
+static __always_inline __u32 count_received(struct __sk_buff *skb, const struct packet *packet, __u16 direct, __u64 packets)
+{
+	struct node *peer = node_of(&packet->source);
+
+	if (!is_peer(peer, direct))
+		return direct ? SEEN : TUNNEL_SOURCE_NO_PEER;
+	if (!is_self(node_of(&packet->destination)))
+		return direct ? SEEN : TUNNEL_DESTINATION_NOT_OURS;
+	count_peer(skb, peer, 0, packets);
+	return SEEN;
+}
+
+static __always_inline __u32 count(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u64 packets)
+{
+	if (!packet->has_addresses || is_link_local_or_unspecified(&packet->source))
+		return SEEN;
+	switch (hook) {
+	case POD_FROM:
+		return count_pod(skb, &packet->source, 1, packets);
+	case POD_TO:
+		return count_pod(skb, &packet->destination, 0, packets);
+	case VX_OUT:
+		return count_sent(skb, packet, 0, packets);
+	case VX_IN:
+		return count_received(skb, packet, 0, packets);
+	case UL_OUT:
+		return count_sent(skb, packet, NODE_DIRECT, packets);
+	case UL_IN:
+		return count_received(skb, packet, NODE_DIRECT, packets);
+	}
+	return SEEN;
+}
+
+static __always_inline int is_told(const struct packet *packet, __u32 reason)
+{
+	__u32 zero = 0;
+	struct config *config;
+
+	if (reason >= NOT_THIS_PODS_SOURCE || packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
+		return 1;
+	config = bpf_map_lookup_elem(&nc_cfg, &zero);
+	/* As a remainder would do, but without a division. */
+	return config && config->sample && (__u64)bpf_get_prandom_u32() * config->sample >> 32 == 0;
+}
+
+static __always_inline void tell(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u32 reason, __u64 packets)
+{
+	struct event *event = bpf_ringbuf_reserve(&nc_event, sizeof(*event), 0);
+
+	if (!event) {
+		count_reason(EVENT_LOST, packets, skb->len);
+		return;
+	}
+	event->time = bpf_ktime_get_ns();
+	event->source = packet->source;
+	event->destination = packet->destination;
+	event->source_port = packet->source_port;
+	event->destination_port = packet->destination_port;
+	event->protocol = packet->protocol;
+	event->tcp_flags = packet->tcp_flags;
+	event->hook = hook;
+	event->reason = reason;
+	event->ifindex = skb->ifindex;
+	event->length = skb->len;
+	event->segments = packets;
+	__builtin_memset(event->zero, 0, sizeof(event->zero));
+	bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline int look(struct __sk_buff *skb, enum hook hook)
+{
+	struct packet packet = {};
+	__u64 packets;
+	__u32 reason;
+
+	read_packet(skb, &packet);
+	packets = packets_in(skb, &packet);
+	/* What is wrong with a packet's addresses matters more than that its end is missing. */
+	reason = count(skb, &packet, hook, packets);
+	if (reason == SEEN)
+		reason = packet.reason;
+	count_reason(reason, packets, skb->len);
+	if (packet.note)
+		count_reason(packet.note, packets, skb->len);
+	if (is_told(&packet, reason))
+		tell(skb, &packet, hook, reason, packets);
+	return NEXT;
+}
+
+#define PROGRAM(name, hook)                       \
+	SEC("classifier/" #name)                  \
+	int name(struct __sk_buff *skb)           \
+	{                                         \
+		return look(skb, hook);           \
+	}
+
+PROGRAM(nc_pod_from, POD_FROM)
+PROGRAM(nc_pod_to, POD_TO)
+PROGRAM(nc_vx_out, VX_OUT)
+PROGRAM(nc_vx_in, VX_IN)
+PROGRAM(nc_ul_out, UL_OUT)
+PROGRAM(nc_ul_in, UL_IN)
