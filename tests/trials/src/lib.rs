@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a test may take: far more than any of them needs. One that hangs then fails by name, instead of keeping all others waiting.
 pub const LIMIT: Duration = Duration::from_mins(8);
 
