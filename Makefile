@@ -49,7 +49,7 @@ cni-image: packages
 	@$(STATIC) --profile cni-daemon --package netcheck-cni-daemon
 	@cargo run $(QUIET) --package netcheck-image -- build --cni-daemon $(CNI_DAEMON) --cni-plugin $(CNI_PLUGIN) --output $(CNI_IMAGE)
 
-plugin: image ## the plugin as a release, pinned to the agent's image built beside it
+plugin: image cni-image ## the plugin as a release, pinned to the images built beside it
 	@cargo build $(QUIET) --release --package kubectl-netcheck
 
 demo: build ## a real cluster, a healthy matrix, a broken route, the matrix that finds it

@@ -25,8 +25,8 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("periodSeconds", "30"),
 ];
 
-/// What the daemon publishes once it has applied a configuration: SPEC.md, section 1.1. To become `derive::config_hash` of the crate in
-/// `bundled-cni/intent`, which the daemon uses.
+/// What the daemon publishes once it has applied a configuration: SPEC.md, section 1.1. A test holds it to the daemon's own, which comes
+/// with what reads a Linux kernel and is not for a program that runs elsewhere too.
 pub fn hash(data: &Data) -> String {
     let mut lines = Sha256::new();
     for (key, value) in data {
@@ -88,6 +88,13 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn the_daemon_takes_what_is_written_and_hashes_it_alike() {
+        let written = merged(None, &data(&[("clusterCIDRs", "10.244.0.0/16,fd00:10:244::/48")]));
+        let taken = netcheck_cni_intent::Config::parse(&written).unwrap();
+        assert_eq!(taken.hash, hash(&written));
     }
 
     /// Judged by coreutils: `printf 'backend=vxlan\nclusterCIDRs=10.244.0.0/16\n' | sha256sum | cut -c1-12`

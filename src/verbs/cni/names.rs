@@ -36,3 +36,32 @@ pub const REFUSALS: [&str; 7] = [
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Label of everything of ours, with [`NAME`] as its value.
 pub const LABEL: &str = "app.kubernetes.io/name";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netcheck_cni_intent::{census::Reason, names};
+
+    #[test]
+    fn they_are_those_that_the_daemon_uses() {
+        assert_eq!(
+            (SCHEMA, APPLIED, DEGRADED, NETWORK_UNAVAILABLE),
+            (
+                names::ANNOTATION_SCHEMA,
+                names::ANNOTATION_CONFIG,
+                names::CONDITION_DEGRADED,
+                names::CONDITION_NETWORK_UNAVAILABLE
+            )
+        );
+        let refusals = [
+            Reason::NoPodCIDR,
+            Reason::InvalidPodCIDR,
+            Reason::NoInternalIP,
+            Reason::DuplicateInternalIP,
+            Reason::DuplicatePodCIDR,
+            Reason::PodCIDRHoldsNodeAddress,
+            Reason::DuplicateVtepMAC,
+        ];
+        assert_eq!(refusals.map(|reason| reason.to_string()), REFUSALS);
+    }
+}
