@@ -1,5 +1,5 @@
-//! The daemon's passes and the plugin on a real kernel, in namespaces, without an API server: `ip`, `bridge` and `nft` say what
-//! became of them. Needs root.
+//! The daemon's passes and the plugin on a real kernel, in namespaces, without an API server: `ip`, `bridge`, `nft`, `ping` and `tcpdump`
+//! say what became of them. Needs root.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 )]
 #![allow(missing_docs, reason = "a test's parts are for the test")]
 
+mod cluster;
 mod falsify;
 mod golden;
 mod held;
@@ -18,6 +19,8 @@ mod sandbox;
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../bpf/tests/kernel/shell.rs"]
 mod shell;
+mod talk;
+mod traffic;
 mod vector;
 
 use libtest_mimic::Arguments;
@@ -29,6 +32,15 @@ const NEEDS: &[Need] = &[
     Need::Program("ip"),
     Need::Program("bridge"),
 ];
+const NEEDS_OF_TRAFFIC: &[Need] = &[
+    Need::Root,
+    Need::Program("nft"),
+    Need::Program("ip"),
+    Need::Program("bridge"),
+    Need::Program("ping"),
+    Need::Program("tcpdump"),
+];
+
 fn main() {
     let arguments = Arguments::from_args();
     if rustix::process::geteuid().is_root() && !arguments.list {
@@ -36,5 +48,6 @@ fn main() {
     }
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
+    trials.extend(traffic::trials(NEEDS_OF_TRAFFIC));
     libtest_mimic::run(&arguments, trials).exit();
 }
