@@ -7,7 +7,7 @@ use crate::{
     keeper::{Keeper, Outcome},
     metrics::{Kind, Metrics, Reason},
     monitor::Ears,
-    publish::Publisher,
+    publish::{Publisher, Statement},
     serve::{self, Health},
 };
 use anyhow::{Context as _, Result};
@@ -19,14 +19,14 @@ use std::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::Notify,
-    time::sleep,
+    sync::{Notify, watch},
+    time::{sleep, timeout},
 };
 
 /// Events that come together are dealt with together.
 const GATHER: Duration = Duration::from_millis(50);
-/// After how long what the API server has not taken is said again.
-const SAY_AGAIN: Duration = Duration::from_secs(1);
+/// How long the API server may take to list the Nodes once more: the node's network is kept meanwhile by nobody.
+const LIST_LIMIT: Duration = Duration::from_secs(10);
 /// The kubelet is told that we hang after this many periods without a turn.
 const PERIODS_TO_LIVE: u32 = 4;
 
@@ -53,9 +53,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         async move { cluster.watch(&client, &node).await }
     });
     let kernel = listen_to_kernel()?;
+    let (statements, heard) = watch::channel(Statement::default());
+    tokio::spawn(Publisher::new(client.clone(), &node).follow(heard, cluster.clone()));
     let mut daemon = Daemon {
         keeper: Keeper::new(arguments, plugin),
-        publisher: Publisher::new(client.clone(), &node),
+        statements,
         node,
         client,
         cluster,
@@ -107,7 +109,8 @@ struct Daemon {
     client: kube::Client,
     cluster: Arc<Cluster>,
     keeper: Keeper,
-    publisher: Publisher,
+    /// What is to be said of the node; saying it takes as long as the API server takes, and nobody waits for that.
+    statements: watch::Sender<Statement>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 }
@@ -117,17 +120,17 @@ impl Daemon {
     async fn turn(&mut self) -> Duration {
         let mut outcome = self.pass(false);
         if outcome.list_again {
-            match self.cluster.list_nodes_again(&self.client).await {
-                Ok(()) => outcome = self.pass(true),
-                Err(error) => tracing::warn!(%error, "cannot list the Nodes again; nothing is removed"),
+            match timeout(LIST_LIMIT, self.cluster.list_nodes_again(&self.client)).await {
+                Ok(Ok(())) => outcome = self.pass(true),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot list the Nodes again; nothing is removed"),
+                Err(_) => tracing::warn!("the API server does not list the Nodes again; nothing is removed"),
             }
         }
-        let is_told = self.publish(&outcome).await;
-        let again_after = if is_told {
-            outcome.again_after
-        } else {
-            outcome.again_after.min(SAY_AGAIN)
-        };
+        self.statements.send_replace(Statement {
+            annotations: outcome.annotations,
+            conditions: outcome.conditions,
+        });
+        let again_after = outcome.again_after;
         self.health.turned(
             again_after * PERIODS_TO_LIVE + Duration::from_mins(1),
             outcome.not_ready,
@@ -173,25 +176,5 @@ impl Daemon {
             };
             metrics.degraded.get_or_create(&reason).set(1);
         }
-    }
-
-    /// Says of the node what is to be said; whether the API server has taken it.
-    async fn publish(&mut self, outcome: &Outcome) -> bool {
-        let view = self.cluster.view();
-        let own = view.nodes.as_ref().and_then(|nodes| nodes.get(&self.node));
-        let mut is_told = true;
-        if let Some(own) = own
-            && let Err(error) = self.publisher.annotations(own, &outcome.annotations).await
-        {
-            tracing::warn!("{error:#}");
-            is_told = false;
-        }
-        if !outcome.conditions.is_empty()
-            && let Err(error) = self.publisher.conditions(&outcome.conditions).await
-        {
-            tracing::warn!("{error:#}");
-            is_told = false;
-        }
-        is_told
     }
 }

@@ -1,6 +1,7 @@
 //! What the node says of itself in the API: annotations, conditions, events (SPEC.md, section 9.4); written on change only.
 
-use anyhow::{Context as _, Result};
+use crate::cluster::Cluster;
+use anyhow::{Context as _, Result, bail};
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, Node, NodeCondition, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
@@ -12,7 +13,11 @@ use kube::{
 };
 use netcheck_cni_intent::{NodeObject, publish::Condition};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 /// Who reports, in events.
 const COMPONENT: &str = "netcheck-cni";
@@ -20,6 +25,20 @@ const COMPONENT: &str = "netcheck-cni";
 const EVENTS_NAMESPACE: &str = "default";
 /// Most bytes of a condition's or event's message (`NoteLengthLimit` of the API's validation of events is the smaller one).
 const MESSAGE: usize = 1000;
+
+/// How long the API server may take for one statement.
+const LIMIT: Duration = Duration::from_secs(10);
+/// After how long what it has not taken is said again.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is to be said of the node.
+#[derive(Debug, Clone, Default)]
+pub struct Statement {
+    /// What its object is to carry.
+    pub annotations: BTreeMap<String, String>,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+}
 
 /// Writes about one node.
 pub struct Publisher {
@@ -39,8 +58,43 @@ impl Publisher {
         }
     }
 
+    /// Says the newest statement, whenever there is one, and again what the API server did not take; until nobody states anything any more.
+    pub async fn follow(mut self, mut statements: watch::Receiver<Statement>, cluster: Arc<Cluster>) {
+        loop {
+            let statement = statements.borrow_and_update().clone();
+            let said = timeout(LIMIT, self.say(&statement, &cluster));
+            let said = said.await.unwrap_or_else(|_| slow());
+            let news = if let Err(error) = said {
+                tracing::warn!("{error:#}");
+                tokio::select! {
+                    news = statements.changed() => news,
+                    () = sleep(SAY_AGAIN) => Ok(()),
+                }
+            } else {
+                statements.changed().await
+            };
+            if news.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn say(&mut self, statement: &Statement, cluster: &Cluster) -> Result<()> {
+        let view = cluster.view();
+        let own = view.nodes.as_ref().and_then(|nodes| nodes.get(&self.node));
+        let annotated = match own {
+            Some(own) => self.annotations(own, &statement.annotations).await,
+            None => Ok(()),
+        };
+        // One that is refused does not keep the other back.
+        if !statement.conditions.is_empty() {
+            self.conditions(&statement.conditions).await?;
+        }
+        annotated
+    }
+
     /// Makes the Node carry these annotations, where `known`, its object as it was seen last, does not.
-    pub async fn annotations(&self, known: &NodeObject, wanted: &BTreeMap<String, String>) -> Result<()> {
+    async fn annotations(&self, known: &NodeObject, wanted: &BTreeMap<String, String>) -> Result<()> {
         let missing: BTreeMap<_, _> = wanted
             .iter()
             .filter(|(key, value)| known.annotations.get(*key) != Some(value))
@@ -57,7 +111,7 @@ impl Publisher {
     }
 
     /// Makes the Node's status carry these conditions; a condition that newly is `True`, or for another reason, is an event as well.
-    pub async fn conditions(&mut self, wanted: &[Condition]) -> Result<()> {
+    async fn conditions(&mut self, wanted: &[Condition]) -> Result<()> {
         if self.published.as_deref() == Some(wanted) {
             return Ok(());
         }
@@ -129,6 +183,10 @@ impl Publisher {
     }
 }
 
+fn slow() -> Result<()> {
+    bail!("the API server does not answer within {} s", LIMIT.as_secs())
+}
+
 /// The condition as it is to be written, if it is not there like that; its time of transition moves with its status only.
 fn changed(wanted: &Condition, there: &[NodeCondition], now: &Time) -> Option<NodeCondition> {
     let before = there.iter().find(|condition| condition.type_ == wanted.kind);
@@ -178,6 +236,14 @@ fn shortened(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::{Request, Response};
+    use kube::client::Body;
+    use std::{
+        convert::Infallible,
+        future,
+        sync::atomic::{AtomicBool, Ordering::SeqCst},
+    };
+    use tokio::sync::mpsc;
 
     fn condition(status: bool, reason: &str) -> Condition {
         Condition {
@@ -190,6 +256,49 @@ mod tests {
 
     fn time(text: &str) -> Time {
         Time(text.parse().unwrap())
+    }
+
+    /// An API server that does not answer its first request, and what it was asked: method, path and body.
+    fn hanging_once() -> (Client, mpsc::UnboundedReceiver<String>) {
+        let (asked, requests) = mpsc::unbounded_channel();
+        let is_first = Arc::new(AtomicBool::new(true));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (asked, is_first) = (asked.clone(), is_first.swap(false, SeqCst));
+            async move {
+                let what = format!("{} {}", request.method(), request.uri().path());
+                let body = request.into_body().collect_bytes().await.unwrap();
+                asked
+                    .send(format!("{what} {}", String::from_utf8_lossy(&body)))
+                    .unwrap();
+                if is_first {
+                    future::pending::<()>().await;
+                }
+                let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"}}"#;
+                Ok::<_, Infallible>(Response::new(Body::from(node.as_bytes().to_vec())))
+            }
+        });
+        (Client::new(service, "default"), requests)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_hangs_hears_the_newest_afterwards() {
+        let (client, mut requests) = hanging_once();
+        let (statements, heard) = watch::channel(Statement::default());
+        let following = tokio::spawn(Publisher::new(client, "n1").follow(heard, Arc::default()));
+        for reason in ["Older", "Newer"] {
+            statements.send_replace(Statement {
+                conditions: vec![condition(false, reason)],
+                ..Statement::default()
+            });
+            let asked = requests.recv().await.unwrap();
+            assert!(asked.starts_with("GET /api/v1/nodes/n1 "), "{asked}");
+        }
+        let told = requests.recv().await.unwrap();
+        assert!(told.starts_with("PATCH /api/v1/nodes/n1/status "), "{told}");
+        assert!(told.contains("Newer") && !told.contains("Older"), "{told}");
+        drop(statements);
+        following.await.unwrap();
+        assert_eq!(requests.recv().await, None, "nothing is said twice");
     }
 
     #[test]
