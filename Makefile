@@ -52,7 +52,7 @@ cni-image: packages
 plugin: image cni-image ## the plugin as a release, pinned to the images built beside it
 	@cargo build $(QUIET) --release --package kubectl-netcheck
 
-demo: build ## a real cluster, a healthy matrix, a broken route, the matrix that finds it
+demo: build ## a real cluster, a healthy matrix, a route that the CNI puts back, a firewall that the matrix finds
 	@tests/demo.sh
 
 test: build ## every test: units, namespaces, a real cluster

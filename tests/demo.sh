@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The product in two minutes on a real cluster: a healthy matrix, one broken route, the matrix that finds it, and the mended cluster.
+# The product in two minutes on a real cluster: a healthy matrix, a lost route that the CNI puts back, a firewall that nobody takes away but
+# the matrix finds, and the mended cluster.
 # KEEP=1 leaves the cluster up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,7 @@ expect() { # CODE COMMAND…: runs the command, which must end with that exit co
 }
 
 broken=
-restore() { if [ -n "$broken" ]; then target/debug/netcheck-rig exec "$node" -- ip route replace $broken; broken=; fi; }
+restore() { if [ -n "$broken" ]; then run netcheck-rig exec "$node" -- nft delete table inet oops; broken=; fi; }
 leave() {
     local code=$?
     restore || true
@@ -36,12 +37,19 @@ say "2. Who reaches whom?"
 expect 0 kubectl netcheck matrix --namespace shop
 
 node=$(kubectl --namespace shop get pods -l app=web -o jsonpath='{.items[0].spec.nodeName}')
-broken=$(netcheck-rig exec "$node" -- ip -4 route show | awk '$2 == "via" && $1 != "default" { print; exit }')
-say "3. Break one thing: node $node forgets its route to ${broken%% *}"
-# shellcheck disable=SC2086
-run netcheck-rig exec "$node" -- ip route del $broken
+route=$(netcheck-rig exec "$node" -- ip -4 route show proto 147 | awk '$2 == "via" { print $1; exit }')
+say "3. Take something of the CNI's: node $node forgets its route to $route, and the bundled CNI puts it back"
+run netcheck-rig exec "$node" -- ip route del "$route"
+expect 0 kubectl netcheck cni status --wait
+expect 0 kubectl netcheck matrix --namespace shop
+
+say "4. Break what no CNI owns: a firewall on node $node drops what comes from $route"
+broken=yes
+run netcheck-rig exec "$node" -- nft add table inet oops
+run netcheck-rig exec "$node" -- nft add chain inet oops forward '{ type filter hook forward priority 0; }'
+run netcheck-rig exec "$node" -- nft add rule inet oops forward ip saddr "$route" drop
 expect 1 kubectl netcheck matrix --namespace shop
 
-say "4. Mend it"
+say "5. Mend it"
 restore
 expect 0 kubectl netcheck matrix --namespace shop

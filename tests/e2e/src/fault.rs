@@ -3,6 +3,9 @@
 use crate::lab::{Lab, said};
 use anyhow::{Context, Result, ensure};
 
+/// A routing table that knows the default route and nothing else.
+const DEFAULT_ALONE: &str = "4242";
+
 /// A fault that is in force until dropped.
 #[must_use = "the fault is mended as soon as it is dropped"]
 pub struct Fault<'a> {
@@ -33,31 +36,29 @@ impl<'a> Fault<'a> {
         }
     }
 
-    /// A command on a node, and the one that undoes it.
-    pub fn on_node(lab: &'a Lab, node: &'a str, harm: &str, mend: String) -> Result<Self> {
-        let run = move |line: &str| run_on_node(lab, node, line);
-        Self::inject(format!("`{harm}` on {node}"), || run(harm), move || run(&mend))
-    }
-
-    /// A node without its route to another node's pods, in one family.
-    pub fn route_removed(lab: &'a Lab, node: &'a str, to: &str, v6: bool) -> Result<Self> {
+    /// A node that sends what is for another node's pods, in one family, the way of its default route, as if it had no better one. The route
+    /// itself stays: a CNI that keeps its routes would put it back.
+    pub fn route_lost(lab: &'a Lab, node: &'a str, to: &str, v6: bool) -> Result<Self> {
         let ranges = lab.kubectl(&format!("get node {to} -o jsonpath={{.spec.podCIDRs[*]}}"))?;
         let mut ranges = ranges.split_whitespace();
         let range = ranges
             .find(|range| range.contains(':') == v6)
             .with_context(|| format!("{to} has no such range of pods"))?;
         let family = if v6 { "-6" } else { "-4" };
-        let route = lab
-            .rig
-            .node(node)?
-            .run(["ip", family, "route", "show", "exact", range])?;
-        let route = route.trim();
-        ensure!(!route.is_empty(), "{node} has no route to {range}");
-        Self::on_node(
-            lab,
-            node,
-            &format!("ip {family} route del {route}"),
-            format!("ip {family} route add {route}"),
+        let default = lab.rig.node(node)?.run(["ip", family, "route", "show", "default"])?;
+        let default = default.trim();
+        ensure!(!default.is_empty(), "{node} has no default route");
+        let run = move |line: &str| run_on_node(lab, node, line);
+        Self::inject(
+            format!("{node} has no route to {range}"),
+            || {
+                run(&format!("ip {family} route add {default} table {DEFAULT_ALONE}"))?;
+                run(&format!("ip {family} rule add to {range} lookup {DEFAULT_ALONE}"))
+            },
+            move || {
+                run(&format!("ip {family} rule del lookup {DEFAULT_ALONE}"))?;
+                run(&format!("ip {family} route flush table {DEFAULT_ALONE}"))
+            },
         )
     }
 

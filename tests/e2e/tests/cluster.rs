@@ -22,8 +22,6 @@ mod capture_output;
 mod capture_targets;
 #[path = "cases/capture_wait.rs"]
 mod capture_wait;
-#[path = "cases/cni_refused.rs"]
-mod cni_refused;
 #[path = "cases/credentials.rs"]
 mod credentials;
 #[path = "cases/death.rs"]
@@ -58,7 +56,6 @@ fn main() -> ExitCode {
         versions::CASES,
         witness::CASES,
         images::CASES,
-        cni_refused::CASES,
         credentials::CASES,
         death::CASES,
         input::CASES,

@@ -74,6 +74,12 @@ pub enum Error {
         /// Where it should be.
         path: PathBuf,
     },
+    /// The bundled CNI's configuration has no such key.
+    #[error("the bundled CNI's configuration has no key {key:?}; bundled-cni/SPEC.md lists them in section 1.1")]
+    UnknownSetting {
+        /// The key.
+        key: String,
+    },
     /// The rig needs root for namespaces, mounts and cgroups.
     #[error("the rig needs root: it makes network namespaces, mounts and cgroups")]
     NotRoot,

@@ -40,8 +40,11 @@ enum Verb {
         #[arg(long, value_enum, default_value_t = ProxyArgument::Iptables)]
         proxy: ProxyArgument,
         /// Network plugin of the pods
-        #[arg(long, value_enum, default_value_t = CniArgument::Plain)]
+        #[arg(long, value_enum, default_value_t = CniArgument::Bundled)]
         cni: CniArgument,
+        /// A key of the bundled CNI's configuration, for example underlay=ipv6; may be given several times
+        #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+        cni_set: Vec<(String, String)>,
         /// Also run the shop: web, api and db with their Services
         #[arg(long)]
         shop: bool,
@@ -196,6 +199,11 @@ fn main() -> ExitCode {
     }
 }
 
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it is not of the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let directory = arguments.dir.unwrap_or_else(|| default_directory(&arguments.name));
     let progress = Stderr::start();
@@ -206,6 +214,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             families,
             proxy,
             cni,
+            cni_set,
             shop,
         } => {
             let spec = RigSpec {
@@ -225,6 +234,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                     CniArgument::Plain => Cni::Plain,
                     CniArgument::None => Cni::None,
                 },
+                cni_settings: cni_set.into_iter().collect(),
             };
             let rig = Rig::up_in(&directory, &spec, &progress)?;
             if shop {

@@ -1,6 +1,7 @@
 //! What a rig shall be.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// IP families of nodes, pods and Services; for `Dual`, IPv4 is the primary one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct RigSpec {
     pub proxy_mode: ProxyMode,
     /// The network plugin.
     pub cni: Cni,
+    /// What differs from the bundled CNI's default configuration, by key (`underlay`: `ipv6`).
+    #[serde(default)]
+    pub cni_settings: BTreeMap<String, String>,
 }
 
 impl Default for RigSpec {
@@ -71,7 +75,8 @@ impl Default for RigSpec {
             nodes: 3,
             families: Families::Dual,
             proxy_mode: ProxyMode::Iptables,
-            cni: Cni::Plain,
+            cni: Cni::Bundled,
+            cni_settings: BTreeMap::new(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The bundled network where another one is: refused, nothing written; and what would be applied is what this API server takes.
 
-use crate::Case;
 use anyhow::{Context as _, Result, ensure};
-use netcheck_e2e::lab::{Lab, said};
+use netcheck_e2e::{
+    lab::{Lab, said},
+    runner::Case,
+};
 use serde_json::{Value, json};
 
 pub const CASES: &[Case] = &[

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub const CASES: &[Case] = &[
     (
-        "fault: a route removed on one node is rejected there, and replies from there are lost",
-        route_removed,
+        "fault: a route lost on one node is rejected there, and replies from there are lost",
+        route_lost,
     ),
     ("fault: only the reply path is broken", reply_path),
     ("fault: nft drop inside the pod: arrived, no answer", drop_in_pod),
@@ -67,9 +67,9 @@ fn tcp_matrix(lab: &Lab, namespace: &Namespace<'_>) -> Result<Matrix> {
     lab.matrix(["-n", &namespace.name, "--full", "--protocol", "tcp"])
 }
 
-fn route_removed(lab: &Lab) -> Result<()> {
+fn route_lost(lab: &Lab) -> Result<()> {
     let namespace = pods_on_nodes(lab)?;
-    let fault = Fault::route_removed(lab, "n1", "n2", false)?;
+    let fault = Fault::route_lost(lab, "n1", "n2", false)?;
     let matrix = tcp_matrix(lab, &namespace)?;
     fault.mend()?;
     let ipv4 = |source: &str, destination: &str| {

@@ -113,10 +113,14 @@ fn lost_reply(lab: &Lab) -> Result<()> {
             );
         }
     }
+    let ip = namespace.address("on-n2", false)?.to_string();
+    let way = lab.rig.node("n2")?.run(["ip", "route", "get", &ip])?;
+    let veth = way.split_whitespace().skip_while(|word| *word != "dev").nth(1);
+    let veth = veth.with_context(|| format!("no device in {way}"))?;
     ensure!(
         reported["n2"]
             .keys()
-            .any(|seen| seen.packet == "SYN-ACK" && seen.direction == "in" && seen.interface.starts_with("veth")),
+            .any(|seen| seen.packet == "SYN-ACK" && seen.direction == "in" && seen.interface == veth),
         "the lost answer is not in the report: {reported:#?}"
     );
     Ok(())

@@ -104,13 +104,16 @@ pub fn nodes_come_and_go() -> Outcome {
     ensure!(node.init_pid().is_none(), "{name} still runs");
     let objects = rig.kubectl(["get", "nodes", "-o", "name"])?;
     ensure!(!objects.contains(&name), "the cluster still has {name}: {objects}");
-    let routes = rig.node("n1")?.run(["sh", "-c", "ip route; ip -6 route"])?;
-    for network in networks.split_whitespace() {
-        ensure!(
-            !routes.contains(network),
-            "n1 still has a route to {network}:\n{routes}"
-        );
-    }
+    let n1 = rig.node("n1")?;
+    wait_until("n1 to have no route to it", Duration::from_mins(1), || {
+        let routes = n1.run(["sh", "-c", "ip route; ip -6 route"]);
+        let routes = routes.map_err(|error| error.to_string())?;
+        if networks.split_whitespace().any(|network| routes.contains(network)) {
+            Err(routes)
+        } else {
+            Ok(())
+        }
+    })?;
     rig.kubectl(["delete", "namespace", "newcomers", "--wait=false"])?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! How rigs end, in order and not.
 
 use crate::{Outcome, directory, ensure, machine::Machine, shared, traffic::all_pairs};
-use netcheck_rig::{Error, Families, ProxyMode, Rig, RigSpec, Stderr, wait_until};
+use netcheck_rig::{Cni, Error, Families, ProxyMode, Rig, RigSpec, Stderr, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -47,6 +47,32 @@ pub fn ipv6_alone() -> Outcome {
         "kube-proxy made no nftables table: {rules}"
     );
     all_pairs(&other, "pairs", 2)?;
+    Ok(rig.down()?)
+}
+
+pub fn lost_route_is_felt() -> Outcome {
+    // The plugin that keeps no routes: what is lost stays lost until somebody comes.
+    let spec = RigSpec {
+        cni: Cni::Plain,
+        nodes: 2,
+        ..small("plain")
+    };
+    Rig::down_in(&directory("plain"), &Stderr::start())?;
+    let rig = Rig::up_in(&directory("plain"), &spec, &Stderr::start())?;
+    rig.start_plain_pods("pairs", "pair", 4)?;
+    all_pairs(&rig, "pairs", 2)?;
+    let node = rig.node("n1")?;
+    let networks = rig.kubectl(["get", "node", "n2", "-o", "jsonpath={.spec.podCIDRs[*]}"])?;
+    for network in networks.split_whitespace() {
+        node.run(["ip", "route", "delete", network])?;
+    }
+    ensure!(
+        all_pairs(&rig, "pairs", 2).is_err(),
+        "pods of n1 and n2 reach each other though n1 has no route: there is a detour"
+    );
+    // Coming up again sets what is missing.
+    Rig::up_in(&directory("plain"), &spec, &Stderr::start())?;
+    all_pairs(&rig, "pairs", 2)?;
     Ok(rig.down()?)
 }
 

@@ -69,7 +69,6 @@ fn main() -> ExitCode {
     let cases: &[(&str, Test)] = &[
         ("comes_up_whole", traffic::comes_up_whole),
         ("pods_reach_each_other_in_both_families", traffic::pods_reach_each_other),
-        ("a_lost_route_is_felt", traffic::lost_route_is_felt),
         ("services_answer_by_name_and_by_address", traffic::services_answer),
         ("a_plain_user_may_do_what_rbac_gives", identity::plain_user),
         ("a_static_token_is_a_user", identity::static_token),
@@ -83,6 +82,7 @@ fn main() -> ExitCode {
         ("up_starts_what_was_killed", changes::up_starts_what_was_killed),
         ("nodes_come_and_go", changes::nodes_come_and_go),
         ("up_refuses_other_settings", changes::up_refuses_other_settings),
+        ("a_lost_route_is_felt_by_plain_plugins", ends::lost_route_is_felt),
         ("ipv6_alone_with_nftables_beside_another_rig", ends::ipv6_alone),
         (
             "a_rig_killed_half_way_is_cleared_by_up",
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
     let listing = arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
     if missing.is_none() && !listing {
-        for name in ["selftest", "six", "ends"] {
+        for name in ["selftest", "plain", "six", "ends"] {
             if let Err(error) = Rig::down_in(&directory(name), &netcheck_rig::Silent) {
                 // The tests are over; if nobody reads this, the exit code still says it.
                 let _ = writeln!(stderr(), "rig {name} is not wholly gone: {error}");

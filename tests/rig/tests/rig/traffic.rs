@@ -2,7 +2,7 @@
 
 use crate::{Outcome, ensure, shared};
 use libtest_mimic::Failed;
-use netcheck_rig::{Rig, Silent};
+use netcheck_rig::Rig;
 
 /// Addresses of all pods of a namespace, with the pods' names.
 fn pods(rig: &Rig, namespace: &str) -> Result<Vec<(String, Vec<String>)>, Failed> {
@@ -117,22 +117,4 @@ pub fn services_answer() -> Outcome {
         ensure!(answer.starts_with("web-"), "{address} answered {answer:?}");
     }
     Ok(())
-}
-
-pub fn lost_route_is_felt() -> Outcome {
-    let rig = shared()?;
-    rig.start_plain_pods("pairs", "pair", 4)?;
-    let node = rig.node("n1")?;
-    let networks = rig.kubectl(["get", "node", "n2", "-o", "jsonpath={.spec.podCIDRs[*]}"])?;
-    for network in networks.split_whitespace() {
-        node.run(["ip", "route", "delete", network])?;
-    }
-    let cut = all_pairs(&rig, "pairs", 2);
-    // Coming up again sets what is missing.
-    Rig::up_in(rig.directory(), rig.spec(), &Silent)?;
-    ensure!(
-        cut.is_err(),
-        "pods of n1 and n2 reach each other though n1 has no route: there is a detour"
-    );
-    all_pairs(&rig, "pairs", 2)
 }
