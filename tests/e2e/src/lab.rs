@@ -285,6 +285,17 @@ impl Namespace<'_> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// The node's end of a pod's veth: the device that the way to the pod leads to.
+    pub fn host_veth(&self, pod: &str, node: &str) -> Result<String> {
+        let ip = self.address(pod, false)?.to_string();
+        let way = self.lab.rig.node(node)?.run(["ip", "route", "get", &ip])?;
+        let mut words = way.split_whitespace().skip_while(|word| *word != "dev");
+        Ok(words
+            .nth(1)
+            .with_context(|| format!("no device in {way:?}"))?
+            .to_owned())
+    }
+
     /// An address of a pod in one family.
     pub fn address(&self, pod: &str, v6: bool) -> Result<std::net::IpAddr> {
         let text = self.lab.kubectl(&format!(

@@ -171,7 +171,7 @@ fn odd_pods(lab: &Lab) -> Result<()> {
     let seen = interfaces_with(&path, "icmp.type == 8")?;
     let crashing = format!("{}/crashing/eth0", namespace.name);
     ensure!(
-        seen.contains(&crashing) && seen.iter().any(|name| name.starts_with("n1/veth")),
+        seen.contains(&crashing) && seen.contains(&format!("n1/{}", namespace.host_veth("plain", "n1")?)),
         "{seen:?}"
     );
     Ok(())

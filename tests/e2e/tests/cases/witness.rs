@@ -113,10 +113,7 @@ fn lost_reply(lab: &Lab) -> Result<()> {
             );
         }
     }
-    let ip = namespace.address("on-n2", false)?.to_string();
-    let way = lab.rig.node("n2")?.run(["ip", "route", "get", &ip])?;
-    let veth = way.split_whitespace().skip_while(|word| *word != "dev").nth(1);
-    let veth = veth.with_context(|| format!("no device in {way}"))?;
+    let veth = namespace.host_veth("on-n2", "n2")?;
     ensure!(
         reported["n2"]
             .keys()
