@@ -3,6 +3,7 @@
 use crate::{
     arguments::Arguments,
     cluster::Cluster,
+    connection::Connection,
     counting,
     keeper::{Keeper, Outcome},
     metrics::{Kind, Metrics, Reason},
@@ -20,13 +21,15 @@ use std::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 /// Events that come together are dealt with together.
 const GATHER: Duration = Duration::from_millis(50);
 /// After how long what the API server has not taken is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(1);
+/// How long the API server may take to list all Nodes.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
 /// The kubelet is told that we hang after this many periods without a turn.
 const PERIODS_TO_LIVE: u32 = 4;
 
@@ -39,25 +42,19 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         )
     })?;
     let listener = serve::listen(arguments.listen).await?;
-    let client = kube::Client::try_default()
-        .await
-        .context("cannot tell where the API server is; the service account's token, or KUBECONFIG, is needed")?;
     let node = arguments.node.clone();
+    let cluster = Arc::new(Cluster::default());
+    let connection = Connection::open(&cluster, &node).await?;
     let metrics = Arc::new(Metrics::new(counting::root(&arguments.places)));
     let health = Arc::new(Health::new(Duration::from_mins(2)));
     tokio::spawn(serve::serve(listener, health.clone(), metrics.clone()));
 
-    let cluster = Arc::new(Cluster::default());
-    tokio::spawn({
-        let (cluster, client, node) = (cluster.clone(), client.clone(), node.clone());
-        async move { cluster.watch(&client, &node).await }
-    });
     let kernel = listen_to_kernel()?;
     let mut daemon = Daemon {
         keeper: Keeper::new(arguments, plugin),
-        publisher: Publisher::new(client.clone(), &node),
+        publisher: Publisher::new(connection.client.clone(), &node),
         node,
-        client,
+        connection,
         cluster,
         metrics,
         health,
@@ -104,7 +101,7 @@ fn listen_to_kernel() -> Result<Arc<Notify>> {
 
 struct Daemon {
     node: String,
-    client: kube::Client,
+    connection: Connection,
     cluster: Arc<Cluster>,
     keeper: Keeper,
     publisher: Publisher,
@@ -116,10 +113,15 @@ impl Daemon {
     /// One pass and what is said of it; when to look again at the latest.
     async fn turn(&mut self) -> Duration {
         let mut outcome = self.pass(false);
+        if self.keeper.has_lost_address() {
+            self.connect_anew().await;
+        }
         if outcome.list_again {
-            match self.cluster.list_nodes_again(&self.client).await {
-                Ok(()) => outcome = self.pass(true),
-                Err(error) => tracing::warn!(%error, "cannot list the Nodes again; nothing is removed"),
+            let list = self.cluster.list_nodes_again(&self.connection.client);
+            match timeout(LISTED_WITHIN, list).await {
+                Ok(Ok(())) => outcome = self.pass(true),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot list the Nodes again; nothing is removed"),
+                Err(_) => tracing::warn!("the API server does not list the Nodes again; nothing is removed"),
             }
         }
         let is_told = self.publish(&outcome).await;
@@ -133,6 +135,18 @@ impl Daemon {
             outcome.not_ready,
         );
         again_after
+    }
+
+    /// Connections that were made from an address that is gone are dead, and the news of the node's other address would come by them.
+    async fn connect_anew(&mut self) {
+        tracing::info!("an address of this node is gone: connecting to the API server anew");
+        match Connection::open(&self.cluster, &self.node).await {
+            Ok(connection) => {
+                self.publisher.use_client(connection.client.clone());
+                self.connection = connection;
+            }
+            Err(error) => tracing::warn!("{error:#}"),
+        }
     }
 
     fn pass(&mut self, was_asked_again: bool) -> Outcome {

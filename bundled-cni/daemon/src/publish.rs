@@ -12,7 +12,8 @@ use kube::{
 };
 use netcheck_cni_intent::{NodeObject, publish::Condition};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::timeout;
 
 /// Who reports, in events.
 const COMPONENT: &str = "netcheck-cni";
@@ -20,6 +21,9 @@ const COMPONENT: &str = "netcheck-cni";
 const EVENTS_NAMESPACE: &str = "default";
 /// Most bytes of a condition's or event's message (`NoteLengthLimit` of the API's validation of events is the smaller one).
 const MESSAGE: usize = 1000;
+
+/// How long the API server may take for all that is said at once. Whoever says it has a node to keep meanwhile.
+const SAID_WITHIN: Duration = Duration::from_secs(10);
 
 /// Writes about one node.
 pub struct Publisher {
@@ -39,8 +43,36 @@ impl Publisher {
         }
     }
 
+    /// Goes on by other connections.
+    pub fn use_client(&mut self, client: Client) {
+        self.client = client;
+    }
+
     /// Makes the Node carry these annotations, where `known`, its object as it was seen last, does not.
     pub async fn annotations(&self, known: &NodeObject, wanted: &BTreeMap<String, String>) -> Result<()> {
+        let say = self.write_annotations(known, wanted);
+        timeout(SAID_WITHIN, say)
+            .await
+            .with_context(|| self.unanswered("annotations"))?
+    }
+
+    /// Makes the Node's status carry these conditions; a condition that newly is `True`, or for another reason, is an event as well.
+    pub async fn conditions(&mut self, wanted: &[Condition]) -> Result<()> {
+        let unanswered = self.unanswered("conditions");
+        timeout(SAID_WITHIN, self.write_conditions(wanted))
+            .await
+            .context(unanswered)?
+    }
+
+    fn unanswered(&self, what: &str) -> String {
+        format!(
+            "the API server does not answer for {} s to the {what} of Node {}",
+            SAID_WITHIN.as_secs(),
+            self.node
+        )
+    }
+
+    async fn write_annotations(&self, known: &NodeObject, wanted: &BTreeMap<String, String>) -> Result<()> {
         let missing: BTreeMap<_, _> = wanted
             .iter()
             .filter(|(key, value)| known.annotations.get(*key) != Some(value))
@@ -56,8 +88,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Makes the Node's status carry these conditions; a condition that newly is `True`, or for another reason, is an event as well.
-    pub async fn conditions(&mut self, wanted: &[Condition]) -> Result<()> {
+    async fn write_conditions(&mut self, wanted: &[Condition]) -> Result<()> {
         if self.published.as_deref() == Some(wanted) {
             return Ok(());
         }
@@ -178,6 +209,27 @@ fn shortened(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpListener;
+
+    /// Its connections are taken, and nothing comes back: so a server looks that lost its power, or one asked from an address that is gone.
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_not_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let config = kube::Config::new(url.parse().unwrap());
+        let mut publisher = Publisher::new(Client::try_from(config).unwrap(), "n1");
+        tokio::time::pause();
+        let error = publisher.conditions(&[condition(true, "BpfOff")]).await.unwrap_err();
+        assert!(format!("{error:#}").contains("does not answer"), "{error:#}");
+        // What was not said is not taken for said.
+        assert_eq!(publisher.published, None);
+        let wanted = BTreeMap::from([("cni.netcheck.dev/mtu".to_owned(), "1500".to_owned())]);
+        let error = publisher
+            .annotations(&NodeObject::default(), &wanted)
+            .await
+            .unwrap_err();
+        assert!(format!("{error:#}").contains("does not answer"), "{error:#}");
+    }
 
     fn condition(status: bool, reason: &str) -> Condition {
         Condition {
