@@ -3,11 +3,12 @@
 use crate::{
     arguments::Arguments,
     cluster::Cluster,
+    connection::Connection,
     counting,
     keeper::{Keeper, Outcome},
     metrics::{Kind, Metrics, Reason},
     monitor::Ears,
-    publish::{Publisher, Statement},
+    publish::Statement,
     serve::{self, Health},
 };
 use anyhow::{Context as _, Result};
@@ -25,8 +26,8 @@ use tokio::{
 
 /// Events that come together are dealt with together.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long the API server may take to list the Nodes once more: the node's network is kept meanwhile by nobody.
-const LIST_LIMIT: Duration = Duration::from_secs(10);
+/// How long the API server may take to list the Nodes once more: nobody keeps the node's network meanwhile.
+const LISTED_WITHIN: Duration = Duration::from_secs(10);
 /// The kubelet is told that we hang after this many periods without a turn.
 const PERIODS_TO_LIVE: u32 = 4;
 
@@ -39,27 +40,20 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         )
     })?;
     let listener = serve::listen(arguments.listen).await?;
-    let client = kube::Client::try_default()
-        .await
-        .context("cannot tell where the API server is; the service account's token, or KUBECONFIG, is needed")?;
     let node = arguments.node.clone();
+    let cluster = Arc::new(Cluster::default());
+    let statements = watch::Sender::new(Statement::default());
+    let connection = Connection::open(&cluster, &node, &statements).await?;
     let metrics = Arc::new(Metrics::new(counting::root(&arguments.places)));
     let health = Arc::new(Health::new(Duration::from_mins(2)));
     tokio::spawn(serve::serve(listener, health.clone(), metrics.clone()));
 
-    let cluster = Arc::new(Cluster::default());
-    tokio::spawn({
-        let (cluster, client, node) = (cluster.clone(), client.clone(), node.clone());
-        async move { cluster.watch(&client, &node).await }
-    });
     let kernel = listen_to_kernel()?;
-    let (statements, heard) = watch::channel(Statement::default());
-    tokio::spawn(Publisher::new(client.clone(), &node).follow(heard, cluster.clone()));
     let mut daemon = Daemon {
         keeper: Keeper::new(arguments, plugin),
         statements,
         node,
-        client,
+        connection,
         cluster,
         metrics,
         health,
@@ -106,7 +100,7 @@ fn listen_to_kernel() -> Result<Arc<Notify>> {
 
 struct Daemon {
     node: String,
-    client: kube::Client,
+    connection: Connection,
     cluster: Arc<Cluster>,
     keeper: Keeper,
     /// What is to be said of the node; saying it takes as long as the API server takes, and nobody waits for that.
@@ -119,8 +113,12 @@ impl Daemon {
     /// One pass and what is said of it; when to look again at the latest.
     async fn turn(&mut self) -> Duration {
         let mut outcome = self.pass(false);
+        if self.keeper.has_lost_address() {
+            self.connect_anew().await;
+        }
         if outcome.list_again {
-            match timeout(LIST_LIMIT, self.cluster.list_nodes_again(&self.client)).await {
+            let list = self.cluster.list_nodes_again(&self.connection.client);
+            match timeout(LISTED_WITHIN, list).await {
                 Ok(Ok(())) => outcome = self.pass(true),
                 Ok(Err(error)) => tracing::warn!(%error, "cannot list the Nodes again; nothing is removed"),
                 Err(_) => tracing::warn!("the API server does not list the Nodes again; nothing is removed"),
@@ -136,6 +134,15 @@ impl Daemon {
             outcome.not_ready,
         );
         again_after
+    }
+
+    /// Connections that were made from an address that is gone are dead, and the news of the node's other address would come by them.
+    async fn connect_anew(&mut self) {
+        tracing::info!("an address of this node is gone: connecting to the API server anew");
+        match Connection::open(&self.cluster, &self.node, &self.statements).await {
+            Ok(connection) => self.connection = connection,
+            Err(error) => tracing::warn!("{error:#}"),
+        }
     }
 
     fn pass(&mut self, was_asked_again: bool) -> Outcome {

@@ -18,7 +18,7 @@ use netcheck_cni::{
     store::Store,
 };
 use netcheck_cni_intent::{
-    Config, ConfigError, Desired, Hold, Inputs, NodeObject, PerFamily,
+    Config, ConfigError, Desired, Hold, Inputs, LocalAddress, NodeObject, PerFamily,
     desired::Troubles,
     diff::{Delta, Diff, diff},
     guard::{self, Verdict},
@@ -29,6 +29,7 @@ use netcheck_cni_intent::{
 use netcheck_node_state::{NetState, snapshot};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -77,6 +78,9 @@ pub struct Keeper {
     /// The last good configuration, and what is wrong with a newer one.
     config: Option<Config>,
     refused_config: Vec<ConfigError>,
+    /// InternalIPs that this node has or had, as long as its devices hold them; whether one has gone since somebody asked.
+    addresses: BTreeSet<IpAddr>,
+    has_lost_address: bool,
     /// Peers of the last pass.
     peers: BTreeSet<String>,
     /// Since when the overlay device has been there for nothing.
@@ -105,6 +109,8 @@ impl Keeper {
             plugin,
             config: None,
             refused_config: Vec::new(),
+            addresses: BTreeSet::new(),
+            has_lost_address: false,
             peers: BTreeSet::new(),
             overlay_unwanted: None,
             failures: 0,
@@ -116,6 +122,20 @@ impl Keeper {
             last_view: None,
             generation: 0,
         }
+    }
+
+    /// Whether an address that this node was reached at has gone since the last call.
+    pub fn has_lost_address(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost_address)
+    }
+
+    fn note_addresses(&mut self, net: &NetState, local: &PerFamily<LocalAddress>) {
+        let before = self.addresses.len();
+        self.addresses
+            .retain(|ip| net.addresses.iter().any(|address| address.ip == *ip));
+        self.has_lost_address |= self.addresses.len() < before;
+        let found = [&local.ipv4, &local.ipv6].into_iter().flatten();
+        self.addresses.extend(found.map(|local| local.address.addr()));
     }
 
     fn period(&self) -> Duration {
@@ -151,6 +171,7 @@ impl Keeper {
         let nodes: Vec<NodeObject> = nodes.values().cloned().collect();
         let own = nodes.iter().find(|node| node.name == self.arguments.node);
         let local = own.map_or_else(PerFamily::default, |own| local(&net, &own.internal_ips));
+        self.note_addresses(&net, &local);
         let inputs = Inputs {
             own: &self.arguments.node,
             nodes: &nodes,
@@ -382,4 +403,58 @@ impl Keeper {
 fn without_config(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
     annotations.remove(ANNOTATION_CONFIG);
     annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use netcheck_node_state::Address;
+
+    fn held(ips: &[&str]) -> NetState {
+        let mut net = NetState::default();
+        net.addresses.extend(ips.iter().map(|ip| Address {
+            interface: "eth0".to_owned(),
+            ip: ip.parse().unwrap(),
+            prefix: 24,
+        }));
+        net
+    }
+
+    fn local(net: &str) -> PerFamily<LocalAddress> {
+        PerFamily {
+            ipv4: Some(LocalAddress {
+                device: "eth0".to_owned(),
+                address: net.parse().unwrap(),
+                mtu: 1500,
+            }),
+            ipv6: None,
+        }
+    }
+
+    #[test]
+    fn an_address_may_go_before_or_after_the_node_tells_another() {
+        let nowhere = PerFamily::default();
+        for steps in [
+            // Gone, then told; told while both are there, then gone.
+            [
+                (held(&["192.0.2.21"]), nowhere.clone(), true),
+                (held(&["192.0.2.21"]), local("192.0.2.21/24"), false),
+            ],
+            [
+                (held(&["192.0.2.11", "192.0.2.21"]), local("192.0.2.21/24"), false),
+                (held(&["192.0.2.21"]), local("192.0.2.21/24"), true),
+            ],
+        ] {
+            let arguments = Arguments::parse_from(["netcheck-cni-daemon", "--node", "n1"]);
+            let mut keeper = Keeper::new(arguments, Vec::new());
+            keeper.note_addresses(&held(&["192.0.2.11"]), &local("192.0.2.11/24"));
+            assert!(!keeper.has_lost_address());
+            for (net, local, is_lost) in steps {
+                keeper.note_addresses(&net, &local);
+                assert_eq!(keeper.has_lost_address(), is_lost);
+                assert!(!keeper.has_lost_address());
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use netcheck_cni::store::Store;
 use netcheck_cni_intent::names::{OVERLAY, OVERLAY_ALIAS, PROTOCOL, TABLE_MAIN, VETH_ALIAS_START};
 use netcheck_node_state::{Change, Changer, NetState, snapshot, sysctl};
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 /// Removes all that is ours.
 ///
@@ -28,17 +28,33 @@ pub fn uninstall(places: &Places, evict: bool) -> Result<()> {
     failed.extend(nft::delete().err().map(|error| error.to_string()));
     failed.extend(counting::uninstall(&counting::root(places)));
     failed.extend(parameters(places));
-    if let Err(error) = fs::remove_dir_all(&places.state)
-        && error.kind() != io::ErrorKind::NotFound
-        // A mount point cannot be removed, only emptied.
-        && error.kind() != io::ErrorKind::ResourceBusy
-    {
-        failed.push(format!("cannot remove {}: {error}", places.state.display()));
-    }
+    failed.extend(remove_state(&places.state));
     if !failed.is_empty() {
         bail!("{}", failed.join("\n"));
     }
     Ok(())
+}
+
+/// The folder is a mount of its own where we run as the node's Job, below a root that is read-only: emptied from here, it goes by its
+/// name on the node.
+fn remove_state(folder: &Path) -> Option<String> {
+    let error = fs::remove_dir_all(folder)
+        .err()
+        .filter(|error| error.kind() != io::ErrorKind::NotFound)?;
+    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    let is_mount = matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy | io::ErrorKind::ReadOnlyFilesystem
+    );
+    if !is_empty || !is_mount {
+        return Some(format!("cannot remove {}: {error}", folder.display()));
+    }
+    let on_node = Path::new("/proc/1/root").join(folder.strip_prefix("/").unwrap_or(folder));
+    if let Err(error) = fs::remove_dir(&on_node) {
+        // It is empty, and after the next boot it is gone.
+        tracing::info!(folder = %folder.display(), %error, "an empty folder stays");
+    }
+    None
 }
 
 /// Everything of ours in the node's network namespace, in the reverse of the order in which it is built.

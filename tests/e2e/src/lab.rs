@@ -23,8 +23,10 @@ pub struct Lab {
     /// The cluster.
     pub rig: Rig,
     folder: PathBuf,
-    namespaces: AtomicU32,
 }
+
+/// Namespaces that this process has made, for their names.
+static NAMESPACES: AtomicU32 = AtomicU32::new(0);
 
 impl Lab {
     /// Brings up the rig and loads the agent's image.
@@ -35,10 +37,14 @@ impl Lab {
         rig.image_load(&image).context("load the agent's image")?;
         let folder = target_directory().join("e2e").join(&spec.name);
         std::fs::create_dir_all(&folder).context("make a folder for kubeconfigs")?;
+        Ok(Self { rig, folder })
+    }
+
+    /// The same cluster with the nodes that it has now.
+    pub fn anew(&self) -> Result<Self> {
         Ok(Self {
-            rig,
-            folder,
-            namespaces: AtomicU32::new(0),
+            rig: Rig::attach(self.rig.directory()).context("look at the rig anew")?,
+            folder: self.folder.clone(),
         })
     }
 
@@ -97,7 +103,7 @@ impl Lab {
 
     /// A namespace of its own for a test, gone when dropped.
     pub fn namespace(&self, pod_security: &str) -> Result<Namespace<'_>> {
-        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
+        let number = NAMESPACES.fetch_add(1, Ordering::Relaxed);
         let name = format!("lab-{}-{number}", std::process::id());
         self.apply(&manifests::namespace(&name, pod_security))?;
         wait_until("the namespace's service account", READY, || {

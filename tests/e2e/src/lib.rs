@@ -3,20 +3,24 @@
 
 pub mod audit;
 pub mod benches;
+pub mod bundled;
 pub mod capture;
 pub mod capture_file;
 pub mod capturing;
+pub mod churn;
 pub mod connect_proxy;
 pub mod credential_plugin;
 pub mod cutting_proxy;
 pub mod fault;
 pub mod flood;
 pub mod lab;
+pub mod ledger;
 pub mod manifests;
 pub mod matrix;
 pub mod meter;
 pub mod runner;
 pub mod shop;
+pub mod stream;
 pub mod tcpdump;
 pub mod traffic;
 pub mod tshark;

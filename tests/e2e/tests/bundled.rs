@@ -1,30 +1,34 @@
-//! The bundled CNI on a real cluster, as its manifests bring it there.
+//! The bundled CNI on a real cluster, as its manifests bring it there, and as `cni install` does.
 
-use anyhow::{Result, ensure};
-use netcheck_e2e::{
-    lab::{Lab, said},
-    runner::{self, Case},
-    shop,
-};
+#![allow(clippy::print_stdout, reason = "figures are to be seen beside the verdicts")]
+
+#[path = "bundled/churn.rs"]
+mod churn;
+#[path = "bundled/healthy.rs"]
+mod healthy;
+#[path = "bundled/install.rs"]
+mod install;
+#[path = "bundled/membership.rs"]
+mod membership;
+#[path = "bundled/mended.rs"]
+mod mended;
+
+use netcheck_e2e::runner;
 use netcheck_rig::{Cni, RigSpec};
 use std::process::ExitCode;
 
-const CASES: &[Case] = &[("bundled: the shop is reached by tcp, dns and icmp", healthy)];
-
 fn main() -> ExitCode {
-    let spec = RigSpec {
-        name: "bundled".into(),
-        nodes: 2,
-        cni: Cni::Bundled,
-        ..RigSpec::default()
+    let spec = |cni| {
+        runner::named(RigSpec {
+            name: "bundled".into(),
+            nodes: 2,
+            cni,
+            ..RigSpec::default()
+        })
     };
-    runner::run([(runner::named(spec), CASES.to_vec())])
-}
-
-fn healthy(lab: &Lab) -> Result<()> {
-    shop::expect_healthy(lab, &["--protocol", "tcp,dns,icmp"], &["tcp", "dns", "icmp"])?;
-    // The network says of itself what the matrix has shown.
-    let output = lab.plugin(["cni", "status", "-o", "json"]).output()?;
-    ensure!(output.status.success(), "{}", said(&output));
-    Ok(())
+    let installed = [healthy::CASES, mended::CASES, churn::CASES, membership::CASES].concat();
+    runner::run([
+        (spec(Cni::Bundled), installed),
+        (spec(Cni::None), install::CASES.to_vec()),
+    ])
 }

@@ -24,6 +24,8 @@ pub enum Endpoint {
     Hub,
     /// Node number (1 = `n1`).
     Node(u8),
+    /// The same node after it was given other addresses.
+    MovedNode(u8),
     /// The machine's root namespace.
     Root,
 }
@@ -33,6 +35,7 @@ impl Endpoint {
         match self {
             Self::Hub => 1,
             Self::Node(number) => number.saturating_add(10),
+            Self::MovedNode(number) => number.saturating_add(110),
             Self::Root => 254,
         }
     }

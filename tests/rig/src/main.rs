@@ -77,7 +77,7 @@ enum Verb {
     /// Work with images
     #[command(subcommand)]
     Image(ImageVerb),
-    /// Add or remove a node
+    /// Add, remove, boot or move a node
     #[command(subcommand)]
     Node(NodeVerb),
     /// Stop, start or kill a part of a node
@@ -127,6 +127,16 @@ enum NodeVerb {
     Add,
     /// Remove a node
     Remove {
+        /// Its name
+        node: String,
+    },
+    /// Cut its power, start it again, and wait until it is Ready
+    Reboot {
+        /// Its name
+        node: String,
+    },
+    /// Give it other addresses, or its first ones again, and wait until it is Ready
+    Readdress {
         /// Its name
         node: String,
     },
@@ -269,6 +279,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             writeln!(stdout(), "{}", node.name()).context("print the node")?;
         }
         Verb::Node(NodeVerb::Remove { node }) => attach()?.remove_node(&node)?,
+        Verb::Node(NodeVerb::Reboot { node }) => attach()?.reboot_node(&node, &progress)?,
+        Verb::Node(NodeVerb::Readdress { node }) => attach()?.readdress_node(&node, &progress)?,
         Verb::Part(verb) => {
             let (PartVerb::Stop(which) | PartVerb::Start(which) | PartVerb::Kill(which)) = &verb;
             let node = attach()?.node(&which.node)?;

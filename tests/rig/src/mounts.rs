@@ -53,6 +53,10 @@ pub fn furnish(node: &NodeFiles) -> Result<()> {
         (node.home.join("containerd"), "/run/.home/containerd"),
         (node.home.join("kubelet"), "/run/.home/kubelet"),
         (node.home.join("pod-logs"), "/run/.home/pod-logs"),
+        // Not the overlay's: whatever CNI the machine itself has configured is not this node's. And on disk: a boot leaves them.
+        (node.home.join("etc-cni"), "/run/.home/etc-cni"),
+        (node.home.join("opt-cni"), "/run/.home/opt-cni"),
+        (node.home.join("var-lib-cni"), "/run/.home/var-lib-cni"),
         (node.registries.clone(), "/run/.home/registries"),
     ] {
         create(&source)?;
@@ -66,13 +70,12 @@ pub fn furnish(node: &NodeFiles) -> Result<()> {
         ("/run/.home/kubelet", "/var/lib/kubelet"),
         ("/run/.home/pod-logs", "/var/log/pods"),
         ("/run/.home/registries", "/etc/containerd/certs.d"),
+        ("/run/.home/etc-cni", "/etc/cni"),
+        ("/run/.home/opt-cni", "/opt/cni"),
+        ("/run/.home/var-lib-cni", "/var/lib/cni"),
     ] {
         create(target)?;
         mount_move(source, target).context(format!("move {source} to {target}"))?;
-    }
-    for folder in ["/etc/cni", "/opt/cni", "/var/lib/cni"] {
-        // Not the overlay's: whatever CNI the machine itself has configured is not this node's.
-        tmpfs(folder)?;
     }
     create("/etc/cni/net.d")?;
     create("/opt/cni/bin")?;
@@ -104,8 +107,11 @@ const WANTED_BY_KUBELET: [(&str, &str); 6] = [
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
+/// What kubelet knows a boot by.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Mounts `/proc` for the PID namespace of the calling process. Over the machine-wide settings that kubelet insists on lie
-/// files that already say what it wants, so it leaves the machine's own alone.
+/// files that already say what it wants, so it leaves the machine's own alone; and each start of a sandbox is a boot of its own.
 pub fn mount_proc() -> Result<()> {
     mount(
         "proc",
@@ -122,7 +128,10 @@ pub fn mount_proc() -> Result<()> {
         let target = format!("/proc/sys/{setting}");
         mount_bind(&stand_in, &target).context(format!("cover {target}"))?;
     }
-    Ok(())
+    let fresh = "/proc/sys/kernel/random/uuid";
+    let boot_id = fs::read_to_string(fresh).context(format!("read {fresh}"))?;
+    write("/run/.sysctl/boot_id", &boot_id)?;
+    mount_bind("/run/.sysctl/boot_id", BOOT_ID).context(format!("cover {BOOT_ID}"))
 }
 
 fn create(directory: impl AsRef<Path>) -> Result<()> {

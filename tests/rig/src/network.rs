@@ -7,6 +7,7 @@ use crate::{
     error::Context,
     layout::Layout,
     sandbox::{Sandbox, checked},
+    wait_until,
 };
 use rustix::process::Pid;
 use std::{
@@ -14,12 +15,16 @@ use std::{
     io::Write,
     net::IpAddr,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 /// The bridge's name.
 const BRIDGE: &str = "underlay";
 /// A node's link to the underlay.
 pub const NODE_LINK: &str = "eth0";
+
+/// How long the kernel may take for the link of a namespace that has ended.
+const OLD_LINK_GONE_WITHIN: Duration = Duration::from_mins(1);
 
 /// Builds the bridge, and the way in from the root namespace.
 pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout) -> Result<()> {
@@ -51,9 +56,20 @@ pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout
     ip(&root_side)
 }
 
-/// Joins a node to the underlay.
+/// Joins a node to the underlay. Of one that was there before, the link goes first: the kernel may not have come to it.
 pub fn attach_node(hub: &Sandbox, node: &Node, init: Pid, addresses: Addresses) -> Result<()> {
     let name = &node.name;
+    wait_until(&format!("the old link of {name} to go"), OLD_LINK_GONE_WITHIN, || {
+        let links = hub.on_network(link_names).map_err(|error| error.to_string())?;
+        if links.contains(name) {
+            // It may go by itself just now.
+            let gone = hub.on_network(|| ip(&[format!("link delete {name}")]));
+            return Err(gone
+                .err()
+                .map_or_else(|| "deleted just now".to_owned(), |error| error.to_string()));
+        }
+        Ok(())
+    })?;
     let link = [
         format!(
             "link add {name} type veth peer name {NODE_LINK} netns {}",
@@ -63,17 +79,44 @@ pub fn attach_node(hub: &Sandbox, node: &Node, init: Pid, addresses: Addresses) 
     ];
     hub.on_network(|| ip(&link))?;
     let mut node_side = vec!["link set lo up".to_owned(), format!("link set {NODE_LINK} up")];
-    node_side.extend(address_lines(addresses, Endpoint::Node(node.number), NODE_LINK));
-    node_side.extend(
-        addresses
-            .of(Endpoint::Hub)
-            .iter()
-            .map(|gateway| format!("route add default via {gateway}")),
-    );
+    node_side.extend(address_lines(addresses, node.endpoint, NODE_LINK));
+    node_side.extend(default_routes(addresses));
     node.sandbox.on_network(|| {
         forward_packets()?;
         ip(&node_side)
     })
+}
+
+/// Gives a node its other addresses. The default route goes with the last old one.
+pub fn readdress_node(node: &Node, old: Endpoint, addresses: Addresses) -> Result<()> {
+    let delete = addresses
+        .of(old)
+        .into_iter()
+        .map(|address| format!("address delete {address}/{} dev {NODE_LINK}", underlay_prefix(address)));
+    let mut lines: Vec<_> = delete.collect();
+    lines.extend(address_lines(addresses, node.endpoint, NODE_LINK));
+    lines.extend(default_routes(addresses));
+    node.sandbox.on_network(|| ip(&lines))
+}
+
+fn default_routes(addresses: Addresses) -> Vec<String> {
+    let gateways = addresses.of(Endpoint::Hub);
+    gateways
+        .iter()
+        .map(|gateway| format!("route replace default via {gateway} dev {NODE_LINK}"))
+        .collect()
+}
+
+/// Names of the links in the network namespace of the calling thread.
+fn link_names() -> Result<Vec<String>> {
+    let output = Command::new("ip")
+        .args(["-o", "link"])
+        .output()
+        .context("run `ip -o link`")?;
+    let text = checked("ip -o link", &output)?;
+    // `7: n1@if2: <…`
+    let name = |line: &str| Some(line.split_whitespace().nth(1)?.split(['@', ':']).next()?.to_owned());
+    Ok(text.lines().filter_map(name).collect())
 }
 
 /// Who may use routes to pods.

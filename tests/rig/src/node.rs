@@ -52,6 +52,8 @@ impl Part {
 pub struct Node {
     pub(crate) name: String,
     pub(crate) number: u8,
+    /// Who it is on the underlay.
+    pub(crate) endpoint: Endpoint,
     pub(crate) layout: Layout,
     pub(crate) addresses: Addresses,
     pub(crate) proxy_mode: ProxyMode,
@@ -68,7 +70,7 @@ impl Node {
 
     /// Its addresses on the underlay, primary family first.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        self.addresses.of(Endpoint::Node(self.number))
+        self.addresses.of(self.endpoint)
     }
 
     /// Process number, in the root namespace, of the node's PID 1: a handle on its namespaces for `nsenter -t`.
@@ -148,7 +150,7 @@ impl Node {
         self.layout.node(&self.name)
     }
 
-    fn cgroup(&self) -> String {
+    pub(crate) fn cgroup(&self) -> String {
         format!("{}/{}", self.layout.cgroup(), self.name)
     }
 

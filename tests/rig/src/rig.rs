@@ -16,7 +16,7 @@ pub use status::{NodeStatus, RigStatus};
 pub use std::process::Output;
 
 use crate::{
-    Addresses, Error, Node, Result, RigSpec,
+    Addresses, Endpoint, Error, Node, Result, RigSpec,
     control_plane::{ControlPlane, PARTS, server_url},
     error::Context,
     kubectl::Kubectl,
@@ -309,12 +309,22 @@ impl Rig {
         }
     }
 
+    /// Where on the underlay the node of this number is now.
+    fn endpoint(&self, number: u8) -> Endpoint {
+        if self.state.moved.contains(&number) {
+            Endpoint::MovedNode(number)
+        } else {
+            Endpoint::Node(number)
+        }
+    }
+
     fn node_of(&self, number: u8) -> Node {
         let name = format!("n{number}");
         Node {
             sandbox: Sandbox::new(&self.layout, &name),
             name,
             number,
+            endpoint: self.endpoint(number),
             layout: self.layout.clone(),
             addresses: self.state.addresses,
             proxy_mode: self.state.spec.proxy_mode,

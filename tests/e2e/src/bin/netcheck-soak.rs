@@ -1,6 +1,6 @@
 //! The long counts: the healthy matrix twenty times without a false result, the plugin killed fifty times without a trace, ten times with
-//! nothing but ended ephemeral containers, two million packets captured whole ten times. An argument names one of them; without, all run. After
-//! `packets`: how many times, and packets a second.
+//! nothing but ended ephemeral containers, two million packets captured whole ten times, the bundled CNI through twenty rounds of deaths and
+//! falsifications. An argument names one of them; without, all run. After `packets`: how many times, and packets a second; after `cni`: how many rounds.
 
 #![allow(clippy::print_stdout, reason = "figures are this program's output")]
 
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     capture_file,
     capturing::{Capturing, Told, Who},
+    churn,
     flood::{self, Flood, PORT},
     lab::{Lab, Namespace, said},
     manifests,
@@ -41,23 +42,39 @@ fn main() -> Result<()> {
     if let [flood::FLOOD, what @ ..] = &arguments[..] {
         return flood::run(what);
     }
-    let lab = Lab::up(&RigSpec {
+    let plain = RigSpec {
         name: "soak".into(),
         ..RigSpec::default()
-    })?;
-    let outcome = match arguments[..] {
-        [] => healthy(&lab)
-            .and_then(|()| kills(&lab))
-            .and_then(|()| kills_in_pods(&lab))
-            .and_then(|()| packets(&lab, &[])),
-        ["healthy"] => healthy(&lab),
-        ["kills"] => kills(&lab),
-        ["kills-in-pods"] => kills_in_pods(&lab),
-        ["packets", ref options @ ..] => packets(&lab, options),
-        _ => Err(anyhow::anyhow!(
-            "no count {arguments:?}; there are: healthy, kills, kills-in-pods, packets [TIMES [PACKETS-PER-SECOND]]"
-        )),
     };
+    match arguments[..] {
+        [] => {
+            on(&plain, |lab| {
+                healthy(lab)?;
+                kills(lab)?;
+                kills_in_pods(lab)?;
+                packets(lab, &[])
+            })?;
+            on(&churn::spec(), |lab| churn::count(lab, churn::ROUNDS))
+        }
+        ["healthy"] => on(&plain, healthy),
+        ["kills"] => on(&plain, kills),
+        ["kills-in-pods"] => on(&plain, kills_in_pods),
+        ["packets", ref options @ ..] => on(&plain, |lab| packets(lab, options)),
+        ["cni"] => on(&churn::spec(), |lab| churn::count(lab, churn::ROUNDS)),
+        ["cni", rounds] => {
+            let rounds = rounds.parse().context("how many rounds")?;
+            on(&churn::spec(), |lab| churn::count(lab, rounds))
+        }
+        _ => Err(anyhow::anyhow!(
+            "no count {arguments:?}; there are: healthy, kills, kills-in-pods, packets [TIMES [PACKETS-PER-SECOND]], cni [ROUNDS]"
+        )),
+    }
+}
+
+/// Counts on a cluster that goes afterwards.
+fn on(spec: &RigSpec, count: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    let lab = Lab::up(spec)?;
+    let outcome = count(&lab);
     lab.down()?;
     outcome
 }

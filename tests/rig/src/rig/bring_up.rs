@@ -86,6 +86,7 @@ impl Rig {
             binaries,
             nodes: (1..=spec.nodes).collect(),
             next_node: spec.nodes + 1,
+            moved: Vec::new(),
             built: false,
         };
         let mut rig = Self::of(layout, state);
@@ -130,7 +131,7 @@ impl Rig {
     /// `/etc/hosts` of every node; it knows nodes that may be added later, too.
     pub(super) fn hosts(&self) -> String {
         let mut lines = vec!["127.0.0.1 localhost".to_owned(), "::1 localhost".to_owned()];
-        let nodes = (1..=32).map(|number| (format!("n{number}"), Endpoint::Node(number)));
+        let nodes = (1..=32).map(|number| (format!("n{number}"), self.endpoint(number)));
         for (name, endpoint) in nodes.chain([(HUB.to_owned(), Endpoint::Hub)]) {
             lines.extend(
                 self.state

@@ -17,6 +17,8 @@ pub(super) struct State {
     pub nodes: Vec<u8>,
     /// Number of the next node; numbers are not used twice.
     pub next_node: u8,
+    /// Numbers of the nodes that have their other addresses.
+    pub moved: Vec<u8>,
     /// Whether namespaces and links of all of it were made to the end.
     pub built: bool,
 }

@@ -118,6 +118,39 @@ pub fn nodes_come_and_go() -> Outcome {
     Ok(())
 }
 
+/// What is in memory goes with a boot, what is on disk stays; other addresses are there for the API and for whoever asks kubelet.
+pub fn a_node_boots_and_moves() -> Outcome {
+    let mut rig = shared()?;
+    all_pairs(&rig, "pairs", 2)?;
+    let node = rig.node("n2")?;
+    node.run(["touch", "/run/in-memory", "/etc/cni/on-disk"])?;
+    let first = (node.init_pid(), node.addresses());
+    rig.reboot_node("n2", &Stderr::start())?;
+    ensure!(node.init_pid() != first.0, "n2 has the same init");
+    ensure!(
+        !node.exec(["test", "-e", "/run/in-memory"])?.status.success(),
+        "/run outlived the boot"
+    );
+    node.run(["rm", "/etc/cni/on-disk"])?;
+    all_pairs(&rig, "pairs", 2)?;
+
+    rig.readdress_node("n2", &Stderr::start())?;
+    let moved = rig.node("n2")?.addresses();
+    ensure!(
+        moved.iter().all(|address| !first.1.contains(address)),
+        "n2 is still at {moved:?}"
+    );
+    all_pairs(&rig, "pairs", 2)?;
+    // The API server comes to kubelet by its new address, and believes its certificate.
+    rig.kubectl(["get", "--raw", "/api/v1/nodes/n2/proxy/healthz"])?;
+    rig.readdress_node("n2", &Stderr::start())?;
+    ensure!(
+        rig.node("n2")?.addresses() == first.1,
+        "n2 has not its first addresses again"
+    );
+    all_pairs(&rig, "pairs", 2)
+}
+
 pub fn up_refuses_other_settings() -> Outcome {
     let rig = shared()?;
     let other = RigSpec {

@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         ("a_stopped_kubelet_makes_its_node_not_ready", changes::stopped_kubelet),
         ("up_starts_what_was_killed", changes::up_starts_what_was_killed),
         ("nodes_come_and_go", changes::nodes_come_and_go),
+        ("a_node_boots_and_moves", changes::a_node_boots_and_moves),
         ("up_refuses_other_settings", changes::up_refuses_other_settings),
         ("a_lost_route_is_felt_by_plain_plugins", ends::lost_route_is_felt),
         ("ipv6_alone_with_nftables_beside_another_rig", ends::ipv6_alone),

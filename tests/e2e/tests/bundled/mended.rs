@@ -1,0 +1,138 @@
+//! What is deleted or falsified by hand is put right: by the kernel's event at once, or, where nothing tells, within a period.
+
+use anyhow::{Context as _, Result, ensure};
+use netcheck_e2e::{
+    bundled::{PATIENCE, configure, reach, two_pods},
+    lab::Lab,
+    ledger,
+    runner::Case,
+    stream::Stream,
+};
+use netcheck_rig::{Node, wait_until};
+use serde_json::json;
+use std::time::Instant;
+
+pub const CASES: &[Case] = &[
+    (
+        "bundled: what is deleted or falsified by hand is back by event",
+        by_event,
+    ),
+    ("bundled: what nothing tells of is back within a period", by_period),
+];
+
+/// A day: what is mended then was mended because of an event.
+const NEVER: &str = "86400";
+/// Long enough to see that something is wrong first.
+const SHORT: u64 = 2;
+
+fn sh(node: &Node, line: &str) -> Result<String> {
+    node.run(["sh", "-c", line]).with_context(|| line.to_owned())
+}
+
+fn by_event(lab: &Lab) -> Result<()> {
+    configure(lab, &json!({ "periodSeconds": NEVER }))?;
+    let outcome = deeds(lab);
+    configure(lab, &json!({ "periodSeconds": null }))?;
+    outcome
+}
+
+fn deeds(lab: &Lab) -> Result<()> {
+    let namespace = two_pods(lab)?;
+    let n1 = lab.rig.node("n1")?;
+    ledger::wait(&lab.rig, PATIENCE, "the start")?;
+    let remote = sh(&n1, "ip route show proto 147 | grep -m 1 onlink | cut -d' ' -f1")?;
+    let remote = remote.trim();
+    let own = namespace.address("on-n1", false)?;
+    let veth = sh(
+        &n1,
+        &format!("ip -o route get {own} | sed 's/.* dev \\([^ ]*\\).*/\\1/'"),
+    )?;
+    let veth = veth.trim();
+    let stream = Stream::open(lab, &namespace, "on-n1", "on-n2", false)?;
+    for deed in [
+        "ip link set ncvx0 down",
+        "ip link delete ncvx0",
+        "ip link set ncvx0 address 02:00:00:00:00:01",
+        "ip link set ncvx0 mtu 1200",
+        "ip address flush dev ncvx0",
+        &format!("ip route delete {remote}"),
+        &format!("ip route replace blackhole {remote} proto 147"),
+        // Not yet: a foreign route in the place of ours is left alone.
+        // &format!("ip route replace blackhole {remote}"),
+        "bridge fdb show dev ncvx0 | while read mac rest; do bridge fdb delete $mac dev ncvx0; done",
+        "ip neigh flush dev ncvx0 nud permanent",
+        &format!("ip neigh replace {own} lladdr 02:00:00:00:00:02 nud permanent dev {veth}"),
+        &format!("ip link set {veth} down; ip link set {veth} up"),
+        &format!("ip link set {veth} down"),
+        &format!("ip route delete {own}"),
+        "nft delete table inet netcheck-cni",
+        "nft flush set inet netcheck-cni pods4",
+    ] {
+        let gap = stream
+            .gap(PATIENCE, || sh(&n1, deed).map(drop))
+            .with_context(|| deed.to_owned())?;
+        let shown = deed.replace(veth, "VETH");
+        println!("bundled: `{shown}`: {} ms without a round", gap.as_millis());
+        ledger::wait(&lab.rig, PATIENCE, deed)?;
+    }
+    reach(&namespace, "on-n1", "on-n2", "all of it")
+}
+
+fn by_period(lab: &Lab) -> Result<()> {
+    configure(lab, &json!({ "periodSeconds": SHORT.to_string() }))?;
+    let outcome = silent_deeds(lab);
+    configure(lab, &json!({ "periodSeconds": null }))?;
+    outcome
+}
+
+fn silent_deeds(lab: &Lab) -> Result<()> {
+    const PINS: &str = "/sys/fs/bpf/netcheck-cni/v1";
+    let n1 = lab.rig.node("n1")?;
+    // A deed, what shows it, and what it must say again.
+    for (deed, look) in [
+        ("sysctl -qw net.ipv4.ip_forward=0", "sysctl -n net.ipv4.ip_forward"),
+        (
+            "sysctl -qw net.ipv6.conf.all.forwarding=0",
+            "sysctl -n net.ipv6.conf.all.forwarding",
+        ),
+        ("rm /opt/cni/bin/netcheck-cni", "sha256sum /opt/cni/bin/netcheck-cni"),
+        (
+            "echo '{}' > /etc/cni/net.d/05-netcheck.conflist",
+            "cat /etc/cni/net.d/05-netcheck.conflist",
+        ),
+        ("rm /run/netcheck-cni/node.json", "cat /run/netcheck-cni/node.json"),
+        (
+            &format!("rm {PINS}/links/ncvx0_in {PINS}/links/ncvx0_out"),
+            &format!("ls {PINS}/links"),
+        ),
+        (
+            &format!("rm {PINS}/maps/nc_node"),
+            &format!("ls {PINS}/maps; bpftool -j map dump pinned {PINS}/maps/nc_node"),
+        ),
+    ] {
+        let before = sh(&n1, look)?;
+        let start = Instant::now();
+        // In one go: something else may happen that a pass looks into.
+        let falsified = sh(&n1, &format!("{deed}; {look} 2>&1; true"))?;
+        ensure!(falsified != before, "`{deed}` changes nothing that `{look}` shows");
+        wait_until(&format!("what `{deed}` took away"), PATIENCE, || {
+            let now = sh(&n1, &format!("{look} 2>&1; true")).map_err(|error| error.to_string())?;
+            if now == before { Ok(()) } else { Err(now) }
+        })?;
+        println!(
+            "bundled: `{deed}`: seen as before after {:.1} s, the period being {SHORT} s",
+            start.elapsed().as_secs_f64()
+        );
+    }
+    ledger::wait(&lab.rig, PATIENCE, "silent falsifications")?;
+    let namespace = two_pods(lab)?;
+    let stream = Stream::open(lab, &namespace, "on-n1", "on-n2", true)?;
+    let gap = stream.gap(PATIENCE, || {
+        sh(&n1, "sysctl -qw net.ipv6.conf.all.forwarding=0").map(drop)
+    })?;
+    println!(
+        "bundled: IPv6 forwarding off under a connection: {} ms without a round",
+        gap.as_millis()
+    );
+    ledger::wait(&lab.rig, PATIENCE, "IPv6 forwarding")
+}
