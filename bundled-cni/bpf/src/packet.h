@@ -217,3 +217,21 @@ static __always_inline int is_link_local_or_unspecified(const struct address *ad
 	return (address->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ||
 	       !(address->word[0] | address->word[1] | address->word[2] | address->word[3]);
 }
+
+/* The bits in which two addresses differ, of words `at` and the next. */
+static __always_inline __u64 difference(const struct address *one, const struct address *other, int at)
+{
+	return (__u64)bpf_ntohl(one->word[at] ^ other->word[at]) << 32 | bpf_ntohl(one->word[at + 1] ^ other->word[at + 1]);
+}
+
+static __always_inline int is_in(const struct address *address, const struct range *range)
+{
+	__u64 high = difference(address, &range->address, 0);
+	__u64 low = difference(address, &range->address, 2);
+	__u32 length = range->prefix_length;
+
+	/* A shift by 64 or more has no meaning (BPF takes it modulo 64), which the masks make plain. */
+	if (length > 64)
+		return !high && !(low >> ((128 - length) & 63));
+	return length && !(high >> ((64 - length) & 63));
+}
