@@ -131,13 +131,14 @@ static __always_inline int is_told(const struct packet *packet, __u32 reason, __
 	return known && known->sample && (__u64)((__u32)number * 2654435769U) * known->sample >> 32 == 0;
 }
 
-static __always_inline void tell(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u32 reason, __u64 packets)
+/* Out of line, since few packets are told of. */
+static __noinline int tell(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u32 reason, __u64 packets)
 {
 	struct event *event = bpf_ringbuf_reserve(&nc_event, sizeof(*event), 0);
 
 	if (!event) {
 		count_reason(EVENT_LOST, packets, skb->len);
-		return;
+		return 0;
 	}
 	event->time = bpf_ktime_get_ns();
 	event->source = packet->source;
@@ -153,6 +154,7 @@ static __always_inline void tell(struct __sk_buff *skb, const struct packet *pac
 	event->segments = packets;
 	__builtin_memset(event->zero, 0, sizeof(event->zero));
 	bpf_ringbuf_submit(event, 0);
+	return 0;
 }
 
 static __always_inline int look(struct __sk_buff *skb, enum hook hook)
