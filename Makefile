@@ -63,9 +63,9 @@ lint: ## rustfmt, clippy, shell syntax
 	@cargo clippy $(QUIET) --workspace --all-targets -- -D warnings
 	@bash -n .ci/run $$(git ls-files '*.sh')
 
-# What runs on a rig needs everything built; other benchmarks need only themselves.
-BENCHES_WITHOUT_RIG := capture-engine
-bench: $(if $(filter $(BENCHES_WITHOUT_RIG),$(BENCH)),packages,build plugin) ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
+# What runs on a rig needs everything built; other benchmarks need what they measure.
+BENCH_NEEDS := $(if $(filter capture-engine,$(BENCH)),packages,$(if $(filter cni-add cni-daemon datapath,$(BENCH)),cni-image,build plugin))
+bench: $(BENCH_NEEDS) ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
 	@cargo run $(QUIET) --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
 
 soak: build ## the long counts

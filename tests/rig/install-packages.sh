@@ -22,7 +22,7 @@ fi
 packages='
 containerd runc etcd-server containernetworking-plugins
 iproute2 iptables nftables ipset conntrack ethtool iputils-ping kmod util-linux procps
-tcpdump tshark jq curl busybox-static docker-registry skopeo ca-certificates
+tcpdump tshark jq curl iperf3 sockperf busybox-static docker-registry skopeo ca-certificates
 build-essential clang libbpf-dev bpftool
 '
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::BpfError,
-    layout::{Address, Config, Endpoint, Node, Prefix},
+    layout::{Address, Config, CountedEndpoint, Endpoint, Node, Prefix},
     maps::{Maps, failed, key_of, keys, zeros},
 };
 use aya::maps::MapError;
@@ -25,6 +25,16 @@ pub struct Contents {
     pub nodes: BTreeMap<Prefix, Node>,
     /// The keys of `nc_peer`: InternalIPs of peers, not the own one.
     pub peers: BTreeSet<Address>,
+}
+
+impl Contents {
+    /// The keys of `nc_ep_count`.
+    fn counted_endpoints(&self) -> impl Iterator<Item = CountedEndpoint> {
+        self.endpoints.iter().map(|(&address, endpoint)| CountedEndpoint {
+            address,
+            ifindex: endpoint.ifindex,
+        })
+    }
 }
 
 /// A change made to a map.
@@ -64,7 +74,7 @@ fn difference<'a, K: Ord + Copy, V: PartialEq>(
 }
 
 /// The same for a map whose values are counts: an entry that is there stays as it is.
-fn difference_of_keys(there: &BTreeSet<Address>, wanted: &BTreeSet<Address>) -> (Vec<Address>, Vec<Address>) {
+fn difference_of_keys<K: Ord + Copy>(there: &BTreeSet<K>, wanted: &BTreeSet<K>) -> (Vec<K>, Vec<K>) {
     (
         wanted.difference(there).copied().collect(),
         there.difference(wanted).copied().collect(),
@@ -103,8 +113,8 @@ impl Maps {
     pub fn reconcile(&mut self, wanted: &Contents) -> Result<Vec<Change>, Vec<BpfError>> {
         let there = self.contents().map_err(|error| vec![error])?;
         let counted = keys(self.endpoint_counts.keys(), "nc_ep_count").map_err(|error| vec![error])?;
-        let counted = counted.into_iter().map(Address).collect();
-        let wanted_counts: BTreeSet<Address> = wanted.endpoints.keys().copied().collect();
+        let counted = counted.iter().map(CountedEndpoint::decode).collect();
+        let wanted_counts: BTreeSet<CountedEndpoint> = wanted.counted_endpoints().collect();
         let mut done = Done::default();
 
         if there.config != wanted.config {
@@ -118,7 +128,7 @@ impl Maps {
         }
         let (new_counts, old_counts) = difference_of_keys(&counted, &wanted_counts);
         for key in new_counts {
-            let outcome = zeros().and_then(|zeros| self.endpoint_counts.insert(key.0, zeros, IF_ABSENT));
+            let outcome = zeros().and_then(|zeros| self.endpoint_counts.insert(key.encode(), zeros, IF_ABSENT));
             done.note("nc_ep_count", key, What::Added, outcome);
         }
         let (nodes, old_nodes) = difference(&there.nodes, &wanted.nodes);
@@ -141,7 +151,7 @@ impl Maps {
             done.note("nc_node", key, What::Removed, outcome);
         }
         for key in old_counts {
-            let outcome = self.endpoint_counts.remove(&key.0);
+            let outcome = self.endpoint_counts.remove(&key.encode());
             done.note("nc_ep_count", key, What::Removed, outcome);
         }
         for key in old_peers {

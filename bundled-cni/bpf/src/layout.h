@@ -30,8 +30,15 @@ struct address {
 	__u32 word[4];
 };
 
+/* A range of addresses; of an IPv4 one the length counts the 96 bits before it. Length 0: none. */
+struct range {
+	__u32 prefix_length;
+	struct address address;
+};
+
 struct config {
 	__u32 schema, sample, flags, tunnel_ifindex;
+	struct range own4, own6;
 };
 
 struct endpoint {
@@ -44,13 +51,13 @@ struct amount {
 	__u64 packets, bytes;
 };
 
-struct endpoint_count {
-	struct amount from_pod, to_pod;
+struct endpoint_count_key {
+	struct address address;
+	__u32 ifindex;
 };
 
-struct node_key {
-	__u32 prefix_length;
-	struct address address;
+struct endpoint_count {
+	struct amount from_pod, to_pod;
 };
 
 struct node {
@@ -73,10 +80,10 @@ struct event {
 	__u8 zero[6];
 };
 
-_Static_assert(sizeof(struct config) == 16, "nc_cfg");
+_Static_assert(sizeof(struct config) == 56, "nc_cfg");
 _Static_assert(sizeof(struct endpoint) == 32, "nc_ep");
-_Static_assert(sizeof(struct endpoint_count) == 32, "nc_ep_count");
-_Static_assert(sizeof(struct node_key) == 20 && sizeof(struct node) == 24, "nc_node");
+_Static_assert(sizeof(struct endpoint_count_key) == 20 && sizeof(struct endpoint_count) == 32, "nc_ep_count");
+_Static_assert(sizeof(struct range) == 20 && sizeof(struct node) == 24, "nc_node");
 _Static_assert(sizeof(struct peer_count) == 32, "nc_peer");
 _Static_assert(sizeof(struct amount) == 16, "nc_reason");
 _Static_assert(sizeof(struct event) == 64, "nc_event");
@@ -99,7 +106,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1024);
-	__type(key, struct address);
+	__type(key, struct endpoint_count_key);
 	__type(value, struct endpoint_count);
 } nc_ep_count SEC(".maps");
 
@@ -107,7 +114,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 16384);
-	__type(key, struct node_key);
+	__type(key, struct range);
 	__type(value, struct node);
 } nc_node SEC(".maps");
 

@@ -37,6 +37,10 @@ pub struct Config {
     pub flags: u32,
     /// The number of `ncvx0`; 0 if it does not exist.
     pub tunnel_ifindex: u32,
+    /// This node's range of IPv4 addresses, if it has one.
+    pub own4: Option<Prefix>,
+    /// Likewise, of IPv6 addresses.
+    pub own6: Option<Prefix>,
 }
 
 /// A value of `nc_ep`: a local pod's address.
@@ -70,6 +74,13 @@ pub struct Amount {
     pub packets: u64,
     /// `len` of each.
     pub bytes: u64,
+}
+
+/// A key of `nc_ep_count`: an address of a pod, and the host's end of its veth. Packets with that address on other devices are not the pod's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CountedEndpoint {
+    pub(crate) address: Address,
+    pub(crate) ifindex: u32,
 }
 
 /// A value of `nc_ep_count`.
@@ -207,21 +218,40 @@ impl Config {
     /// `ncvx0` exists.
     pub const TUNNEL_EXISTS: u32 = 1;
 
-    pub(crate) fn encode(self) -> [u8; 16] {
+    pub(crate) fn encode(self) -> [u8; 56] {
+        let [own4, own6] = [self.own4, self.own6].map(|range| range.map_or([0; 20], Prefix::encode));
         join(&[
             &self.schema.to_ne_bytes(),
             &self.sample.to_ne_bytes(),
             &self.flags.to_ne_bytes(),
             &self.tunnel_ifindex.to_ne_bytes(),
+            &own4,
+            &own6,
         ])
     }
 
-    pub(crate) fn decode(bytes: &[u8; 16]) -> Self {
+    pub(crate) fn decode(bytes: &[u8; 56]) -> Self {
+        let range = |place: usize| Some(Prefix::decode(&at(bytes, place))).filter(|range| range.length > 0);
         Self {
             schema: u32::from_ne_bytes(at(bytes, 0)),
             sample: u32::from_ne_bytes(at(bytes, 4)),
             flags: u32::from_ne_bytes(at(bytes, 8)),
             tunnel_ifindex: u32::from_ne_bytes(at(bytes, 12)),
+            own4: range(16),
+            own6: range(36),
+        }
+    }
+}
+
+impl Prefix {
+    pub(crate) fn encode(self) -> [u8; 20] {
+        join(&[&self.length.to_ne_bytes(), &self.address.0])
+    }
+
+    pub(crate) fn decode(bytes: &[u8; 20]) -> Self {
+        Self {
+            length: u32::from_ne_bytes(at(bytes, 0)),
+            address: Address(at(bytes, 4)),
         }
     }
 }
@@ -268,6 +298,25 @@ impl Node {
 /// Both halves of a value of `nc_ep_count` or `nc_peer`.
 fn amounts(bytes: &[u8; 32]) -> (Amount, Amount) {
     (Amount::decode(&at(bytes, 0)), Amount::decode(&at(bytes, 16)))
+}
+
+impl CountedEndpoint {
+    pub(crate) fn encode(self) -> [u8; 20] {
+        join(&[&self.address.0, &self.ifindex.to_ne_bytes()])
+    }
+
+    pub(crate) fn decode(bytes: &[u8; 20]) -> Self {
+        Self {
+            address: Address(at(bytes, 0)),
+            ifindex: u32::from_ne_bytes(at(bytes, 16)),
+        }
+    }
+}
+
+impl fmt::Display for CountedEndpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} on device {}", self.address, self.ifindex)
+    }
 }
 
 impl EndpointCount {
@@ -359,9 +408,16 @@ mod tests {
             sample: 1024,
             flags: Config::TUNNEL_EXISTS,
             tunnel_ifindex: 7,
+            own4: Some(Prefix::new("10.244.1.0".parse().unwrap(), 24)),
+            own6: None,
         };
-        let words: Vec<u8> = [1_u32, 1024, 1, 7].into_iter().flat_map(u32::to_ne_bytes).collect();
-        assert_eq!(config.encode().as_slice(), words);
+        let mut bytes: Vec<u8> = [1_u32, 1024, 1, 7, 120]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 244, 1, 0]);
+        bytes.extend([0; 20]);
+        assert_eq!(config.encode().as_slice(), bytes);
         assert_eq!(Config::decode(&config.encode()), config);
 
         let endpoint = Endpoint {

@@ -3,7 +3,7 @@
 use crate::{
     contents::Contents,
     error::{BpfError, in_full},
-    layout::{Address, Amount, Config, Endpoint, EndpointCount, Node, PeerCount, Prefix, REASONS},
+    layout::{Address, Amount, Config, CountedEndpoint, Endpoint, EndpointCount, Node, PeerCount, Prefix, REASONS},
     pins,
 };
 use aya::{
@@ -44,9 +44,9 @@ const fn layout(name: &'static str, kind: MapType, [key, value, entries, flags]:
 
 /// The table of SPEC.md section 6.2.
 pub(crate) const LAYOUTS: [MapLayout; 7] = [
-    layout("nc_cfg", MapType::Array, [4, 16, 1, 0]),
+    layout("nc_cfg", MapType::Array, [4, 56, 1, 0]),
     layout("nc_ep", MapType::Hash, [16, 32, 1024, 0]),
-    layout("nc_ep_count", MapType::PerCpuHash, [16, 32, 1024, NO_PREALLOC]),
+    layout("nc_ep_count", MapType::PerCpuHash, [20, 32, 1024, NO_PREALLOC]),
     layout("nc_node", MapType::LpmTrie, [20, 24, 16384, NO_PREALLOC]),
     layout("nc_peer", MapType::PerCpuHash, [16, 32, 8192, NO_PREALLOC]),
     layout("nc_reason", MapType::PerCpuArray, [4, 16, REASONS as u32, 0]),
@@ -95,9 +95,9 @@ fn described(kind: &str, [key, value, entries, flags]: [u32; 4]) -> String {
 
 /// The maps of one root.
 pub struct Maps {
-    pub(crate) config: Array<MapData, [u8; 16]>,
+    pub(crate) config: Array<MapData, [u8; 56]>,
     pub(crate) endpoints: HashMap<MapData, [u8; 16], [u8; 32]>,
-    pub(crate) endpoint_counts: PerCpuHashMap<MapData, [u8; 16], [u8; 32]>,
+    pub(crate) endpoint_counts: PerCpuHashMap<MapData, [u8; 20], [u8; 32]>,
     pub(crate) nodes: LpmTrie<MapData, [u8; 16], [u8; 24]>,
     pub(crate) peers: PerCpuHashMap<MapData, [u8; 16], [u8; 32]>,
     reasons: PerCpuArray<MapData, [u8; 16]>,
@@ -150,7 +150,8 @@ impl Maps {
             endpoints: endpoints
                 .map(|(key, values)| {
                     let values = values.iter().map(EndpointCount::decode);
-                    (Address(key), values.fold(EndpointCount::default(), EndpointCount::plus))
+                    let sum = values.fold(EndpointCount::default(), EndpointCount::plus);
+                    (CountedEndpoint::decode(&key).address, sum)
                 })
                 .collect(),
             peers: peers

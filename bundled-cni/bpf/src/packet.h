@@ -20,6 +20,8 @@
 /* Beyond these the verifier would not see that an offset stays in bounds. */
 #define QUICK_OFFSETS 4096
 
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+
 struct packet {
 	struct address source, destination;
 	__be16 source_port, destination_port;
@@ -29,6 +31,10 @@ struct packet {
 	/* Zero, FRAGMENT_WITHOUT_PORTS or EXTENSION_NOT_FOLLOWED. */
 	__u8 note;
 	__u8 has_addresses;
+	/* Of a fragment, which may end anywhere. */
+	__u8 is_first_fragment;
+	/* Where the header of TCP, UDP and so on begins, from the network header; 0 if there is none. */
+	__u32 transport;
 	/* Where the payload of TCP or UDP begins, from the network header; 0 if that is not known. */
 	__u32 payload;
 };
@@ -36,27 +42,35 @@ struct packet {
 /* Whether the network header begins right behind a whole Ethernet header, so that the frame can be read without a helper. */
 static __always_inline int is_plain_ethernet(struct __sk_buff *skb)
 {
-	struct ethhdr *header = (void *)(long)skb->data;
+	void *header = (void *)(long)skb->data;
 
-	return (void *)(header + 1) <= (void *)(long)skb->data_end && header->h_proto == skb->protocol;
+	/* The last field, h_proto; by struct ethhdr, which is packed, it would be read byte by byte. */
+	return header + ETH_HLEN <= (void *)(long)skb->data_end && *(__be16 *)(header + ETH_HLEN - 2) == skb->protocol;
 }
 
-/* Reads at `offset` from the network header. What is not in the first piece of a plain frame takes longer: the relative
- * helper needs no Ethernet, but that piece; the other reaches all pieces, but takes Ethernet for granted. */
-static __always_inline int read(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
+/* What is not in the first piece of a plain frame takes longer: the relative helper needs no Ethernet, but that piece; the other reaches
+ * all pieces, but takes Ethernet for granted. Kept out of line, so that what each packet runs through stays short. */
+static __noinline int read_slowly(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
 {
-	void *from = (void *)(long)skb->data + ETH_HLEN + offset;
-
-	if (offset < QUICK_OFFSETS && is_plain_ethernet(skb) && from + length <= (void *)(long)skb->data_end) {
-		__builtin_memcpy(to, from, length);
-		return 0;
-	}
 	if (!bpf_skb_load_bytes_relative(skb, offset, to, length, BPF_HDR_START_NET))
 		return 0;
 	return bpf_skb_load_bytes(skb, ETH_HLEN + offset, to, length);
 }
 
-static __always_inline void read_ports(struct __sk_buff *skb, __u32 offset, int is_first_fragment, struct packet *packet)
+/* Reads at `offset` from the network header. */
+static __always_inline int read(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
+{
+	void *from = (void *)(long)skb->data + ETH_HLEN + offset;
+
+	if (LIKELY(offset < QUICK_OFFSETS && is_plain_ethernet(skb) && from + length <= (void *)(long)skb->data_end)) {
+		/* Ethernet's header is laid so that what follows begins at a multiple of 4 (NET_IP_ALIGN). Without saying so each byte were an instruction. */
+		__builtin_memcpy(to, __builtin_assume_aligned(from, 4), length);
+		return 0;
+	}
+	return read_slowly(skb, offset, to, length);
+}
+
+static __always_inline void read_ports(struct __sk_buff *skb, struct packet *packet)
 {
 	/* Of TCP (RFC 9293 section 3.1) the flags are byte 13; of UDP and SCTP the ports alone are wanted, of ICMP type and code. */
 	struct {
@@ -64,6 +78,7 @@ static __always_inline void read_ports(struct __sk_buff *skb, __u32 offset, int 
 		__u32 sequence, acknowledgement;
 		__u8 data_offset, flags;
 	} header = {};
+	__u32 offset = packet->transport;
 	__u32 failed;
 
 	switch (packet->protocol) {
@@ -73,13 +88,11 @@ static __always_inline void read_ports(struct __sk_buff *skb, __u32 offset, int 
 		packet->payload = offset + (header.data_offset >> 4) * 4;
 		break;
 	case IPPROTO_UDP:
-		failed = read(skb, offset, &header, 4);
-		packet->payload = offset + 8;
-		break;
 	case IPPROTO_UDPLITE:
 	case IPPROTO_SCTP:
 	case IPPROTO_DCCP:
 		failed = read(skb, offset, &header, 4);
+		packet->payload = packet->protocol == IPPROTO_UDP ? offset + 8 : 0;
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -90,7 +103,7 @@ static __always_inline void read_ports(struct __sk_buff *skb, __u32 offset, int 
 	}
 	if (failed) {
 		/* A first fragment may end anywhere; a whole packet may not. */
-		if (is_first_fragment)
+		if (packet->is_first_fragment)
 			packet->note = FRAGMENT_WITHOUT_PORTS;
 		else
 			packet->reason = TRUNCATED;
@@ -120,28 +133,21 @@ static __always_inline void read_ipv4(struct __sk_buff *skb, struct packet *pack
 	if (fragment & IP_FRAGMENT_OFFSET)
 		packet->note = FRAGMENT_WITHOUT_PORTS;
 	else
-		read_ports(skb, header.ihl * 4, fragment & IP_MORE_FRAGMENTS, packet);
+		packet->transport = header.ihl * 4;
+	packet->is_first_fragment = !!(fragment & IP_MORE_FRAGMENTS);
 }
 
-static __always_inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
+/* Follows extension headers, of which few packets have any, from `packet->protocol` at `packet->transport` to what they carry. */
+static __noinline int follow_extensions(struct __sk_buff *skb, struct packet *packet)
 {
-	struct ipv6hdr header;
 	struct {
 		__u8 next, length;
 		__be16 fragment;
 	} extension;
-	__u32 offset = sizeof(header);
-	int is_first_fragment = 0;
+	__u32 offset = packet->transport;
 	int i;
 
-	if (read(skb, 0, &header, sizeof(header)) || header.version != 6) {
-		packet->reason = TRUNCATED;
-		return;
-	}
-	__builtin_memcpy(&packet->source, &header.saddr, sizeof(packet->source));
-	__builtin_memcpy(&packet->destination, &header.daddr, sizeof(packet->destination));
-	packet->has_addresses = 1;
-	packet->protocol = header.nexthdr;
+	packet->transport = 0;
 	for (i = 0; i <= MAX_EXTENSIONS; i++) {
 		__u8 kind = packet->protocol;
 
@@ -156,24 +162,24 @@ static __always_inline void read_ipv6(struct __sk_buff *skb, struct packet *pack
 		case 139: /* host identity */
 		case 140: /* shim6 */
 			packet->note = EXTENSION_NOT_FOLLOWED;
-			return;
+			return 0;
 		default:
-			read_ports(skb, offset, is_first_fragment, packet);
-			return;
+			packet->transport = offset;
+			return 0;
 		}
 		if (i == MAX_EXTENSIONS)
 			break;
-		if (read(skb, offset, &extension, sizeof(extension))) {
+		if (read_slowly(skb, offset, &extension, sizeof(extension))) {
 			packet->reason = TRUNCATED;
-			return;
+			return 0;
 		}
 		packet->protocol = extension.next;
 		if (kind == IPPROTO_FRAGMENT) {
 			if (bpf_ntohs(extension.fragment) & IP6_FRAGMENT_OFFSET) {
 				packet->note = FRAGMENT_WITHOUT_PORTS;
-				return;
+				return 0;
 			}
-			is_first_fragment = 1;
+			packet->is_first_fragment = 1;
 			offset += 8;
 		} else if (kind == IPPROTO_AH) {
 			offset += (extension.length + 2) * 4;
@@ -182,6 +188,24 @@ static __always_inline void read_ipv6(struct __sk_buff *skb, struct packet *pack
 		}
 	}
 	packet->note = EXTENSION_NOT_FOLLOWED;
+	return 0;
+}
+
+static __always_inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
+{
+	struct ipv6hdr header;
+
+	if (read(skb, 0, &header, sizeof(header)) || header.version != 6) {
+		packet->reason = TRUNCATED;
+		return;
+	}
+	__builtin_memcpy(&packet->source, &header.saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &header.daddr, sizeof(packet->destination));
+	packet->has_addresses = 1;
+	packet->protocol = header.nexthdr;
+	packet->transport = sizeof(header);
+	if (header.nexthdr != IPPROTO_TCP && header.nexthdr != IPPROTO_UDP)
+		follow_extensions(skb, packet);
 }
 
 static __always_inline void read_packet(struct __sk_buff *skb, struct packet *packet)
@@ -196,6 +220,8 @@ static __always_inline void read_packet(struct __sk_buff *skb, struct packet *pa
 	default:
 		packet->reason = NOT_IP;
 	}
+	if (packet->transport)
+		read_ports(skb, packet);
 }
 
 /* How many packets offload has packed into this one. What a virtual machine's interface hands in says only how large each is (gso_segs is 0
@@ -216,4 +242,22 @@ static __always_inline int is_link_local_or_unspecified(const struct address *ad
 {
 	return (address->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ||
 	       !(address->word[0] | address->word[1] | address->word[2] | address->word[3]);
+}
+
+/* The bits in which two addresses differ, of words `at` and the next. */
+static __always_inline __u64 difference(const struct address *one, const struct address *other, int at)
+{
+	return (__u64)bpf_ntohl(one->word[at] ^ other->word[at]) << 32 | bpf_ntohl(one->word[at + 1] ^ other->word[at + 1]);
+}
+
+static __always_inline int is_in(const struct address *address, const struct range *range)
+{
+	__u64 high = difference(address, &range->address, 0);
+	__u64 low = difference(address, &range->address, 2);
+	__u32 length = range->prefix_length;
+
+	/* A shift by 64 or more has no meaning (BPF takes it modulo 64), which the masks make plain. */
+	if (length > 64)
+		return !high && !(low >> ((128 - length) & 63));
+	return length && !(high >> ((64 - length) & 63));
 }

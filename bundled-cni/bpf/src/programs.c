@@ -13,17 +13,27 @@ static __always_inline void add(struct amount *amount, __u64 packets, __u64 byte
 	amount->bytes += bytes;
 }
 
-static __always_inline void count_reason(__u32 reason, __u64 packets, __u64 bytes)
+/* Returns how many packets this processor has counted under it. */
+static __always_inline __u64 count_reason(__u32 reason, __u64 packets, __u64 bytes)
 {
 	struct amount *amount = bpf_map_lookup_elem(&nc_reason, &reason);
 
-	if (amount)
-		add(amount, packets, bytes);
+	if (!amount)
+		return 0;
+	add(amount, packets, bytes);
+	return amount->packets;
+}
+
+static __always_inline struct config *config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&nc_cfg, &zero);
 }
 
 static __always_inline struct node *node_of(const struct address *address)
 {
-	struct node_key key = { .prefix_length = 128, .address = *address };
+	struct range key = { .prefix_length = 128, .address = *address };
 
 	return bpf_map_lookup_elem(&nc_node, &key);
 }
@@ -33,22 +43,23 @@ static __always_inline int is_peer(const struct node *node, __u16 direct)
 	return node && (node->flags & (NODE_SELF | NODE_DIRECT)) == direct;
 }
 
-static __always_inline int is_self(const struct node *node)
+/* Whether an address is this node's own pods'. A search of nc_node says the same, since ranges of accepted nodes do not overlap, but takes longer. */
+static __always_inline int is_own(const struct address *address)
 {
-	return node && node->flags & NODE_SELF;
+	struct config *known = config();
+
+	return known && (is_in(address, &known->own4) || is_in(address, &known->own6));
 }
 
-/* Counts for the pod on this veth, whose address is `own`. */
+/* Counts for the pod on this veth, whose address is `own`. There is an entry iff nc_ep has the address on this very device. */
 static __always_inline __u32 count_pod(struct __sk_buff *skb, const struct address *own, int is_from, __u64 packets)
 {
-	struct endpoint *endpoint = bpf_map_lookup_elem(&nc_ep, own);
-	struct endpoint_count *count;
+	struct endpoint_count_key key = { .address = *own, .ifindex = skb->ifindex };
+	struct endpoint_count *count = bpf_map_lookup_elem(&nc_ep_count, &key);
 
-	if (!endpoint || endpoint->ifindex != skb->ifindex)
+	if (!count)
 		return is_from ? NOT_THIS_PODS_SOURCE : NOT_THIS_PODS_DESTINATION;
-	count = bpf_map_lookup_elem(&nc_ep_count, own);
-	if (count)
-		add(is_from ? &count->from_pod : &count->to_pod, packets, skb->len);
+	add(is_from ? &count->from_pod : &count->to_pod, packets, skb->len);
 	return SEEN;
 }
 
@@ -69,7 +80,7 @@ static __always_inline __u32 count_sent(struct __sk_buff *skb, const struct pack
 
 	if (!is_peer(peer, direct))
 		return direct ? SEEN : TUNNEL_TO_NO_PEER;
-	if (is_self(node_of(&packet->source)))
+	if (is_own(&packet->source))
 		count_peer(skb, peer, 1, packets);
 	return SEEN;
 }
@@ -80,7 +91,7 @@ static __always_inline __u32 count_received(struct __sk_buff *skb, const struct 
 
 	if (!is_peer(peer, direct))
 		return direct ? SEEN : TUNNEL_SOURCE_NO_PEER;
-	if (!is_self(node_of(&packet->destination)))
+	if (!is_own(&packet->destination))
 		return direct ? SEEN : TUNNEL_DESTINATION_NOT_OURS;
 	count_peer(skb, peer, 0, packets);
 	return SEEN;
@@ -107,25 +118,27 @@ static __always_inline __u32 count(struct __sk_buff *skb, const struct packet *p
 	return SEEN;
 }
 
-static __always_inline int is_told(const struct packet *packet, __u32 reason)
+/* `number` is this packet's, of its reason on this processor. */
+static __always_inline int is_told(const struct packet *packet, __u32 reason, __u64 number)
 {
-	__u32 zero = 0;
-	struct config *config;
+	struct config *known;
 
 	if (reason >= NOT_THIS_PODS_SOURCE || packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
 		return 1;
-	config = bpf_map_lookup_elem(&nc_cfg, &zero);
-	/* As a remainder would do, but without a division. */
-	return config && config->sample && (__u64)bpf_get_prandom_u32() * config->sample >> 32 == 0;
+	known = config();
+	/* Numbers, spread over all of 32 bits by a multiplication (Knuth's; 2^32 / golden ratio), are chance enough without the helper's price.
+	 * The rest does as a remainder would, but without a division. */
+	return known && known->sample && (__u64)((__u32)number * 2654435769U) * known->sample >> 32 == 0;
 }
 
-static __always_inline void tell(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u32 reason, __u64 packets)
+/* Out of line, since few packets are told of. */
+static __noinline int tell(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u32 reason, __u64 packets)
 {
 	struct event *event = bpf_ringbuf_reserve(&nc_event, sizeof(*event), 0);
 
 	if (!event) {
 		count_reason(EVENT_LOST, packets, skb->len);
-		return;
+		return 0;
 	}
 	event->time = bpf_ktime_get_ns();
 	event->source = packet->source;
@@ -141,12 +154,13 @@ static __always_inline void tell(struct __sk_buff *skb, const struct packet *pac
 	event->segments = packets;
 	__builtin_memset(event->zero, 0, sizeof(event->zero));
 	bpf_ringbuf_submit(event, 0);
+	return 0;
 }
 
 static __always_inline int look(struct __sk_buff *skb, enum hook hook)
 {
 	struct packet packet = {};
-	__u64 packets;
+	__u64 packets, number;
 	__u32 reason;
 
 	read_packet(skb, &packet);
@@ -155,10 +169,10 @@ static __always_inline int look(struct __sk_buff *skb, enum hook hook)
 	reason = count(skb, &packet, hook, packets);
 	if (reason == SEEN)
 		reason = packet.reason;
-	count_reason(reason, packets, skb->len);
+	number = count_reason(reason, packets, skb->len);
 	if (packet.note)
 		count_reason(packet.note, packets, skb->len);
-	if (is_told(&packet, reason))
+	if (is_told(&packet, reason, number))
 		tell(skb, &packet, hook, reason, packets);
 	return NEXT;
 }

@@ -21,6 +21,9 @@ use tokio::sync::Notify;
 
 /// Namespace and name of the ConfigMap.
 pub const CONFIG_MAP: &str = "netcheck-cni";
+/// How many Nodes are listed at once. A Node is 12 kB of JSON and several times that when it is read, of which little counts: a page is what
+/// there is of that at one time.
+const PAGE: u32 = 50;
 
 /// What is known of the cluster.
 #[derive(Debug, Default)]
@@ -69,8 +72,17 @@ impl Cluster {
 
     /// Lists the Nodes once more, for a state that is hard to believe.
     pub async fn list_nodes_again(&self, client: &Client) -> kube::Result<()> {
-        let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
-        let known: BTreeMap<_, _> = nodes.items.into_iter().filter_map(reduce_node).collect();
+        let nodes = Api::<Node>::all(client.clone());
+        let mut known = BTreeMap::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let listed = nodes.list(&page).await?;
+            known.extend(listed.items.into_iter().filter_map(reduce_node));
+            page.continue_token = listed.metadata.continue_.filter(|token| !token.is_empty());
+            if page.continue_token.is_none() {
+                break;
+            }
+        }
         self.update(|view| &mut view.nodes, known);
         Ok(())
     }
@@ -83,8 +95,12 @@ impl Cluster {
         let of_this_node = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
         let this_config = watcher::Config::default().fields(&format!("metadata.name={CONFIG_MAP}"));
         tokio::join!(
-            follow(nodes, watcher::Config::default(), reduce_node, |known| self
-                .update(|view| &mut view.nodes, known.clone())),
+            follow(
+                nodes,
+                watcher::Config::default().page_size(PAGE),
+                reduce_node,
+                |known| self.update(|view| &mut view.nodes, known.clone())
+            ),
             follow(
                 own_pods,
                 of_this_node,

@@ -1,6 +1,7 @@
 //! Counting by eBPF, as far as the node lets us: nothing else depends on it (SPEC.md, section 6).
 
 use crate::{apply::Applied, arguments::Places};
+use ipnet::IpNet;
 use netcheck_cni_bpf::{
     Address, AttachChange, Bpf, BpfError, Config, Contents, Endpoint, Hook, Hooking, Node, Options, Prefix, Program,
     remove_all,
@@ -186,6 +187,8 @@ fn contents(maps: &BpfMaps, devices: &Devices) -> Contents {
             sample: config.sample,
             flags: overlay.map_or(0, |_| Config::TUNNEL_EXISTS),
             tunnel_ifindex: overlay.copied().unwrap_or(0),
+            own4: config.own.ipv4.as_ref().map(prefix),
+            own6: config.own.ipv6.as_ref().map(prefix),
         }
     });
     let endpoints = maps.endpoints.iter().filter_map(|(ip, endpoint)| {
@@ -210,7 +213,7 @@ fn contents(maps: &BpfMaps, devices: &Devices) -> Contents {
             vtep_mac: entry.mac,
             flags,
         };
-        (Prefix::new(range.network(), range.prefix_len()), value)
+        (prefix(range), value)
     });
     Contents {
         config,
@@ -218,6 +221,10 @@ fn contents(maps: &BpfMaps, devices: &Devices) -> Contents {
         nodes: nodes.collect(),
         peers: maps.peers.iter().copied().map(Address::from).collect(),
     }
+}
+
+fn prefix(range: &IpNet) -> Prefix {
+    Prefix::new(range.network(), range.prefix_len())
 }
 
 /// Where programs must hang: on each pod's veth, on the overlay device, and where direct routes lead.

@@ -2,7 +2,10 @@
 //!
 //! Devices are named here and numbered in the maps: whoever writes or reads a map knows the numbers.
 
-use crate::{family::Family, names::SCHEMA};
+use crate::{
+    family::{Family, PerFamily},
+    names::SCHEMA,
+};
 use ipnet::IpNet;
 use netcheck_node_state::Mac;
 use std::{
@@ -34,6 +37,8 @@ pub struct BpfConfig {
     pub sample: u32,
     /// The overlay device, if there is one.
     pub overlay: Option<String>,
+    /// The node's own ranges; none of a node that is refused.
+    pub own: PerFamily<IpNet>,
 }
 
 /// A value of `nc_ep`.
@@ -99,34 +104,54 @@ pub fn node_key_from(key: [u8; 20]) -> Option<IpNet> {
 
 impl BpfConfig {
     /// The wanted one.
-    pub fn new(sample: u32, overlay: Option<&str>) -> Self {
+    pub fn new(sample: u32, overlay: Option<&str>, ranges: &[IpNet]) -> Self {
+        let mut own = PerFamily::default();
+        for range in ranges {
+            own.put_first(Family::of_net(range), *range);
+        }
         Self {
             schema: SCHEMA,
             sample,
             overlay: overlay.map(str::to_owned),
+            own,
         }
     }
 
     /// As bytes, with the overlay device's number (0 where there is none).
-    pub fn encode(&self, overlay_index: u32) -> [u8; 16] {
+    pub fn encode(&self, overlay_index: u32) -> [u8; 56] {
         let (flags, index) = match self.overlay {
             Some(_) => (FLAG_OVERLAY, overlay_index),
             None => (0, 0),
         };
-        let mut value = [0; 16];
+        let mut value = [0; 56];
         for (place, word) in value.chunks_exact_mut(4).zip([self.schema, self.sample, flags, index]) {
             place.copy_from_slice(&word.to_ne_bytes());
+        }
+        let ranges = [&self.own.ipv4, &self.own.ipv6];
+        for (place, range) in value[16..].chunks_exact_mut(20).zip(ranges) {
+            place.copy_from_slice(&range.as_ref().map_or([0; 20], node_key));
         }
         value
     }
 
     /// Reads bytes back; `name` gives the name of a device's number.
-    pub fn decode(value: [u8; 16], name: impl Fn(u32) -> String) -> Self {
+    pub fn decode(value: [u8; 56], name: impl Fn(u32) -> String) -> Self {
+        let range = |at: usize| {
+            value[at..at + 20]
+                .try_into()
+                .ok()
+                .filter(|key| *key != [0; 20])
+                .and_then(node_key_from)
+        };
         let word = |at: usize| u32::from_ne_bytes([value[at], value[at + 1], value[at + 2], value[at + 3]]);
         Self {
             schema: word(0),
             sample: word(4),
             overlay: (word(8) & FLAG_OVERLAY != 0).then(|| name(word(12))),
+            own: PerFamily {
+                ipv4: range(16),
+                ipv6: range(36),
+            },
         }
     }
 }
@@ -251,8 +276,12 @@ mod tests {
             assert_eq!(NodeEntry::decode(entry.encode()), entry);
         }
         let name = |index: u32| format!("dev{index}");
-        for overlay in [None, Some("dev7")] {
-            let config = BpfConfig::new(1024, overlay);
+        for (overlay, ranges) in [
+            (None, &["10.244.1.0/24", "fd00:10:244:1::/64"][..]),
+            (Some("dev7"), &[]),
+        ] {
+            let ranges: Vec<_> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            let config = BpfConfig::new(1024, overlay, &ranges);
             assert_eq!(BpfConfig::decode(config.encode(7), name), config);
         }
         let endpoint = Endpoint {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use ipnet::IpNet;
 use netcheck_cni_intent::{
     Attachment, Desired, LocalAddress, NodeObject, PerFamily, PodName,
     bpf::{BpfMaps, Endpoint, NodeEntry, uid_bytes},
@@ -236,6 +237,18 @@ fn compare(place: String, expected: &Expected, ours: &Desired) -> Vec<String> {
     found.map("pod", &pods, &ours.pods.clone().unwrap_or_default());
 
     let (expected, ours) = (maps(&expected.bpf), ours.bpf.clone().unwrap());
+    let own = |nodes: &BTreeMap<IpNet, NodeEntry>| -> Vec<_> {
+        let own = nodes.iter().filter(|(_, entry)| entry.is_self);
+        own.map(|(range, _)| range.to_string()).collect()
+    };
+    let config = ours.config.clone().unwrap().own;
+    let ranges = config
+        .ipv4
+        .iter()
+        .chain(&config.ipv6)
+        .map(ToString::to_string)
+        .collect();
+    found.same("nc_cfg's own ranges", &own(&expected.nodes), &ranges);
     found.map("nc_ep", &expected.endpoints, &ours.endpoints);
     found.map("nc_node", &expected.nodes, &ours.nodes);
     found.all("nc_peer", &expected.peers, &ours.peers, ToString::to_string);

@@ -1,4 +1,4 @@
-//! Programs the rig builds for itself: Kubernetes, CoreDNS and cnitool (Go modules beside this crate) and the pods' workload (Rust).
+//! Programs the rig builds for itself: Kubernetes, CoreDNS, cnitool and flanneld (Go modules beside this crate) and the pods' workload (Rust).
 //!
 //! Each is built once and kept outside the checkout, in a folder named after what went into it; a fresh clone, a `cargo clean`
 //! and a second checkout all find it there.
@@ -85,6 +85,20 @@ pub fn cnitool(progress: &dyn Progress) -> Result<PathBuf> {
     go_module("cnitool", "cnitool (some seconds, once)", "-s -w").make(&cache, progress)
 }
 
+/// Builds flannel's daemon, a peer in benchmarks, if it is not built yet; where it is.
+///
+/// # Errors
+/// When a builder is missing or fails.
+pub fn flanneld(progress: &dyn Progress) -> Result<PathBuf> {
+    let (cache, _lock) = locked_cache()?;
+    let mut recipe = go_module("flanneld", "flanneld (about a minute on 2 cores, once)", "-s -w");
+    // There is no `main` of ours: its module is a tool of ours. One of its backends is in C.
+    recipe.inputs = &["go.sum", "go.mod"];
+    recipe.command.env("CGO_ENABLED", "1");
+    recipe.product = Product::Output("github.com/flannel-io/flannel");
+    recipe.make(&cache, progress)
+}
+
 /// The cache, held against other builders: two at once would do the same work twice, and slower.
 fn locked_cache() -> Result<(PathBuf, File)> {
     let cache = cache();
@@ -103,7 +117,7 @@ fn go_module(name: &'static str, note: &'static str, linker_flags: &str) -> Reci
         folder: repository().join("tests/rig").join(name),
         inputs: &["go.sum", "go.mod", "main.go"],
         command: go_build(linker_flags),
-        product: Product::Output,
+        product: Product::Output("."),
     }
 }
 
@@ -120,8 +134,8 @@ struct Recipe {
 
 /// Where the builder puts what it built.
 enum Product {
-    /// Where `-o` says.
-    Output,
+    /// Where `-o` says; of this Go package.
+    Output(&'static str),
     /// Below its target directory.
     Below(String),
 }
@@ -152,8 +166,8 @@ impl Recipe {
         fs::create_dir_all(&folder).context(format!("create {}", folder.display()))?;
         let unfinished = folder.join("unfinished");
         let built = match &self.product {
-            Product::Output => {
-                self.command.arg("-o").arg(&unfinished).arg(".");
+            Product::Output(package) => {
+                self.command.arg("-o").arg(&unfinished).arg(package);
                 unfinished.clone()
             }
             Product::Below(path) => {

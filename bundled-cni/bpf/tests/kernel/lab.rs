@@ -212,6 +212,8 @@ impl LabNode {
                 sample: 0,
                 flags: Config::TUNNEL_EXISTS,
                 tunnel_ifindex: self.host.ifindex("ncvx0"),
+                own4: Some(self.prefixes()[0]),
+                own6: Some(self.prefixes()[1]),
             },
             endpoints: [self.pod_ip(), self.pod_ip6()].map(|ip| (ip.into(), endpoint)).into(),
             peers: peers.iter().map(|peer| peer.internal_ip()).collect(),

@@ -44,9 +44,9 @@ pub fn maps_are_as_specified() {
     drop(Bpf::open(&root, Options::default()).unwrap());
     // SPEC.md section 6.2: type, key, value, entries, flags.
     for (name, kind, key, value, entries, flags) in [
-        ("nc_cfg", "array", 4, 16, 1, 0),
+        ("nc_cfg", "array", 4, 56, 1, 0),
         ("nc_ep", "hash", 16, 32, 1024, 0),
-        ("nc_ep_count", "percpu_hash", 16, 32, 1024, 1),
+        ("nc_ep_count", "percpu_hash", 20, 32, 1024, 1),
         ("nc_node", "lpm_trie", 20, 24, 16384, 1),
         ("nc_peer", "percpu_hash", 16, 32, 8192, 1),
         ("nc_reason", "percpu_array", 4, 16, 32, 0),
@@ -134,10 +134,12 @@ pub fn maps_hold_what_is_wanted() {
     ];
     assert_eq!(bytes(&entry["value"]), value.concat());
     let config = map(&root, "dump", "nc_cfg");
-    let value = [1_u32, 0, 1, lab.a.host.ifindex("ncvx0")]
+    let words = [1_u32, 0, 1, lab.a.host.ifindex("ncvx0")]
         .map(u32::to_ne_bytes)
         .concat();
-    assert_eq!(bytes(&config[0]["value"]), value);
+    let own4 = [&120_u32.to_ne_bytes()[..], &mapped, &[10, 244, 1, 0]].concat();
+    let own6 = [&64_u32.to_ne_bytes()[..], &[0xfd, 0, 0, 0x10, 2, 0x44, 0, 1], &[0; 8]].concat();
+    assert_eq!(bytes(&config[0]["value"]), [words, own4, own6].concat());
     assert_eq!(Maps::open(&root).unwrap().dump().unwrap().contents, wanted);
 
     // What someone falsified, added or took is put right.
@@ -166,11 +168,7 @@ pub fn maps_hold_what_is_wanted() {
         root.display(),
         hex(&lab.a.pod_ip_bytes())
     ));
-    update(
-        "nc_cfg",
-        &0_u32.to_ne_bytes(),
-        &[1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0],
-    );
+    update("nc_cfg", &0_u32.to_ne_bytes(), &[8; 56]);
     let change = |map, key: &str, what| Change {
         map,
         key: key.to_owned(),

@@ -3,7 +3,7 @@
 use crate::{
     node::Node,
     shell::{json, run},
-    vector::{Entries, maps},
+    vector::{Entries, address, hex, maps},
 };
 use netcheck_cni_daemon::{keeper::Outcome, metrics::Metrics, uninstall::uninstall};
 use netcheck_node_state::within;
@@ -140,7 +140,10 @@ pub fn a_device_made_anew_is_counted_again() {
         .to_ne_bytes()
         .map(|byte| format!("{byte:02x}"))
         .concat();
-    assert!(config.ends_with(&index), "{config}");
+    // The device's number, and the node's own ranges: 96 + 24 and 64 bits long.
+    let ranges = [(120_u32, "10.244.1.0"), (64, "fd00:10:244:1::")];
+    let ranges = ranges.map(|(length, ip)| hex(&length.to_ne_bytes()) + &address(ip));
+    assert_eq!(config[24..], index + &ranges.concat());
     node.idle(&[]);
 
     // A pod's interface is gone: it is left out, and nothing of it stays.

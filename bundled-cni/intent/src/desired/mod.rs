@@ -121,7 +121,7 @@ fn refused(inputs: &Inputs<'_>, own: &Member<'_>, reason: Reason, attachments: &
     pods::host_side(&mut net, attachments);
     let bpf = inputs.config.ebpf.then(|| {
         let mut maps = pods::endpoints(attachments);
-        maps.config = Some(BpfConfig::new(inputs.config.event_sample, None));
+        maps.config = Some(BpfConfig::new(inputs.config.event_sample, None, &[]));
         maps
     });
     let mut degraded = judge::configuration(inputs);
@@ -234,7 +234,7 @@ fn bpf(
 ) -> BpfMaps {
     let mut maps = pods::endpoints(attachments);
     let overlay = inputs.config.has_overlay().then_some(OVERLAY);
-    maps.config = Some(BpfConfig::new(inputs.config.event_sample, overlay));
+    maps.config = Some(BpfConfig::new(inputs.config.event_sample, overlay, &own.ranges));
     let all = peers.iter().map(|(peer, way)| (*peer, Some(*way)));
     for (member, way) in std::iter::once((own, None)).chain(all) {
         let Some(&node) = member.internal.get(family) else {

@@ -8,6 +8,7 @@ mod stage;
 
 pub use ours::capture;
 
+use crate::benches::products::folder_in_memory;
 use anyhow::{Context, Result, ensure};
 use flood::Traffic;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -15,7 +16,6 @@ use stage::Stage;
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read},
-    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -103,11 +103,7 @@ pub fn run() -> Result<()> {
 
 /// One run: what was sent, and what the engine made of it.
 fn measure(stage: &Stage, engine: Engine, traffic: Traffic) -> Result<(String, Figures)> {
-    // In memory where that is possible: a disk's moods are not what is measured.
-    let memory = Path::new("/dev/shm");
-    let temporary = env::temp_dir();
-    let place = if memory.is_dir() { memory } else { &temporary };
-    let directory = tempfile::tempdir_in(place)?;
+    let directory = folder_in_memory()?;
     let file = directory.path().join("pcap");
     let mut command = match engine {
         Engine::Ours => {

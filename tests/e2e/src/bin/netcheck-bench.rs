@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use netcheck_e2e::{
-    benches::{capture_engine, capture_path},
+    benches::{capture_engine, capture_path, cni_add, cni_daemon, datapath, leave_mounts},
     flood,
     lab::Lab,
     matrix::Row,
@@ -12,6 +12,7 @@ use netcheck_e2e::{
 use netcheck_rig::RigSpec;
 use std::{
     env,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -19,21 +20,42 @@ use std::{
 const PODS: u16 = 30;
 const PEER_PAIRS: usize = 40;
 
+/// Benchmarks of the bundled CNI, which leave the mount namespace.
+const OF_CNI: [&str; 3] = ["cni-add", "cni-daemon", "datapath"];
+
 fn main() -> Result<()> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
             capture_engine::run()?;
             capture_path::run(&[])?;
-            matrix()
+            matrix()?;
+            OF_CNI.iter().try_for_each(|name| in_process_of_its_own(name))
         }
         ["capture-engine"] => capture_engine::run(),
         ["capture-path", ref options @ ..] => capture_path::run(options),
+        [name, ref options @ ..] if OF_CNI.contains(&name) => {
+            leave_mounts()?;
+            match name {
+                "cni-add" => cni_add::run(),
+                "cni-daemon" => cni_daemon::run(options),
+                _ => datapath::run(options),
+            }
+        }
         ["matrix"] => matrix(),
         [flood::FLOOD, ref what @ ..] => flood::run(what),
         [capture_engine::CAPTURE, interface, file] => capture_engine::capture(interface, file.as_ref()),
-        _ => bail!("no benchmark {arguments:?}; there is: capture-engine, capture-path [ROUNDS [TRAFFIC]], matrix"),
+        _ => bail!(
+            "no benchmark {arguments:?}; there is: capture-engine, capture-path [ROUNDS [TRAFFIC]], cni-add, cni-daemon [NODES], datapath [ROUNDS], matrix"
+        ),
     }
+}
+
+/// What is left for good must be left by another process.
+fn in_process_of_its_own(name: &str) -> Result<()> {
+    let status = Command::new(env::current_exe()?).arg(name).status()?;
+    ensure!(status.success(), "{name}: {status}");
+    Ok(())
 }
 
 /// The full TCP matrix over thirty pods against one `kubectl exec` for each pair, as people script it.

@@ -43,11 +43,7 @@ fn deeds(lab: &Lab) -> Result<()> {
     let remote = sh(&n1, "ip route show proto 147 | grep -m 1 onlink | cut -d' ' -f1")?;
     let remote = remote.trim();
     let own = namespace.address("on-n1", false)?;
-    let veth = sh(
-        &n1,
-        &format!("ip -o route get {own} | sed 's/.* dev \\([^ ]*\\).*/\\1/'"),
-    )?;
-    let veth = veth.trim();
+    let veth = namespace.host_veth("on-n1", "n1")?;
     let stream = Stream::open(lab, &namespace, "on-n1", "on-n2", false)?;
     for deed in [
         "ip link set ncvx0 down",
@@ -71,7 +67,7 @@ fn deeds(lab: &Lab) -> Result<()> {
         let gap = stream
             .gap(PATIENCE, || sh(&n1, deed).map(drop))
             .with_context(|| deed.to_owned())?;
-        let shown = deed.replace(veth, "VETH");
+        let shown = deed.replace(&veth, "VETH");
         println!("bundled: `{shown}`: {} ms without a round", gap.as_millis());
         ledger::wait(&lab.rig, PATIENCE, deed)?;
     }
