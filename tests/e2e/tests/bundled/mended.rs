@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use netcheck_e2e::{
-    bundled::{PATIENCE, configure, reach, two_pods},
+    bundled::{PATIENCE, configure, reach, settled, two_pods},
+    fault::Fault,
     lab::Lab,
     ledger,
     runner::Case,
@@ -18,6 +19,10 @@ pub const CASES: &[Case] = &[
         by_event,
     ),
     ("bundled: what nothing tells of is back within a period", by_period),
+    (
+        "bundled: with an API server that does not answer, nodes are kept",
+        with_silent_api,
+    ),
 ];
 
 /// A day: what is mended then was mended because of an event.
@@ -131,4 +136,51 @@ fn silent_deeds(lab: &Lab) -> Result<()> {
         gap.as_millis()
     );
     ledger::wait(&lab.rig, PATIENCE, "IPv6 forwarding")
+}
+
+fn with_silent_api(lab: &Lab) -> Result<()> {
+    const PLUGIN: &str = "/opt/cni/bin/portmap";
+    let namespace = two_pods(lab)?;
+    let n1 = lab.rig.node("n1")?;
+    let stream = Stream::open(lab, &namespace, "on-n1", "on-n2", false)?;
+    let silence = Fault::nft_on_node(
+        lab,
+        "n1",
+        &[
+            "chain inet fault output { type filter hook output priority 0 ; }",
+            "rule inet fault output tcp dport 6443 drop",
+        ],
+    )?;
+    let missing = Fault::inject(
+        "a chained plugin is missing",
+        || sh(&n1, &format!("mv {PLUGIN} {PLUGIN}.away")).map(drop),
+        || sh(&n1, &format!("mv {PLUGIN}.away {PLUGIN}")).map(drop),
+    )?;
+    // The first makes it find the missing plugin, which it then has to tell: the others come while it waits to be heard.
+    for deed in [
+        "ip link set ncvx0 down",
+        "ip link delete ncvx0",
+        "ip address flush dev ncvx0",
+    ] {
+        let gap = stream
+            .gap(PATIENCE, || sh(&n1, deed).map(drop))
+            .with_context(|| deed.to_owned())?;
+        println!(
+            "bundled: `{deed}` without an API server: {} ms without a round",
+            gap.as_millis()
+        );
+    }
+    silence.mend()?;
+    let told = wait_until("the missing plugin to be told", PATIENCE, || {
+        let node = lab.kubectl("get node n1 -o json").map_err(|error| error.to_string())?;
+        if node.contains("ChainPluginMissing") {
+            Ok(())
+        } else {
+            Err("no condition says so".to_owned())
+        }
+    });
+    missing.mend()?;
+    told?;
+    settled(lab)?;
+    ledger::wait(&lab.rig, PATIENCE, "a silent API server")
 }
