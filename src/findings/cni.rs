@@ -88,7 +88,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "cni-foreign-state",
         severity: Severity::Error,
         title: "Something that is not ours stands in the way on a node",
-        proves: "The node has a device named ncvx0 or a tunnel with our identifier that is not ours (NameTaken, VniTaken), a route that wins over ours (RouteShadowed), or a CNI configuration that sorts before ours (ForeignCniFirst).",
+        proves: "The node has a device named ncvx0 or a tunnel with our identifier that is not ours (NameTaken, VniTaken), a route that wins over ours or keeps coming back into its place (RouteShadowed), or a CNI configuration that sorts before ours (ForeignCniFirst).",
         expected: "Names, identifiers and routes of the pod network are its own.",
         breaks: "Traffic goes another way, or new pods get another network. netcheck-cni touches nothing that is not its own.",
         look: &[

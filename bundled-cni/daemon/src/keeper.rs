@@ -8,6 +8,7 @@ use crate::{
     chained::Versions,
     cluster::View,
     collect::Collector,
+    contest::Contests,
     counting::{self, Counted, Counting},
     install::{self, Installed},
     local::local,
@@ -86,6 +87,7 @@ pub struct Keeper {
     /// Whether a pass has been whole.
     is_set_up: bool,
     collector: Collector,
+    contests: Contests,
     versions: Versions,
     counting: Counting,
     /// The last look inside the pods, and for what MTU.
@@ -110,6 +112,7 @@ impl Keeper {
             failures: 0,
             is_set_up: false,
             collector: Collector::default(),
+            contests: Contests::default(),
             versions: Versions::default(),
             counting,
             looked_inside: None,
@@ -192,6 +195,7 @@ impl Keeper {
         let (actual, unread) = actual::read(desired, net, scope);
         let mut difference = diff(desired, &actual);
         self.delay_removal_of_overlay(&mut difference);
+        let due = self.contests.judge(&mut difference, Instant::now());
         let mut applied = apply(&difference, &self.arguments.places.state);
         applied.failed.extend(unread);
         if scope.inside_pods {
@@ -222,7 +226,9 @@ impl Keeper {
         if !applied.failed.is_empty() {
             troubles.insert(Degraded::ApplyFailed, applied.failed.iter().take(5).cloned().collect());
         }
-        self.finish(desired, applied, &troubles, &counted)
+        let mut outcome = self.finish(desired, applied, &troubles, &counted);
+        outcome.again_after = due.into_iter().fold(outcome.again_after, Duration::min);
+        outcome
     }
 
     /// Files of the node, in the order in which a runtime may come to read them.

@@ -19,6 +19,7 @@ mod chained;
 pub mod cluster;
 mod collect;
 mod conflist;
+mod contest;
 mod counted;
 mod counting;
 pub mod daemon;

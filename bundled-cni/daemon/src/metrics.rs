@@ -36,7 +36,7 @@ pub struct Metrics {
 /// The kind of a changed object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Kind {
-    /// `link`, `address`, `route`, `neighbour`, `fdb`, `sysctl`, `nft`, `bpf`, `file`.
+    /// `link`, `address`, `route`, `foreign route`, `neighbour`, `fdb`, `sysctl`, `nft`, `bpf`, `file`.
     pub kind: String,
 }
 

@@ -38,6 +38,15 @@ pub fn route(route: &Route) -> String {
     if route.is_onlink {
         text.push_str(" onlink");
     }
+    for hop in &route.next_hops {
+        text.push_str(" nexthop");
+        if let Some(gateway) = hop.gateway {
+            let _ = write!(text, " via {gateway}");
+        }
+        if let Some(device) = &hop.device {
+            let _ = write!(text, " dev {device}");
+        }
+    }
     text
 }
 

@@ -321,21 +321,58 @@ fn another_vxlan_with_our_identifier_is_told_and_left() {
 }
 
 #[test]
-fn a_foreign_route_is_told_where_it_wins_and_is_never_replaced() {
+fn a_foreign_route_goes_from_our_place_and_is_told_where_it_wins_elsewhere() {
     let (_, desired, healthy) = settled();
     let foreign = |destination: &str, metric: u32| Route {
         protocol: 4,
         metric,
         ..route(&healthy.net, destination)
     };
-    // IPv4's lowest metric is ours: another one can only be in our place.
+    // In our place, instead of ours and beside it.
+    for place in [
+        "10.244.2.0/24",
+        "fd00:10:244:2::/64",
+        "10.244.1.2/32",
+        "fd00:10:244:1::2/128",
+        "10.244.1.0/24",
+    ] {
+        let ours = route(&healthy.net, place);
+        for is_ours_there in [false, true] {
+            let mut actual = healthy.clone();
+            if !is_ours_there {
+                actual.net.routes.remove(&ours);
+            }
+            actual.net.routes.insert(foreign(place, ours.metric));
+            let seen = settle(&desired, &mut actual);
+            assert!(actual == healthy && seen.findings.is_empty(), "{place}");
+            let [delta] = &seen.deltas[..] else {
+                panic!("{place}: {}", lines(&seen.deltas))
+            };
+            assert_eq!(delta.cause, Cause::Foreign, "{place}");
+            assert!(delta.actual.as_ref().unwrap().contains("proto 4"), "{delta}");
+        }
+    }
+
+    // For a part of what is ours.
+    for part in ["10.244.2.128/25", "fd00:10:244:2::7/128", "10.244.1.9/32"] {
+        let mut actual = healthy.clone();
+        actual.net.routes.insert(Route {
+            protocol: 4,
+            destination: part.parse().unwrap(),
+            ..route(&healthy.net, "10.244.2.0/24")
+        });
+        let seen = diff(&desired, &actual);
+        assert!(seen.is_settled(), "{}", lines(&seen.deltas));
+        assert!(matches!(&seen.findings[..], [Finding::RouteShadowed { foreign, .. }] if foreign.contains("proto 4")));
+    }
+    // The kernel's own, for the overlay device's address.
     let mut actual = healthy.clone();
-    actual.net.routes.remove(&route(&healthy.net, "10.244.2.0/24"));
-    actual.net.routes.insert(foreign("10.244.2.0/24", 0));
-    let before = actual.clone();
-    let seen = settle(&desired, &mut actual);
-    assert_eq!(actual, before);
-    assert!(matches!(&seen.findings[..], [Finding::RouteShadowed { foreign, .. }] if foreign.contains("proto 4")));
+    actual.net.routes.insert(Route {
+        protocol: 2,
+        destination: "fd00:10:244:1::/128".parse().unwrap(),
+        ..route(&healthy.net, "fd00:10:244:2::/64")
+    });
+    assert!(diff(&desired, &actual).findings.is_empty());
 
     // IPv6: a lower metric wins; ours is written all the same, and serves when the other goes.
     let mut actual = healthy.clone();

@@ -55,6 +55,8 @@ pub enum Cause {
     Differs,
     /// Nothing differs yet, but an earlier change of this device takes it away.
     Follows(String),
+    /// Somebody else's object is in the place of one of ours, which is put back.
+    Foreign,
 }
 
 impl Cause {
@@ -105,6 +107,7 @@ impl fmt::Display for Delta {
         match &self.cause {
             Cause::Differs => Ok(()),
             Cause::Follows(device) => write!(formatter, " (goes when {device} is changed)"),
+            Cause::Foreign => formatter.write_str(" (not ours, in the place of ours)"),
         }
     }
 }
@@ -177,11 +180,21 @@ pub enum Finding {
         /// UDP port.
         port: u16,
     },
-    /// A foreign route wins against one of ours, or is in its place.
+    /// A foreign route wins against one of ours: by its metric, or since it is for a part of ours.
     #[error(
         "route {foreign} is not ours and wins against {ours}; remove it, or find out who put it there by its proto"
     )]
     RouteShadowed {
+        /// Ours.
+        ours: String,
+        /// The other.
+        foreign: String,
+    },
+    /// A foreign route comes back into the place of ours again and again.
+    #[error(
+        "route {foreign} comes back into the place of {ours} whenever it is replaced; stop who writes it: its proto says who"
+    )]
+    RouteContested {
         /// Ours.
         ours: String,
         /// The other.
@@ -221,7 +234,7 @@ impl Finding {
         match self {
             Self::NameTaken { .. } => Some(Degraded::NameTaken),
             Self::VniTaken { .. } => Some(Degraded::VniTaken),
-            Self::RouteShadowed { .. } => Some(Degraded::RouteShadowed),
+            Self::RouteShadowed { .. } | Self::RouteContested { .. } => Some(Degraded::RouteShadowed),
             Self::HostVethMissing { .. } | Self::VethUnclaimed { .. } | Self::PodChanged { .. } => None,
         }
     }
