@@ -43,7 +43,7 @@ pub fn apply(difference: &Diff, state: &Path) -> Applied {
             (Mend::Node(_), Err(error)) => Err(error.to_string()),
             (Mend::Pod { netns, change, .. }, _) => pod(netns.as_deref(), change),
             (Mend::WriteNft(table), _) => nft::write(table).map_err(|error| error.to_string()),
-            (Mend::DeleteNft, _) => nft::delete().map_err(|error| error.to_string()),
+            (Mend::DeleteNft(name), _) => nft::delete(name).map_err(|error| error.to_string()),
             // The maps are compared by themselves, when all else is done.
             (Mend::Bpf(_), _) => continue,
         };

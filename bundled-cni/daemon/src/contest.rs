@@ -94,7 +94,7 @@ mod tests {
             expected: Some("ours".to_owned()),
             actual: Some("theirs".to_owned()),
             cause,
-            mend: Mend::DeleteNft,
+            mend: Mend::DeleteNft("any"),
         };
         Diff {
             deltas: vec![delta(Cause::Foreign), delta(Cause::Differs), delta(Cause::Foreign)],

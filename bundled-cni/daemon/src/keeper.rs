@@ -90,8 +90,8 @@ pub struct Keeper {
     contests: Contests,
     versions: Versions,
     counting: Counting,
-    /// The last look inside the pods, and for what MTU.
-    looked_inside: Option<(Instant, u32)>,
+    /// The last look at all there is, and for what MTU of pods' routes.
+    looked_at_all: Option<(Instant, u32)>,
     /// What the last pass was about, and how often that changed.
     last_view: Option<View>,
     generation: u64,
@@ -115,7 +115,7 @@ impl Keeper {
             contests: Contests::default(),
             versions: Versions::default(),
             counting,
-            looked_inside: None,
+            looked_at_all: None,
             last_view: None,
             generation: 0,
         }
@@ -198,7 +198,7 @@ impl Keeper {
         let due = self.contests.judge(&mut difference, Instant::now());
         let mut applied = apply(&difference, &self.arguments.places.state);
         applied.failed.extend(unread);
-        if scope.inside_pods {
+        if scope.all {
             let collected = self.collector.pass(&self.store, view, Instant::now());
             applied.add("attachment", collected.removed);
             applied.failed.extend(collected.failed);
@@ -356,18 +356,18 @@ impl Keeper {
         }
     }
 
-    /// Pods are looked into once in a period, and when their routes' MTU changes.
+    /// All is looked at once in a period, and when the MTU of pods' routes changes.
     fn scope(&mut self, desired: &Desired) -> Scope {
         let Some(mtus) = &desired.mtus else {
-            return Scope { inside_pods: false };
+            return Scope { all: false };
         };
         let due = self
-            .looked_inside
+            .looked_at_all
             .is_none_or(|(when, mtu)| mtu != mtus.route || when.elapsed() >= self.period());
         if due {
-            self.looked_inside = Some((Instant::now(), mtus.route));
+            self.looked_at_all = Some((Instant::now(), mtus.route));
         }
-        Scope { inside_pods: due }
+        Scope { all: due }
     }
 
     /// Slower peers still send through the tunnel for a while after a switch of the backend (SPEC.md, section 10).

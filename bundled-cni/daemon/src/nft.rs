@@ -1,6 +1,6 @@
 //! Our table, by the program `nft`.
 
-use netcheck_cni_intent::names::NFT_TABLE;
+use netcheck_cni_intent::names::{NFT_POLICY_TABLE, NFT_TABLE};
 use netcheck_node_state::ruleset::{Nft, NftError, NftTable};
 
 /// Its family.
@@ -16,7 +16,12 @@ pub fn write(table: &NftTable) -> Result<(), NftError> {
     Nft::default().replace_table(table)
 }
 
-/// Removes it.
-pub fn delete() -> Result<(), NftError> {
-    Nft::default().delete_table(FAMILY, NFT_TABLE)
+/// Whether the one is there that is kept for NetworkPolicy.
+pub fn has_policy_table() -> Result<bool, NftError> {
+    Nft::default().has_table(FAMILY, NFT_POLICY_TABLE)
+}
+
+/// Removes one of ours.
+pub fn delete(name: &str) -> Result<(), NftError> {
+    Nft::default().delete_table(FAMILY, name)
 }

@@ -108,7 +108,7 @@ fn builds_in_the_specification_s_order_and_removes_in_reverse() {
 fn what_can_be_changed_in_place_is() {
     let (cluster, desired, healthy) = settled();
     let veth = veth(&desired);
-    let cases: [(&str, &str, Falsify<Link>); 9] = [
+    let cases: [(&str, &str, Falsify<Link>); 10] = [
         (OVERLAY, "ncvx0 MTU", |link| link.mtu = 1400),
         (OVERLAY, "ncvx0 learning", |link| vxlan(link).learns = true),
         (OVERLAY, "ncvx0 source", |link| {
@@ -118,6 +118,9 @@ fn what_can_be_changed_in_place_is() {
             vxlan(link).device = Some("eth9".to_owned());
         }),
         (OVERLAY, "ncvx0 source", |link| vxlan(link).local = None),
+        (OVERLAY, "ncvx0 settings", |link| {
+            vxlan(link).unusual.insert("ttl", "5".to_owned());
+        }),
         (OVERLAY, "ncvx0 alias", |link| link.alias = None),
         (OVERLAY, "ncvx0 addrgenmode", |link| link.makes_link_local = Some(true)),
         ("veth", "alias", |link| link.alias = None),
@@ -290,6 +293,10 @@ fn a_foreign_device_of_our_name_is_told_and_nothing_on_it_is_touched() {
         mac: "02:00:00:00:00:01".parse().unwrap(),
         destination: None,
         is_permanent: true,
+        port: None,
+        vni: None,
+        via: None,
+        flags: 0,
     };
     actual.net.fdb.insert(stale);
     let seen = diff(&desired, &actual);
@@ -394,6 +401,15 @@ fn a_foreign_route_goes_from_our_place_and_is_told_where_it_wins_elsewhere() {
 }
 
 #[test]
+fn a_table_for_policies_goes_while_there_are_none() {
+    let (_, desired, healthy) = settled();
+    let mut actual = healthy.clone();
+    actual.has_policy_table = true;
+    let seen = settle(&desired, &mut actual);
+    assert_eq!((seen.deltas.len(), actual == healthy), (1, true));
+}
+
+#[test]
 fn a_pod_that_is_being_added_is_left_alone() {
     let (mut cluster, _, healthy) = settled();
     // The daemon read the attachments before ADD wrote its file.
@@ -435,6 +451,7 @@ fn strangers_on_our_devices_go_and_elsewhere_they_are_invisible() {
         mac: Some("02:00:00:00:00:01".parse().unwrap()),
         is_permanent,
         protocol,
+        flags: 0,
     };
     let mut ours = healthy.clone();
     ours.net.neighbours.insert(neighbour(OVERLAY, 0, true));
@@ -445,6 +462,10 @@ fn strangers_on_our_devices_go_and_elsewhere_they_are_invisible() {
         mac: "00:00:00:00:00:00".parse().unwrap(),
         destination: Some(ip("192.0.2.99")),
         is_permanent: true,
+        port: None,
+        vni: None,
+        via: None,
+        flags: 0,
     });
     for interface in [OVERLAY, &veth] {
         ours.net.addresses.insert(Address {

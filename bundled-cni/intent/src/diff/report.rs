@@ -2,7 +2,7 @@
 
 use crate::{
     bpf::{BpfConfig, Endpoint, NodeEntry},
-    names::{NFT_TABLE, OVERLAY},
+    names::OVERLAY,
     publish::Degraded,
 };
 use ipnet::IpNet;
@@ -128,8 +128,8 @@ pub enum Mend {
     },
     /// The whole table is written, in one transaction.
     WriteNft(NftTable),
-    /// The whole table is removed.
-    DeleteNft,
+    /// The whole table of this name is removed.
+    DeleteNft(&'static str),
     /// In the BPF maps.
     Bpf(BpfChange),
 }
@@ -240,7 +240,7 @@ impl Finding {
     }
 }
 
-/// The nftables table's name, as `nft` takes it.
-pub(super) fn nft_object() -> String {
-    format!("inet {NFT_TABLE}")
+/// A table's name, as `nft` takes it.
+pub(super) fn nft_object(name: &str) -> String {
+    format!("inet {name}")
 }

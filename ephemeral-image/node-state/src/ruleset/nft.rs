@@ -1,6 +1,6 @@
 //! The program `nft`: it alone speaks all of nftables' kernel interface.
 
-use super::{BaseChain, NftTable, removal, transaction};
+use super::{BaseChain, NftTable, objects, removal, transaction};
 use serde_json::Value;
 use std::{
     io::{self, Write as _},
@@ -77,6 +77,13 @@ impl Nft {
             Err(NftError::Decode { .. }) if self.has_flags(family, name)? => Ok(Some(NftTable::flagged(family, name))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether there is a table of this name.
+    pub fn has_table(&self, family: &str, name: &str) -> Result<bool, NftError> {
+        let listing = self.list(&["tables"])?;
+        let is_it = |object: &Value| object["family"] == family && object["name"] == name;
+        Ok(objects(&listing).any(|(kind, object)| kind == "table" && is_it(object)))
     }
 
     /// Whether a table has flags, by the listing for people: nft 1.0 writes into its JSON whatever lies in memory there, if anything.
