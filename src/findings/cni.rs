@@ -69,7 +69,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "cni-forward-dropped",
         severity: Severity::Error,
         title: "A firewall on the node drops forwarded packets",
-        proves: "A base chain at hook forward, of nftables or of iptables, has policy drop and no rule that accepts the pods' packets. The row names table and chain, and the command that mends it.",
+        proves: "A base chain at hook forward, of nftables or of iptables-nft, drops what the node's pods send to each other, by its policy or by a rule. The row names table and chain, and the command that mends it.",
         expected: "Forwarded packets of pods are accepted by every chain at that hook: an accept in one chain cannot overrule a drop in another.",
         breaks: "Pods of the node reach nothing outside it, and nothing reaches them.",
         look: &[

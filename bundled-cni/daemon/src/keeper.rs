@@ -12,6 +12,7 @@ use crate::{
     counting::{self, Counted, Counting},
     install::{self, Installed},
     local::local,
+    nft,
     state_json::{LastPass, StateJson},
 };
 use netcheck_cni::{
@@ -19,7 +20,7 @@ use netcheck_cni::{
     store::Store,
 };
 use netcheck_cni_intent::{
-    Config, ConfigError, Desired, Hold, Inputs, NodeObject, PerFamily,
+    Config, ConfigError, Desired, Finding, Hold, Inputs, NodeObject, PerFamily,
     desired::Troubles,
     diff::{Delta, Diff, diff},
     guard::{self, Verdict},
@@ -92,6 +93,8 @@ pub struct Keeper {
     counting: Counting,
     /// The last look at all there is, and for what MTU of pods' routes.
     looked_at_all: Option<(Instant, u32)>,
+    /// What was found out at that look.
+    forward_dropped: Vec<Finding>,
     /// What the last pass was about, and how often that changed.
     last_view: Option<View>,
     generation: u64,
@@ -116,6 +119,7 @@ impl Keeper {
             versions: Versions::default(),
             counting,
             looked_at_all: None,
+            forward_dropped: Vec::new(),
             last_view: None,
             generation: 0,
         }
@@ -199,11 +203,16 @@ impl Keeper {
         let mut applied = apply(&difference, &self.arguments.places.state);
         applied.failed.extend(unread);
         if scope.all {
+            match nft::forward_dropped(&desired.node_json.pod_cidrs) {
+                Ok(findings) => self.forward_dropped = findings,
+                Err(error) => applied.failed.push(error.to_string()),
+            }
             let collected = self.collector.pass(&self.store, view, Instant::now());
             applied.add("attachment", collected.removed);
             applied.failed.extend(collected.failed);
         }
 
+        difference.findings.extend(self.forward_dropped.iter().cloned());
         let counted = self.counting.pass(desired, &difference.findings, &mut applied);
 
         let mut troubles = desired.degraded.clone();

@@ -9,6 +9,7 @@
 #![allow(missing_docs, reason = "a test's parts are for the test")]
 
 mod falsify;
+mod forward;
 mod golden;
 mod held;
 mod node;
@@ -29,6 +30,15 @@ const NEEDS: &[Need] = &[
     Need::Program("ip"),
     Need::Program("bridge"),
 ];
+const NEEDS_OF_FORWARD: &[Need] = &[
+    Need::Root,
+    Need::Program("nft"),
+    Need::Program("ip"),
+    Need::Program("bridge"),
+    Need::Program("iptables-nft"),
+    Need::Program("ping"),
+];
+
 fn main() {
     let arguments = Arguments::from_args();
     if rustix::process::geteuid().is_root() && !arguments.list {
@@ -36,5 +46,6 @@ fn main() {
     }
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
+    trials.extend(forward::trials(NEEDS_OF_FORWARD));
     libtest_mimic::run(&arguments, trials).exit();
 }

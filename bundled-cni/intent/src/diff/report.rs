@@ -200,6 +200,18 @@ pub enum Finding {
         /// The other.
         foreign: String,
     },
+    /// Somebody's firewall drops what pods send.
+    #[error("chain {chain} drops by {how} what pods of {range} send through this node; let it through: {fix}")]
+    ForwardDropped {
+        /// Family, table and name of the chain.
+        chain: String,
+        /// What of it.
+        how: &'static str,
+        /// Range of the pods.
+        range: IpNet,
+        /// A command that mends it.
+        fix: String,
+    },
     /// The host's end of an attachment's veth is gone.
     #[error(
         "host veth {device} of an attachment is gone (expected {expected}); its pod is cut off until it is made anew"
@@ -235,6 +247,7 @@ impl Finding {
             Self::NameTaken { .. } => Some(Degraded::NameTaken),
             Self::VniTaken { .. } => Some(Degraded::VniTaken),
             Self::RouteShadowed { .. } | Self::RouteContested { .. } => Some(Degraded::RouteShadowed),
+            Self::ForwardDropped { .. } => Some(Degraded::ForwardDropped),
             Self::HostVethMissing { .. } | Self::VethUnclaimed { .. } | Self::PodChanged { .. } => None,
         }
     }
