@@ -13,7 +13,7 @@ use crate::{
     install::{self, Installed},
     local::local,
     nft,
-    state_json::{LastPass, StateJson},
+    state_json::{LastPass, Said, StateJson},
 };
 use netcheck_cni::{
     disk::{self, DiskError},
@@ -92,12 +92,13 @@ pub struct Keeper {
     versions: Versions,
     counting: Counting,
     /// The last look at all there is, and for what MTU of pods' routes.
-    looked_at_all: Option<(Instant, u32)>,
+    looked_at_all: Option<(Instant, Option<u32>)>,
     /// What was found out at that look.
     forward_dropped: Vec<Finding>,
     /// What the last pass was about, and how often that changed.
     last_view: Option<View>,
     generation: u64,
+    said: Said,
 }
 
 impl Keeper {
@@ -122,6 +123,7 @@ impl Keeper {
             forward_dropped: Vec::new(),
             last_view: None,
             generation: 0,
+            said: Said::default(),
         }
     }
 
@@ -226,7 +228,7 @@ impl Keeper {
             }
         }
         let mut installed = Installed::default();
-        let on_disk = self.on_disk(desired, &mut installed);
+        let on_disk = self.on_disk(desired, scope, &mut installed);
         applied.add("file", installed.written);
         applied.failed.extend(on_disk.err().map(|error| error.to_string()));
         for (reason, why) in installed.degraded {
@@ -235,15 +237,18 @@ impl Keeper {
         if !applied.failed.is_empty() {
             troubles.insert(Degraded::ApplyFailed, applied.failed.iter().take(5).cloned().collect());
         }
-        let mut outcome = self.finish(desired, applied, &troubles, &counted);
+        let mut outcome = self.finish(desired, scope, applied, &troubles, &counted);
         outcome.again_after = due.into_iter().fold(outcome.again_after, Duration::min);
         outcome
     }
 
     /// Files of the node, in the order in which a runtime may come to read them.
-    fn on_disk(&mut self, desired: &Desired, installed: &mut Installed) -> Result<(), DiskError> {
+    fn on_disk(&mut self, desired: &Desired, scope: Scope, installed: &mut Installed) -> Result<(), DiskError> {
         let places = &self.arguments.places;
-        install::binaries(places, &self.plugin, installed)?;
+        if scope.all {
+            // Two megabytes to read: not for each event.
+            install::binaries(places, &self.plugin, installed)?;
+        }
         let node_json = serde_json::to_vec(&desired.node_json).unwrap_or_default();
         installed.written += u64::from(disk::put(&places.state.join(NODE_JSON), &node_json, 0o600)?);
         if desired.node_json.ready || self.is_set_up {
@@ -257,7 +262,14 @@ impl Keeper {
         Ok(())
     }
 
-    fn finish(&mut self, desired: &Desired, applied: Applied, troubles: &Troubles, counted: &Counted) -> Outcome {
+    fn finish(
+        &mut self,
+        desired: &Desired,
+        scope: Scope,
+        applied: Applied,
+        troubles: &Troubles,
+        counted: &Counted,
+    ) -> Outcome {
         let is_whole = applied.failed.is_empty();
         if is_whole {
             self.is_set_up |= desired.refused.is_none();
@@ -278,7 +290,7 @@ impl Keeper {
             bpf: counted.to_string(),
             last_pass: LastPass::new(&applied),
         };
-        if let Err(error) = state.write(&self.arguments.places.state) {
+        if let Err(error) = self.said.say(&state, scope.all, &self.arguments.places.state) {
             // For people only; nothing depends on it.
             tracing::warn!(%error, "cannot say in state.json what was done");
         }
@@ -367,14 +379,13 @@ impl Keeper {
 
     /// All is looked at once in a period, and when the MTU of pods' routes changes.
     fn scope(&mut self, desired: &Desired) -> Scope {
-        let Some(mtus) = &desired.mtus else {
-            return Scope { all: false };
-        };
+        // A node that does not count has no MTU.
+        let mtu = desired.mtus.as_ref().map(|mtus| mtus.route);
         let due = self
             .looked_at_all
-            .is_none_or(|(when, mtu)| mtu != mtus.route || when.elapsed() >= self.period());
+            .is_none_or(|(when, before)| before != mtu || when.elapsed() >= self.period());
         if due {
-            self.looked_at_all = Some((Instant::now(), mtus.route));
+            self.looked_at_all = Some((Instant::now(), mtu));
         }
         Scope { all: due }
     }
