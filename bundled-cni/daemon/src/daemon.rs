@@ -3,7 +3,7 @@
 use crate::{
     arguments::Arguments,
     cluster::Cluster,
-    counting,
+    counting, events,
     keeper::{Keeper, Outcome},
     metrics::{Kind, Metrics, Reason},
     monitor::Ears,
@@ -53,6 +53,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         async move { cluster.watch(&client, &node).await }
     });
     let kernel = listen_to_kernel()?;
+    events::read(counting::root(&arguments.places), metrics.clone()).context("cannot start a thread")?;
     let mut daemon = Daemon {
         keeper: Keeper::new(arguments, plugin),
         publisher: Publisher::new(client.clone(), &node),

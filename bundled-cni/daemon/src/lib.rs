@@ -23,6 +23,7 @@ mod contest;
 mod counted;
 mod counting;
 pub mod daemon;
+pub mod events;
 mod install;
 pub mod keeper;
 mod local;

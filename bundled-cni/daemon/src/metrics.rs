@@ -31,6 +31,8 @@ pub struct Metrics {
     pub pass_duration: Histogram,
     /// One for each reason for which the node is degraded now.
     pub degraded: Family<Reason, Gauge>,
+    /// Sampled flow events that were read, by the reason of `nc_reason`.
+    pub events: Family<Reason, Counter>,
 }
 
 /// The kind of a changed object.
@@ -94,6 +96,12 @@ impl Metrics {
             "1 for each reason for which the node is degraded",
             degraded.clone(),
         );
+        let events = Family::default();
+        registry.register(
+            "events",
+            "Sampled flow events that were read, by what the programs found",
+            events.clone(),
+        );
         registry.register_collector(Box::new(Counted::under(bpf)));
         Self {
             registry,
@@ -104,6 +112,7 @@ impl Metrics {
             failed_changes,
             pass_duration,
             degraded,
+            events,
         }
     }
 
