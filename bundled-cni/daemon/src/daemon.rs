@@ -7,6 +7,7 @@ use crate::{
     keeper::{Keeper, Outcome},
     metrics::{Kind, Metrics, Reason},
     monitor::Ears,
+    operations,
     publish::Publisher,
     serve::{self, Health},
 };
@@ -54,6 +55,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     });
     let kernel = listen_to_kernel()?;
     events::read(counting::root(&arguments.places), metrics.clone()).context("cannot start a thread")?;
+    operations::listen(&arguments.places.state, metrics.clone()).context("cannot start a thread")?;
     let mut daemon = Daemon {
         keeper: Keeper::new(arguments, plugin),
         publisher: Publisher::new(client.clone(), &node),

@@ -30,6 +30,7 @@ mod local;
 pub mod metrics;
 pub mod monitor;
 mod nft;
+pub mod operations;
 mod publish;
 mod serve;
 mod state_json;

@@ -13,6 +13,7 @@ mod forward;
 mod golden;
 mod held;
 mod node;
+mod operations;
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../ephemeral-image/node-state/tests/sandbox/mod.rs"]
 mod sandbox;
@@ -46,6 +47,7 @@ fn main() {
     }
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
+    trials.extend(operations::trials(NEEDS));
     trials.extend(forward::trials(NEEDS_OF_FORWARD));
     libtest_mimic::run(&arguments, trials).exit();
 }
