@@ -69,7 +69,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "cni-forward-dropped",
         severity: Severity::Error,
         title: "A firewall on the node drops forwarded packets",
-        proves: "A base chain at hook forward, of nftables or of iptables, has policy drop and no rule that accepts the pods' packets. The row names table and chain, and the command that mends it.",
+        proves: "A base chain at hook forward, of nftables or of iptables-nft, drops what the node's pods send to each other, by its policy or by a rule. The row names table and chain, and the command that mends it.",
         expected: "Forwarded packets of pods are accepted by every chain at that hook: an accept in one chain cannot overrule a drop in another.",
         breaks: "Pods of the node reach nothing outside it, and nothing reaches them.",
         look: &[
@@ -88,7 +88,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "cni-foreign-state",
         severity: Severity::Error,
         title: "Something that is not ours stands in the way on a node",
-        proves: "The node has a device named ncvx0 or a tunnel with our identifier that is not ours (NameTaken, VniTaken), a route that wins over ours (RouteShadowed), or a CNI configuration that sorts before ours (ForeignCniFirst).",
+        proves: "The node has a device named ncvx0 or a tunnel with our identifier that is not ours (NameTaken, VniTaken), a route that wins over ours or keeps coming back into its place (RouteShadowed), or a CNI configuration that sorts before ours (ForeignCniFirst).",
         expected: "Names, identifiers and routes of the pod network are its own.",
         breaks: "Traffic goes another way, or new pods get another network. netcheck-cni touches nothing that is not its own.",
         look: &[

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, path::Path};
 /// What to look at besides the node's own tables.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope {
-    /// Inside of the pods.
-    pub inside_pods: bool,
+    /// What changes rarely, or untold: the inside of pods, tables that should not be.
+    pub all: bool,
 }
 
 /// Reads the rest of what is compared; with it, what could not be read, a line each. What was not read counts as being as it should be.
@@ -24,15 +24,19 @@ pub fn read(desired: &Desired, net: NetState, scope: Scope) -> (Actual, Vec<Stri
         unread.push(error.to_string());
         desired.nft.clone()
     });
-    let pods = if scope.inside_pods {
-        insides(desired)
-    } else {
-        BTreeMap::new()
-    };
+    let (mut pods, mut has_policy_table) = (BTreeMap::new(), false);
+    if scope.all {
+        pods = insides(desired);
+        has_policy_table = nft::has_policy_table().unwrap_or_else(|error| {
+            unread.push(error.to_string());
+            false
+        });
+    }
     let actual = Actual {
         net,
         sysctls,
         nft,
+        has_policy_table,
         pods,
         bpf: desired.bpf.clone(),
     };

@@ -43,11 +43,14 @@ pub fn apply(difference: &Diff, state: &Path) -> Applied {
             (Mend::Node(_), Err(error)) => Err(error.to_string()),
             (Mend::Pod { netns, change, .. }, _) => pod(netns.as_deref(), change),
             (Mend::WriteNft(table), _) => nft::write(table).map_err(|error| error.to_string()),
-            (Mend::DeleteNft, _) => nft::delete().map_err(|error| error.to_string()),
+            (Mend::DeleteNft(name), _) => nft::delete(name).map_err(|error| error.to_string()),
             // The maps are compared by themselves, when all else is done.
             (Mend::Bpf(_), _) => continue,
         };
-        let kind = delta.kind.to_string();
+        let mut kind = delta.kind.to_string();
+        if delta.cause == Cause::Foreign {
+            kind.insert_str(0, "foreign ");
+        }
         match outcome {
             Ok(()) => {
                 log(delta);
@@ -67,6 +70,8 @@ fn log(delta: &Delta) {
     match delta.cause {
         Cause::Differs => tracing::info!(%delta, "mended"),
         Cause::Follows(_) => tracing::debug!(%delta, "mended"),
+        // Who put it there should be able to find out where it went.
+        Cause::Foreign => tracing::warn!(%delta, "replaced what somebody else put in the place of ours"),
     }
 }
 

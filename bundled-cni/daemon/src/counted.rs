@@ -16,7 +16,7 @@ use std::{
 };
 
 /// The reasons of SPEC.md, section 6.5, by number.
-const REASONS: [&str; 12] = [
+pub(crate) const REASONS: [&str; 12] = [
     "seen",
     "not_ip",
     "truncated",

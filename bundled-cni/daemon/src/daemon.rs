@@ -4,10 +4,11 @@ use crate::{
     arguments::Arguments,
     cluster::Cluster,
     connection::Connection,
-    counting,
+    counting, events,
     keeper::{Keeper, Outcome},
     metrics::{Kind, Metrics, Reason},
     monitor::Ears,
+    operations,
     publish::Statement,
     serve::{self, Health},
 };
@@ -49,6 +50,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     tokio::spawn(serve::serve(listener, health.clone(), metrics.clone()));
 
     let kernel = listen_to_kernel()?;
+    events::read(counting::root(&arguments.places), metrics.clone()).context("cannot start a thread")?;
+    operations::listen(&arguments.places.state, metrics.clone()).context("cannot start a thread")?;
     let mut daemon = Daemon {
         keeper: Keeper::new(arguments, plugin),
         statements,

@@ -8,17 +8,19 @@ use crate::{
     chained::Versions,
     cluster::View,
     collect::Collector,
+    contest::Contests,
     counting::{self, Counted, Counting},
     install::{self, Installed},
     local::local,
-    state_json::{LastPass, StateJson},
+    nft,
+    state_json::{LastPass, Said, StateJson},
 };
 use netcheck_cni::{
     disk::{self, DiskError},
     store::Store,
 };
 use netcheck_cni_intent::{
-    Config, ConfigError, Desired, Hold, Inputs, LocalAddress, NodeObject, PerFamily,
+    Config, ConfigError, Desired, Finding, Hold, Inputs, LocalAddress, NodeObject, PerFamily,
     desired::Troubles,
     diff::{Delta, Diff, diff},
     guard::{self, Verdict},
@@ -90,13 +92,17 @@ pub struct Keeper {
     /// Whether a pass has been whole.
     is_set_up: bool,
     collector: Collector,
+    contests: Contests,
     versions: Versions,
     counting: Counting,
-    /// The last look inside the pods, and for what MTU.
-    looked_inside: Option<(Instant, u32)>,
+    /// The last look at all there is, and for what MTU of pods' routes.
+    looked_at_all: Option<(Instant, Option<u32>)>,
+    /// What was found out at that look.
+    forward_dropped: Vec<Finding>,
     /// What the last pass was about, and how often that changed.
     last_view: Option<View>,
     generation: u64,
+    said: Said,
 }
 
 impl Keeper {
@@ -116,11 +122,14 @@ impl Keeper {
             failures: 0,
             is_set_up: false,
             collector: Collector::default(),
+            contests: Contests::default(),
             versions: Versions::default(),
             counting,
-            looked_inside: None,
+            looked_at_all: None,
+            forward_dropped: Vec::new(),
             last_view: None,
             generation: 0,
+            said: Said::default(),
         }
     }
 
@@ -213,14 +222,20 @@ impl Keeper {
         let (actual, unread) = actual::read(desired, net, scope);
         let mut difference = diff(desired, &actual);
         self.delay_removal_of_overlay(&mut difference);
+        let due = self.contests.judge(&mut difference, Instant::now());
         let mut applied = apply(&difference, &self.arguments.places.state);
         applied.failed.extend(unread);
-        if scope.inside_pods {
+        if scope.all {
+            match nft::forward_dropped(&desired.node_json.pod_cidrs) {
+                Ok(findings) => self.forward_dropped = findings,
+                Err(error) => applied.failed.push(error.to_string()),
+            }
             let collected = self.collector.pass(&self.store, view, Instant::now());
             applied.add("attachment", collected.removed);
             applied.failed.extend(collected.failed);
         }
 
+        difference.findings.extend(self.forward_dropped.iter().cloned());
         let counted = self.counting.pass(desired, &difference.findings, &mut applied);
 
         let mut troubles = desired.degraded.clone();
@@ -234,7 +249,7 @@ impl Keeper {
             }
         }
         let mut installed = Installed::default();
-        let on_disk = self.on_disk(desired, &mut installed);
+        let on_disk = self.on_disk(desired, scope, &mut installed);
         applied.add("file", installed.written);
         applied.failed.extend(on_disk.err().map(|error| error.to_string()));
         for (reason, why) in installed.degraded {
@@ -243,13 +258,18 @@ impl Keeper {
         if !applied.failed.is_empty() {
             troubles.insert(Degraded::ApplyFailed, applied.failed.iter().take(5).cloned().collect());
         }
-        self.finish(desired, applied, &troubles, &counted)
+        let mut outcome = self.finish(desired, scope, applied, &troubles, &counted);
+        outcome.again_after = due.into_iter().fold(outcome.again_after, Duration::min);
+        outcome
     }
 
     /// Files of the node, in the order in which a runtime may come to read them.
-    fn on_disk(&mut self, desired: &Desired, installed: &mut Installed) -> Result<(), DiskError> {
+    fn on_disk(&mut self, desired: &Desired, scope: Scope, installed: &mut Installed) -> Result<(), DiskError> {
         let places = &self.arguments.places;
-        install::binaries(places, &self.plugin, installed)?;
+        if scope.all {
+            // Two megabytes to read: not for each event.
+            install::binaries(places, &self.plugin, installed)?;
+        }
         let node_json = serde_json::to_vec(&desired.node_json).unwrap_or_default();
         installed.written += u64::from(disk::put(&places.state.join(NODE_JSON), &node_json, 0o600)?);
         if desired.node_json.ready || self.is_set_up {
@@ -263,7 +283,14 @@ impl Keeper {
         Ok(())
     }
 
-    fn finish(&mut self, desired: &Desired, applied: Applied, troubles: &Troubles, counted: &Counted) -> Outcome {
+    fn finish(
+        &mut self,
+        desired: &Desired,
+        scope: Scope,
+        applied: Applied,
+        troubles: &Troubles,
+        counted: &Counted,
+    ) -> Outcome {
         let is_whole = applied.failed.is_empty();
         if is_whole {
             self.is_set_up |= desired.refused.is_none();
@@ -284,7 +311,7 @@ impl Keeper {
             bpf: counted.to_string(),
             last_pass: LastPass::new(&applied),
         };
-        if let Err(error) = state.write(&self.arguments.places.state) {
+        if let Err(error) = self.said.say(&state, scope.all, &self.arguments.places.state) {
             // For people only; nothing depends on it.
             tracing::warn!(%error, "cannot say in state.json what was done");
         }
@@ -371,18 +398,17 @@ impl Keeper {
         }
     }
 
-    /// Pods are looked into once in a period, and when their routes' MTU changes.
+    /// All is looked at once in a period, and when the MTU of pods' routes changes.
     fn scope(&mut self, desired: &Desired) -> Scope {
-        let Some(mtus) = &desired.mtus else {
-            return Scope { inside_pods: false };
-        };
+        // A node that does not count has no MTU.
+        let mtu = desired.mtus.as_ref().map(|mtus| mtus.route);
         let due = self
-            .looked_inside
-            .is_none_or(|(when, mtu)| mtu != mtus.route || when.elapsed() >= self.period());
+            .looked_at_all
+            .is_none_or(|(when, before)| before != mtu || when.elapsed() >= self.period());
         if due {
-            self.looked_inside = Some((Instant::now(), mtus.route));
+            self.looked_at_all = Some((Instant::now(), mtu));
         }
-        Scope { inside_pods: due }
+        Scope { all: due }
     }
 
     /// Slower peers still send through the tunnel for a while after a switch of the backend (SPEC.md, section 10).

@@ -31,12 +31,34 @@ pub struct Metrics {
     pub pass_duration: Histogram,
     /// One for each reason for which the node is degraded now.
     pub degraded: Family<Reason, Gauge>,
+    /// Sampled flow events that were read, by the reason of `nc_reason`.
+    pub events: Family<Reason, Counter>,
+    /// How long the plugin's calls take, in seconds.
+    pub operation_duration: Family<Operation, Histogram, fn() -> Histogram>,
+    /// The plugin's calls that did not succeed.
+    pub operation_failures: Family<OperationFailure, Counter>,
+}
+
+/// What a runtime asks the plugin for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Operation {
+    /// `ADD`, `DEL` …
+    pub verb: String,
+}
+
+/// An answer that is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OperationFailure {
+    /// `ADD`, `DEL` …
+    pub verb: String,
+    /// By SPEC.md, section 8.2.
+    pub code: u32,
 }
 
 /// The kind of a changed object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Kind {
-    /// `link`, `address`, `route`, `neighbour`, `fdb`, `sysctl`, `nft`, `bpf`, `file`.
+    /// `link`, `address`, `route`, `foreign route`, `neighbour`, `fdb`, `sysctl`, `nft`, `bpf`, `file`.
     pub kind: String,
 }
 
@@ -94,6 +116,25 @@ impl Metrics {
             "1 for each reason for which the node is degraded",
             degraded.clone(),
         );
+        let events = Family::default();
+        registry.register(
+            "events",
+            "Sampled flow events that were read, by what the programs found",
+            events.clone(),
+        );
+        let operation_duration = Family::new_with_constructor(durations as fn() -> Histogram);
+        registry.register_with_unit(
+            "operation_duration",
+            "Duration of the plugin's calls",
+            Unit::Seconds,
+            operation_duration.clone(),
+        );
+        let operation_failures = Family::default();
+        registry.register(
+            "operation_failures",
+            "Calls of the plugin that did not succeed, by the code of their error",
+            operation_failures.clone(),
+        );
         registry.register_collector(Box::new(Counted::under(bpf)));
         Self {
             registry,
@@ -104,6 +145,9 @@ impl Metrics {
             failed_changes,
             pass_duration,
             degraded,
+            events,
+            operation_duration,
+            operation_failures,
         }
     }
 

@@ -4,6 +4,7 @@ use crate::apply::Applied;
 use netcheck_cni::disk::{self, DiskError};
 use netcheck_cni_intent::census::Reason;
 use serde::Serialize;
+use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
 /// The file's content.
@@ -47,15 +48,34 @@ impl LastPass {
     }
 }
 
+/// What the file says already, but for the time.
+#[derive(Debug, Default)]
+pub struct Said(Option<Value>);
+
+impl Said {
+    /// Writes the file where it has something new to say, or at all events where `is_due`: each time is a `fsync`.
+    pub fn say(&mut self, state: &StateJson<'_>, is_due: bool, folder: &Path) -> Result<(), DiskError> {
+        let content = state.content();
+        let mut timeless = content.clone();
+        timeless["lastPass"]["time"] = Value::Null;
+        if !is_due && self.0.as_ref() == Some(&timeless) {
+            return Ok(());
+        }
+        self.0 = None;
+        disk::put(&folder.join("state.json"), format!("{content:#}\n").as_bytes(), 0o600)?;
+        self.0 = Some(timeless);
+        Ok(())
+    }
+}
+
 impl StateJson<'_> {
-    /// Writes it.
-    pub fn write(&self, state: &Path) -> Result<(), DiskError> {
+    fn content(&self) -> Value {
         let refused: Vec<_> = self
             .refused
             .iter()
             .map(|(node, reason)| serde_json::json!({ "node": node, "reason": reason.to_string() }))
             .collect();
-        let content = serde_json::json!({
+        serde_json::json!({
             "schema": self.schema,
             "config": self.config,
             "generation": self.generation,
@@ -63,7 +83,6 @@ impl StateJson<'_> {
             "refused": refused,
             "bpf": self.bpf,
             "lastPass": self.last_pass,
-        });
-        disk::put(&state.join("state.json"), format!("{content:#}\n").as_bytes(), 0o600).map(drop)
+        })
     }
 }

@@ -3,7 +3,7 @@
 use crate::{arguments::Places, attachments, counting, install, nft, sysctl_before};
 use anyhow::{Result, bail};
 use netcheck_cni::store::Store;
-use netcheck_cni_intent::names::{OVERLAY, OVERLAY_ALIAS, PROTOCOL, TABLE_MAIN, VETH_ALIAS_START};
+use netcheck_cni_intent::names::{NFT_TABLE, OVERLAY, OVERLAY_ALIAS, PROTOCOL, TABLE_MAIN, VETH_ALIAS_START};
 use netcheck_node_state::{Change, Changer, NetState, snapshot, sysctl};
 use std::{fs, io, path::Path};
 
@@ -25,7 +25,7 @@ pub fn uninstall(places: &Places, evict: bool) -> Result<()> {
     // First what makes a runtime bring new ones.
     let mut failed: Vec<String> = install::remove(places).iter().map(ToString::to_string).collect();
     failed.extend(kernel().err().map(|error| format!("{error:#}")));
-    failed.extend(nft::delete().err().map(|error| error.to_string()));
+    failed.extend(nft::delete(NFT_TABLE).err().map(|error| error.to_string()));
     failed.extend(counting::uninstall(&counting::root(places)));
     failed.extend(parameters(places));
     failed.extend(remove_state(&places.state));
@@ -139,6 +139,7 @@ mod tests {
             mtu: None,
             is_onlink: false,
             next_hops: Vec::new(),
+            source: None,
         }
     }
 

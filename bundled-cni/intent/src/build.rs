@@ -27,6 +27,7 @@ pub(crate) fn blank(destination: IpNet, metric: u32) -> Route {
         mtu: None,
         is_onlink: false,
         next_hops: Vec::new(),
+        source: None,
     }
 }
 
@@ -78,5 +79,6 @@ pub(crate) fn neighbour(device: &str, ip: IpAddr, mac: Mac, protocol: u8) -> Nei
         mac: Some(mac),
         is_permanent: true,
         protocol,
+        flags: 0,
     }
 }

@@ -12,6 +12,7 @@ pub mod derive;
 pub mod desired;
 pub mod diff;
 pub mod family;
+pub mod forward;
 pub mod guard;
 pub mod inputs;
 mod lookup;

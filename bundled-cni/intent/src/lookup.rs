@@ -20,6 +20,7 @@ pub(crate) fn neighbours_at<'a>(net: &'a NetState, device: &'a str, ip: IpAddr) 
         mac: None,
         is_permanent: false,
         protocol: 0,
+        flags: 0,
     };
     let at = net.neighbours.range(first..);
     at.take_while(move |neighbour| neighbour.device == device && neighbour.ip == ip)
@@ -32,6 +33,10 @@ pub(crate) fn fdb_at<'a>(net: &'a NetState, device: &'a str, mac: Mac) -> impl I
         mac,
         destination: None,
         is_permanent: false,
+        port: None,
+        vni: None,
+        via: None,
+        flags: 0,
     };
     let at = net.fdb.range(first..);
     at.take_while(move |entry| entry.device == device && entry.mac == mac)

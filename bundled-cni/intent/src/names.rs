@@ -31,6 +31,8 @@ pub const ALIAS_BYTES: usize = 255;
 pub const FILE_NAME_BYTES: usize = 255;
 /// The mark on routes (`RTA_PROTOCOL`) and neighbours (`NDA_PROTOCOL`).
 pub const PROTOCOL: u8 = 147;
+/// `RTPROT_KERNEL` of linux/rtnetlink.h: routes that follow from an address.
+pub const PROTOCOL_KERNEL: u8 = 2;
 /// The nftables table, of family `inet`.
 pub const NFT_TABLE: &str = "netcheck-cni";
 /// The nftables table kept for later: it must not exist in schema 1.

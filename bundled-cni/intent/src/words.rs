@@ -35,8 +35,20 @@ pub fn route(route: &Route) -> String {
     if let Some(mtu) = route.mtu {
         let _ = write!(text, " mtu {mtu}");
     }
+    if let Some(source) = route.source {
+        let _ = write!(text, " src {source}");
+    }
     if route.is_onlink {
         text.push_str(" onlink");
+    }
+    for hop in &route.next_hops {
+        text.push_str(" nexthop");
+        if let Some(gateway) = hop.gateway {
+            let _ = write!(text, " via {gateway}");
+        }
+        if let Some(device) = &hop.device {
+            let _ = write!(text, " dev {device}");
+        }
     }
     text
 }
@@ -67,6 +79,7 @@ pub fn neighbour(neighbour: &Neighbour) -> String {
     if neighbour.protocol != 0 {
         let _ = write!(text, " proto {}", neighbour.protocol);
     }
+    flags(&mut text, neighbour.flags);
     text
 }
 
@@ -76,8 +89,25 @@ pub fn fdb(entry: &FdbEntry) -> String {
     if let Some(destination) = entry.destination {
         let _ = write!(text, " dst {destination}");
     }
+    if let Some(port) = entry.port {
+        let _ = write!(text, " port {port}");
+    }
+    if let Some(vni) = entry.vni {
+        let _ = write!(text, " vni {vni}");
+    }
+    if let Some(via) = &entry.via {
+        let _ = write!(text, " via {via}");
+    }
     text.push_str(if entry.is_permanent { " self permanent" } else { " self" });
+    flags(&mut text, entry.flags);
     text
+}
+
+/// `NTF_*` by number: their names are nobody's but the kernel's.
+fn flags(text: &mut String, flags: u8) {
+    if flags != 0 {
+        let _ = write!(text, " flags {flags:#x}");
+    }
 }
 
 /// As `ip addr` says it.
@@ -99,6 +129,9 @@ pub fn link(link: &Link) -> String {
                 let _ = write!(text, " dev {device}");
             }
             text.push_str(if vxlan.learns { " learning" } else { " nolearning" });
+            for (word, value) in &vxlan.unusual {
+                let _ = write!(text, " {word} {value}");
+            }
             text
         }
     };

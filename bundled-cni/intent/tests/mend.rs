@@ -108,7 +108,7 @@ fn builds_in_the_specification_s_order_and_removes_in_reverse() {
 fn what_can_be_changed_in_place_is() {
     let (cluster, desired, healthy) = settled();
     let veth = veth(&desired);
-    let cases: [(&str, &str, Falsify<Link>); 9] = [
+    let cases: [(&str, &str, Falsify<Link>); 10] = [
         (OVERLAY, "ncvx0 MTU", |link| link.mtu = 1400),
         (OVERLAY, "ncvx0 learning", |link| vxlan(link).learns = true),
         (OVERLAY, "ncvx0 source", |link| {
@@ -118,6 +118,9 @@ fn what_can_be_changed_in_place_is() {
             vxlan(link).device = Some("eth9".to_owned());
         }),
         (OVERLAY, "ncvx0 source", |link| vxlan(link).local = None),
+        (OVERLAY, "ncvx0 settings", |link| {
+            vxlan(link).unusual.insert("ttl", "5".to_owned());
+        }),
         (OVERLAY, "ncvx0 alias", |link| link.alias = None),
         (OVERLAY, "ncvx0 addrgenmode", |link| link.makes_link_local = Some(true)),
         ("veth", "alias", |link| link.alias = None),
@@ -290,6 +293,10 @@ fn a_foreign_device_of_our_name_is_told_and_nothing_on_it_is_touched() {
         mac: "02:00:00:00:00:01".parse().unwrap(),
         destination: None,
         is_permanent: true,
+        port: None,
+        vni: None,
+        via: None,
+        flags: 0,
     };
     actual.net.fdb.insert(stale);
     let seen = diff(&desired, &actual);
@@ -321,21 +328,58 @@ fn another_vxlan_with_our_identifier_is_told_and_left() {
 }
 
 #[test]
-fn a_foreign_route_is_told_where_it_wins_and_is_never_replaced() {
+fn a_foreign_route_goes_from_our_place_and_is_told_where_it_wins_elsewhere() {
     let (_, desired, healthy) = settled();
     let foreign = |destination: &str, metric: u32| Route {
         protocol: 4,
         metric,
         ..route(&healthy.net, destination)
     };
-    // IPv4's lowest metric is ours: another one can only be in our place.
+    // In our place, instead of ours and beside it.
+    for place in [
+        "10.244.2.0/24",
+        "fd00:10:244:2::/64",
+        "10.244.1.2/32",
+        "fd00:10:244:1::2/128",
+        "10.244.1.0/24",
+    ] {
+        let ours = route(&healthy.net, place);
+        for is_ours_there in [false, true] {
+            let mut actual = healthy.clone();
+            if !is_ours_there {
+                actual.net.routes.remove(&ours);
+            }
+            actual.net.routes.insert(foreign(place, ours.metric));
+            let seen = settle(&desired, &mut actual);
+            assert!(actual == healthy && seen.findings.is_empty(), "{place}");
+            let [delta] = &seen.deltas[..] else {
+                panic!("{place}: {}", lines(&seen.deltas))
+            };
+            assert_eq!(delta.cause, Cause::Foreign, "{place}");
+            assert!(delta.actual.as_ref().unwrap().contains("proto 4"), "{delta}");
+        }
+    }
+
+    // For a part of what is ours.
+    for part in ["10.244.2.128/25", "fd00:10:244:2::7/128", "10.244.1.9/32"] {
+        let mut actual = healthy.clone();
+        actual.net.routes.insert(Route {
+            protocol: 4,
+            destination: part.parse().unwrap(),
+            ..route(&healthy.net, "10.244.2.0/24")
+        });
+        let seen = diff(&desired, &actual);
+        assert!(seen.is_settled(), "{}", lines(&seen.deltas));
+        assert!(matches!(&seen.findings[..], [Finding::RouteShadowed { foreign, .. }] if foreign.contains("proto 4")));
+    }
+    // The kernel's own, for the overlay device's address.
     let mut actual = healthy.clone();
-    actual.net.routes.remove(&route(&healthy.net, "10.244.2.0/24"));
-    actual.net.routes.insert(foreign("10.244.2.0/24", 0));
-    let before = actual.clone();
-    let seen = settle(&desired, &mut actual);
-    assert_eq!(actual, before);
-    assert!(matches!(&seen.findings[..], [Finding::RouteShadowed { foreign, .. }] if foreign.contains("proto 4")));
+    actual.net.routes.insert(Route {
+        protocol: 2,
+        destination: "fd00:10:244:1::/128".parse().unwrap(),
+        ..route(&healthy.net, "fd00:10:244:2::/64")
+    });
+    assert!(diff(&desired, &actual).findings.is_empty());
 
     // IPv6: a lower metric wins; ours is written all the same, and serves when the other goes.
     let mut actual = healthy.clone();
@@ -354,6 +398,15 @@ fn a_foreign_route_is_told_where_it_wins_and_is_never_replaced() {
     let mut actual = healthy.clone();
     actual.net.routes.insert(foreign("10.244.2.0/24", 100));
     assert!(diff(&desired, &actual).findings.is_empty());
+}
+
+#[test]
+fn a_table_for_policies_goes_while_there_are_none() {
+    let (_, desired, healthy) = settled();
+    let mut actual = healthy.clone();
+    actual.has_policy_table = true;
+    let seen = settle(&desired, &mut actual);
+    assert_eq!((seen.deltas.len(), actual == healthy), (1, true));
 }
 
 #[test]
@@ -398,6 +451,7 @@ fn strangers_on_our_devices_go_and_elsewhere_they_are_invisible() {
         mac: Some("02:00:00:00:00:01".parse().unwrap()),
         is_permanent,
         protocol,
+        flags: 0,
     };
     let mut ours = healthy.clone();
     ours.net.neighbours.insert(neighbour(OVERLAY, 0, true));
@@ -408,6 +462,10 @@ fn strangers_on_our_devices_go_and_elsewhere_they_are_invisible() {
         mac: "00:00:00:00:00:00".parse().unwrap(),
         destination: Some(ip("192.0.2.99")),
         is_permanent: true,
+        port: None,
+        vni: None,
+        via: None,
+        flags: 0,
     });
     for interface in [OVERLAY, &veth] {
         ours.net.addresses.insert(Address {

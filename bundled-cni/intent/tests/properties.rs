@@ -141,6 +141,7 @@ fn add_foreign(net: &mut NetState) {
         local: None,
         device: None,
         learns: true,
+        unusual: BTreeMap::new(),
     });
     net.links.insert("flannel.1".to_owned(), vxlan);
     net.addresses.insert(Address {
@@ -165,12 +166,17 @@ fn add_foreign(net: &mut NetState) {
         mac: Some(mac),
         is_permanent: true,
         protocol: 0,
+        flags: 0,
     });
     net.fdb.insert(FdbEntry {
         device: "flannel.1".to_owned(),
         mac,
         destination: Some("192.0.2.9".parse().unwrap()),
         is_permanent: true,
+        port: None,
+        vni: None,
+        via: None,
+        flags: 0,
     });
 }
 
@@ -252,7 +258,9 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
         }
         (3, ..) if has_overlay => {
             if let LinkKind::Vxlan(vxlan) = &mut net.links.get_mut(OVERLAY).unwrap().kind {
-                match seed % 5 {
+                match seed % 7 {
+                    5 => drop(vxlan.unusual.insert("tos", "4".to_owned())),
+                    6 => drop(vxlan.unusual.insert("proxy", "1".to_owned())),
                     0 => vxlan.vni = 7,
                     1 => vxlan.port = 4789,
                     2 => vxlan.local = None,
@@ -270,6 +278,7 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
                 mtu: Some(1000 + u32::from(seed)),
                 device: Some("eth0".to_owned()),
                 is_onlink: seed % 2 == 0,
+                source: (seed % 3 == 0).then(|| "192.0.2.11".parse().unwrap()),
                 next_hops: Vec::new(),
                 ..route
             });
@@ -292,6 +301,7 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
                 mac: Some(mac),
                 is_permanent: seed % 2 == 0,
                 protocol: 0,
+                flags: if seed % 3 == 0 { 0x80 } else { 0 },
                 ..neighbour
             });
         }
@@ -302,6 +312,7 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
                 mac: Some(mac),
                 is_permanent: true,
                 protocol: if seed % 2 == 0 { PROTOCOL } else { 0 },
+                flags: 0,
             });
         }
         (13, _, _, _, Some(entry), _) => {
@@ -310,6 +321,8 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
         (14, _, _, _, Some(entry), _) => {
             net.fdb.insert(FdbEntry {
                 destination: Some("192.0.2.250".parse().unwrap()),
+                port: (seed % 2 == 0).then_some(5000),
+                vni: (seed % 3 == 0).then_some(7),
                 ..entry
             });
         }
@@ -319,6 +332,10 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
                 mac: if seed % 2 == 0 { Mac::default() } else { mac },
                 destination: Some("192.0.2.250".parse().unwrap()),
                 is_permanent: seed % 3 == 0,
+                port: None,
+                vni: None,
+                via: None,
+                flags: 0,
             });
         }
         (16, _, _, _, _, Some(address)) => {

@@ -8,6 +8,8 @@ use std::fmt::Display;
 pub struct Code(pub u32);
 
 impl Code {
+    /// No error.
+    pub const NONE: Self = Self(0);
     /// The version is not supported, or the verb does not exist in it.
     pub const VERSION: Self = Self(1);
     /// A value that is understood but cannot be done.

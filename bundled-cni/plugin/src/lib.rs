@@ -11,6 +11,7 @@
 //! | [`wiring`] | the kernel steps | the kernel |
 //! | [`delegate`] | another plugin that gives out addresses | processes |
 //! | [`detach`] | taking an attachment away, for DEL, for a failed ADD, for GC, and for the daemon | all of these |
+//! | [`report`] | what the daemon is told of a call | a socket |
 //! | [`collect`] | what nobody will come for, for the daemon | files |
 //! | [`verbs`] | ADD, DEL, CHECK, GC, STATUS, and the role of `loopback` | all of these |
 //! | [`steps`] | where tests let it die | |
@@ -56,6 +57,7 @@ pub mod failure;
 pub mod node;
 pub mod previous;
 pub mod range;
+pub mod report;
 pub mod request;
 pub mod steps;
 pub mod store;
@@ -65,12 +67,16 @@ pub mod wiring;
 
 pub use failure::{Code, Failure};
 
-use config::{Config, LONGEST};
+use config::{Config, LONGEST, Role};
+use netcheck_cni_intent::names::STATE_DIRECTORY;
+use report::Report;
 use request::{Request, Verb};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
     io::{Read, Write},
+    path::Path,
+    time::Instant,
 };
 use verbs::Call;
 use version::Version;
@@ -82,6 +88,7 @@ pub fn run(
     output: &mut impl Write,
     messages: &mut impl Write,
 ) -> bool {
+    let started = Instant::now();
     let request = match Request::from_variables(variable) {
         Ok(Some(request)) => request,
         Ok(None) => {
@@ -97,6 +104,12 @@ pub fn run(
         let asked = read.ok().and_then(|(_, asked)| asked);
         return print(output, &supported(asked.as_deref())).is_ok();
     }
+    let verb = request.verb;
+    let tell = |state: &Path, code: Code| {
+        let duration = started.elapsed();
+        let code = code.0;
+        Report { verb, code, duration }.send(state);
+    };
     let mut version = Version::NEWEST;
     let prepared = read.and_then(|(value, asked)| {
         version = Version::parse(asked.as_deref())?;
@@ -107,21 +120,32 @@ pub fn run(
     });
     let call = match prepared {
         Ok(call) => call,
-        Err(failure) => return refuse(output, version, &failure),
+        Err(failure) => {
+            refuse(output, version, &failure);
+            tell(Path::new(STATE_DIRECTORY), failure.code);
+            return false;
+        }
     };
-    match call.run() {
-        Ok(None) => true,
+    let code = match call.run() {
+        Ok(None) => Code::NONE,
         Ok(Some(result)) => match print(output, &result) {
-            Ok(()) => true,
+            Ok(()) => Code::NONE,
             Err(failure) => {
                 // A pod that nobody was told of must not stay.
                 let failure = call.undo().err().map_or(failure.clone(), |undo| failure.and(&undo));
                 let _ = writeln!(messages, "{failure}");
-                false
+                failure.code
             }
         },
-        Err(failure) => refuse(output, version, &failure),
+        Err(failure) => {
+            refuse(output, version, &failure);
+            failure.code
+        }
+    };
+    if call.config.role == Role::Network {
+        tell(&call.config.data_dir, code);
     }
+    code == Code::NONE
 }
 
 /// What a call without verb shows.

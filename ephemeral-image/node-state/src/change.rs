@@ -75,4 +75,9 @@ pub enum LinkSetting {
     },
     /// Whether a vxlan learns forwarding entries.
     VxlanLearns(bool),
+    /// Changes back what of [`Vxlan::unusual`] is in [`Vxlan::CHANGEABLE`].
+    VxlanUsual {
+        /// An address of its family.
+        local: IpAddr,
+    },
 }

@@ -69,6 +69,14 @@ pub struct Vxlan {
     pub device: Option<String>,
     /// Whether it learns forwarding entries from packets.
     pub learns: bool,
+    /// What is otherwise than a device has it that is made with the above alone, by the words of `ip -j -d link`: `ttl`, `remote` …
+    pub unusual: BTreeMap<&'static str, String>,
+}
+
+impl Vxlan {
+    /// What of [`Vxlan::unusual`] can be changed back, as [`crate::LinkSetting::VxlanUsual`] does; all else the kernel settles when it makes a
+    /// device (`vxlan_nl2conf()`, drivers/net/vxlan/vxlan_core.c).
+    pub const CHANGEABLE: [&'static str; 6] = ["ageing", "df", "label", "remote", "tos", "ttl"];
 }
 
 /// A route.
@@ -92,6 +100,8 @@ pub struct Route {
     pub protocol: u8,
     /// `RTAX_MTU`, in bytes.
     pub mtu: Option<u32>,
+    /// `src` of ip(8): the address that the host itself sends from.
+    pub source: Option<IpAddr>,
     /// `RTNH_F_ONLINK`: the gateway counts as reachable on the device whatever the routes say.
     pub is_onlink: bool,
     /// All next hops of a route that has several, in the kernel's order; `gateway`, `device` and `is_onlink` then say nothing.
@@ -160,6 +170,8 @@ pub struct Neighbour {
     pub is_permanent: bool,
     /// `NDA_PROTOCOL`: who put it there; 0 is nobody in particular.
     pub protocol: u8,
+    /// Of `NTF_*` of linux/neighbour.h those that somebody sets and that last: `router`, `extern_learn`.
+    pub flags: u8,
 }
 
 /// A forwarding entry of a device.
@@ -171,6 +183,14 @@ pub struct FdbEntry {
     pub mac: Mac,
     /// The other end of the tunnel.
     pub destination: Option<IpAddr>,
+    /// UDP port there, if not the tunnel's.
+    pub port: Option<u16>,
+    /// VXLAN network identifier there, if not the tunnel's.
+    pub vni: Option<u32>,
+    /// The device that leads there, if the routes do not decide; `#7` if that is device 7 of another namespace.
+    pub via: Option<String>,
     /// Whether it was put there for good (`NUD_PERMANENT` or `NUD_NOARP`), not learned.
     pub is_permanent: bool,
+    /// Of `NTF_*` of linux/neighbour.h those that somebody sets and that last: `router`, `sticky`, `extern_learn`.
+    pub flags: u8,
 }

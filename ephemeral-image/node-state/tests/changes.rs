@@ -211,6 +211,7 @@ fn overlay(local: &str, peer: &str) -> Vec<Change> {
                 local: Some(local.parse().unwrap()),
                 device: Some("eth0".to_owned()),
                 learns: false,
+                unusual: std::collections::BTreeMap::new(),
             },
         },
         Change::AddAddress(address("ncvx0", "10.244.1.0/32")),

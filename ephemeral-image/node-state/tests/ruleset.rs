@@ -128,8 +128,11 @@ fn a_table_is_read_as_it_was_written() {
     );
     assert_eq!(table(&sandbox), Some(wanted));
     within(&sandbox.netns(), || {
+        assert!(Nft::default().has_table("inet", "netcheck-cni").unwrap());
+        assert!(!Nft::default().has_table("ip", "netcheck-cni").unwrap());
         Nft::default().delete_table("inet", "netcheck-cni").unwrap();
         Nft::default().delete_table("inet", "netcheck-cni").unwrap();
+        assert!(!Nft::default().has_table("inet", "netcheck-cni").unwrap());
     })
     .unwrap();
     assert_eq!(sandbox.run("nft list tables"), "table ip other\n");

@@ -112,6 +112,7 @@ fn overlay() -> impl Strategy<Value = Change> {
             local: Some("192.0.2.11".parse().unwrap()),
             device: Some("eth0".to_owned()),
             learns,
+            unusual: std::collections::BTreeMap::new(),
         },
     })
 }
@@ -125,6 +126,7 @@ fn setting() -> impl Strategy<Value = Change> {
         1 => any::<bool>().prop_map(LinkSetting::MakesLinkLocal),
         1 => select(vec!["192.0.2.11", "192.0.2.12", "2001:db8:99::11"]).prop_map(|local| LinkSetting::VxlanSource { local: local.parse().unwrap(), device: "eth0".to_owned() }),
         1 => any::<bool>().prop_map(LinkSetting::VxlanLearns),
+        1 => select(vec!["192.0.2.11", "2001:db8:99::11"]).prop_map(|local| LinkSetting::VxlanUsual { local: local.parse().unwrap() }),
     ];
     // The tunnel's MTU cannot be above what the device below it leaves.
     let is_possible = |(name, set): &(&str, LinkSetting)| *name != "eth0" || !matches!(set, LinkSetting::Mtu(_));
@@ -179,7 +181,7 @@ fn whatever_the_order() {
     let sequences = prop::collection::vec(change(), 1..40);
     let outcome = runner.run(&sequences, |changes| {
         let node = node();
-        node.run("ip link add br0 up type bridge; ip link add ncvx0 type vxlan id 4242 dstport 8472 local 192.0.2.11 dev eth0; ip link set ncvx0 up");
+        node.run("ip link add br0 up type bridge; ip link add ncvx0 type vxlan id 4242 dstport 8472 local 192.0.2.11 dev eth0 ttl 9 tos 0x4 df set ageing 7 remote 192.0.2.77; ip link set ncvx0 up");
         within(&node.netns(), || {
             let mut changer = Changer::open().unwrap();
             for change in &changes {
@@ -227,6 +229,7 @@ fn holds(change: &Change, state: &NetState) -> bool {
                     vxlan.local == Some(*local) && vxlan.device.as_ref() == Some(device)
                 }
                 (LinkSetting::VxlanLearns(learns), LinkKind::Vxlan(vxlan)) => vxlan.learns == *learns,
+                (LinkSetting::VxlanUsual { .. }, LinkKind::Vxlan(vxlan)) => vxlan.unusual.is_empty(),
                 _ => false,
             }
         }
@@ -284,10 +287,10 @@ fn is_explained(change: &Change, errno: Option<i32>, before: &NetState) -> bool 
         }
         Change::SetLink { name, .. } if !is_there(name) => errno == libc::ENODEV,
         Change::SetLink { name, set } => match (set, &before.links[name].kind) {
-            (LinkSetting::VxlanSource { local, .. }, LinkKind::Vxlan(vxlan)) => {
+            (LinkSetting::VxlanSource { local, .. } | LinkSetting::VxlanUsual { local }, LinkKind::Vxlan(vxlan)) => {
                 errno == libc::EOPNOTSUPP && vxlan.local.map(|ip| ip.is_ipv4()) != Some(local.is_ipv4())
             }
-            (LinkSetting::VxlanSource { .. } | LinkSetting::VxlanLearns(_), kind) => {
+            (LinkSetting::VxlanSource { .. } | LinkSetting::VxlanLearns(_) | LinkSetting::VxlanUsual { .. }, kind) => {
                 !matches!(kind, LinkKind::Vxlan(_)) && matches!(errno, libc::EOPNOTSUPP | libc::EINVAL)
             }
             _ => false,

@@ -72,6 +72,13 @@ ip neigh add 192.0.2.12 lladdr 0a:00:00:00:00:12 dev eth0 nud permanent protocol
 ip neigh add 192.0.2.13 lladdr 0a:00:00:00:00:13 dev eth0 nud stale
 ip neigh add 192.0.2.14 lladdr 0a:00:00:00:00:15 dev eth0 nud noarp; ip neigh add proxy 192.0.2.200 dev eth0
 ip neigh add 2001:db8:99::12 lladdr 0a:00:00:00:00:14 dev eth0 nud permanent
+ip neigh add 2001:db8:99::15 lladdr 0a:00:00:00:00:16 dev eth0 nud permanent router
+ip neigh add 192.0.2.16 lladdr 0a:00:00:00:00:17 dev eth0 nud permanent extern_learn
+ip -6 route add fd00:8::/64 via 2001:db8:99::1 src 2001:db8:99::11
+bridge fdb add 0a:48:9d:da:b5:40 dev vx4 dst 192.0.2.12 self permanent port 5000 vni 7 via eth0 router
+bridge fdb add 0a:48:9d:da:b5:41 dev wire1 master static sticky
+ip link add vxodd4 type vxlan id 11 dstport 4792 local 192.0.2.11 dev eth0 ttl 5 tos 0x4 df set ageing 9 maxaddress 6 srcport 1000 2000 proxy rsc l2miss l3miss noudpcsum remcsumtx remcsumrx gbp
+ip link add vxodd6 type vxlan id 12 dstport 4793 local 2001:db8:99::11 remote 2001:db8:99::50 dev eth0 ttl inherit flowlabel 0x12345 udp6zerocsumtx udp6zerocsumrx
 "#;
 
 fn rich() -> Sandbox {
@@ -90,7 +97,7 @@ fn a_rich_namespace_is_read() {
     let sandbox = rich();
     let state = assert_snapshot_is_theirs(&sandbox);
     // The oracle saw what was put there.
-    assert_eq!(state.links.len(), 10, "{:?}", state.links.keys());
+    assert_eq!(state.links.len(), 12, "{:?}", state.links.keys());
     within(&sandbox.netns(), || {
         let mut changer = Changer::open().unwrap();
         for (name, link) in &state.links {
@@ -112,7 +119,15 @@ fn a_rich_namespace_is_read() {
     for table in [77, 100, 254, 255, 5000] {
         assert!(tables.contains(&table), "table {table}");
     }
-    assert_eq!(state.fdb.iter().filter(|entry| entry.device == "vx4").count(), 3);
+    assert_eq!(state.fdb.iter().filter(|entry| entry.device == "vx4").count(), 4);
+    let LinkKind::Vxlan(odd) = &state.links["vxodd4"].kind else {
+        panic!("{state:?}")
+    };
+    assert!(odd.unusual.len() >= 12, "{odd:?}");
+    let LinkKind::Vxlan(usual) = &state.links["vx4"].kind else {
+        panic!("{state:?}")
+    };
+    assert!(usual.unusual.is_empty(), "{usual:?}");
     assert_eq!(
         state
             .neighbours

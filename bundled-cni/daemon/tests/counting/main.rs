@@ -26,7 +26,7 @@ fn main() {
     if rustix::process::geteuid().is_root() && !arguments.list {
         shell::leave_mounts();
     }
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 8] = [
         ("maps_hold_what_the_vector_says", trials::maps_hold_what_the_vector_says),
         (
             "a_device_made_anew_is_counted_again",
@@ -45,6 +45,7 @@ fn main() {
             "uplinks_count_while_a_peer_is_direct",
             trials::uplinks_count_while_a_peer_is_direct,
         ),
+        ("events_are_read", trials::events_are_read),
         ("uninstall_removes_it_all", trials::uninstall_removes_it_all),
     ];
     let trials = tests.map(|(name, test)| trial(name, NEEDS, test)).into();

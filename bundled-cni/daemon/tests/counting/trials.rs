@@ -5,11 +5,11 @@ use crate::{
     shell::{json, run},
     vector::{Entries, address, hex, maps},
 };
-use netcheck_cni_daemon::{keeper::Outcome, metrics::Metrics, uninstall::uninstall};
+use netcheck_cni_daemon::{events, keeper::Outcome, metrics::Metrics, uninstall::uninstall};
 use netcheck_node_state::within;
 use netcheck_trials::wait_for;
 use serde_json::Value;
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, net::UdpSocket, sync::Arc};
 
 const DUAL: &str = "02-dual-stack-vxlan";
 const PROGRAMS: [&str; 6] = [
@@ -237,6 +237,58 @@ pub fn uplinks_count_while_a_peer_is_direct() {
         node.links()
     );
     node.idle(&[("backend", "vxlan")]);
+}
+
+/// Sum of a counter over all of its labels but one reason.
+fn sum(text: &str, name: &str, except: &str) -> u64 {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("netcheck_cni_{name}{{reason=\"")));
+    let others = lines.filter(|line| !line.starts_with(&format!("{except}\"")));
+    others
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+pub fn events_are_read() {
+    let mut node = Node::new(DUAL, true);
+    let metrics = Arc::new(Metrics::new(node.root()));
+    // As in the daemon, before there is a ring.
+    events::read(node.root(), metrics.clone()).unwrap();
+    let each = [("eventSample", "1")];
+    node.settle(&each);
+    // Each packet at each hook is an event: read are as many as were seen, though the ring has no room for all at once.
+    let (mut read, mut seen) = (0, 0);
+    while seen < 6000 {
+        within(&node.sandbox.netns(), || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            for _ in 0..500 {
+                // Where the device has no room just now, one is missing; that many come all the same.
+                drop(socket.send_to(b"x", "10.244.2.2:9"));
+            }
+        })
+        .unwrap();
+        wait_for("all events", || {
+            let text = metrics.text().unwrap();
+            read = sum(&text, "events_total", "");
+            seen = sum(&text, "hook_packets_total", "event_lost");
+            read == seen && read > 0
+        });
+    }
+    let text = metrics.text().unwrap();
+    assert!(
+        text.contains("netcheck_cni_hook_packets_total{reason=\"event_lost\"} 0\n"),
+        "{text}"
+    );
+    assert!(text.contains("netcheck_cni_events_total{reason=\"seen\"}"), "{text}");
+
+    // Another ring.
+    fs::remove_dir_all(&node.places.bpf).unwrap();
+    node.settle(&each);
+    send(&node, 3);
+    wait_for("events of the new ring", || {
+        sum(&metrics.text().unwrap(), "events_total", "") > read
+    });
 }
 
 pub fn uninstall_removes_it_all() {

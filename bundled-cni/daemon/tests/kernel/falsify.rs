@@ -7,13 +7,14 @@ use crate::{
     vector::{self, words},
 };
 use libtest_mimic::Trial;
-use netcheck_cni_daemon::{cluster::View, monitor::Ears};
+use netcheck_cni_daemon::{cluster::View, keeper::Outcome, monitor::Ears};
 use netcheck_node_state::within;
 use netcheck_trials::{Need, PATIENCE, trial};
 use serde_json::Value;
 use std::{
     sync::mpsc::{Receiver, channel},
     thread,
+    time::{Duration, Instant},
 };
 
 /// The pod's host veth, and its key.
@@ -34,6 +35,16 @@ const DEEDS: &[(&str, &str)] = &[
     (
         "overlay_source",
         "ip link set ncvx0 type vxlan id 4242 local 198.51.100.1",
+    ),
+    (
+        "overlay_settings",
+        "ip link set ncvx0 type vxlan id 4242 ttl 5 tos 0x4 df set ageing 7",
+    ),
+    ("overlay_remote", "ip link set ncvx0 type vxlan id 4242 remote 192.0.2.99"),
+    (
+        "overlay_with_settings_for_good",
+        "ip link del ncvx0; ip link add ncvx0 type vxlan id 4242 local 192.0.2.11 dev eth0 dstport 8472 nolearning noudpcsum proxy srcport 1000 2000
+         ip link set ncvx0 alias 'netcheck-cni v1'; ip link set ncvx0 up",
     ),
     (
         "overlay_of_another_vni",
@@ -87,6 +98,10 @@ const DEEDS: &[(&str, &str)] = &[
         "bridge fdb add 02:00:00:00:00:99 dst 192.0.2.99 dev ncvx0 self permanent",
     ),
     (
+        "fdb_too_many_elsewhere",
+        "bridge fdb add 02:00:00:00:00:99 dst 192.0.2.99 port 5000 vni 7 via eth0 dev ncvx0 self permanent",
+    ),
+    (
         "fdb_floods",
         "bridge fdb append 00:00:00:00:00:00 dst 192.0.2.99 dev ncvx0 self permanent",
     ),
@@ -130,6 +145,10 @@ const SILENT: &[(&str, &str)] = &[
     ("ip_forward", "sysctl -qw net.ipv4.ip_forward=0"),
     ("ipv6_forwarding", "sysctl -qw net.ipv6.conf.all.forwarding=0"),
     (
+        "nft_policy_table",
+        "nft add table inet netcheck-policy; nft add chain inet netcheck-policy forward '{ type filter hook forward priority 10; policy drop; }'",
+    ),
+    (
         "overlay_forwarding",
         "sysctl -qw net.ipv4.conf.ncvx0.forwarding=0 net.ipv6.conf.ncvx0.forwarding=0",
     ),
@@ -159,10 +178,25 @@ pub fn trials(needs: &'static [Need]) -> Vec<Trial> {
         trial("falsify::a_pods_route", needs, a_pods_route),
         trial("falsify::everything_at_once", needs, everything_at_once),
         trial("falsify::a_veth_that_is_gone", needs, a_veth_that_is_gone),
+        trial("falsify::a_foreign_route_instead_of_each", needs, || {
+            foreign_routes_in_our_places(&["replace blackhole DST", "replace DST via THERE dev eth0"]);
+        }),
+        trial("falsify::a_foreign_route_beside_each", needs, || {
+            foreign_routes_in_our_places(&[
+                "prepend DST via THERE dev eth0",
+                "append DST via THERE dev eth0",
+                "append DST dev eth0",
+            ]);
+        }),
         trial(
-            "falsify::a_foreign_route_in_our_place",
+            "falsify::a_foreign_route_that_comes_back",
             needs,
-            a_foreign_route_in_our_place,
+            a_foreign_route_that_comes_back,
+        ),
+        trial(
+            "falsify::a_foreign_route_that_wins_elsewhere",
+            needs,
+            a_foreign_route_that_wins_elsewhere,
         ),
         trial(
             "falsify::a_foreign_device_in_our_place",
@@ -245,6 +279,9 @@ impl Broken {
         self.node.sandbox.run(deed);
         if is_heard {
             assert!(self.bell.recv_timeout(PATIENCE).is_ok(), "nobody heard: {deed}");
+        } else {
+            // The first pass of another daemon is as one after a period: it looks at all there is.
+            self.node.restart_daemon();
         }
         let mended = self.node.settle(&self.view);
         assert_ne!(mended.applied.total(), 0, "nothing was mended: {deed}");
@@ -313,6 +350,8 @@ fn each_route() {
             let way = route.get("gateway").map_or(String::new(), |gateway| format!("via {} onlink", words(gateway)));
             deeds.push(format!("ip {family} route replace {destination} {way} dev {device} {metric} proto 147 mtu 1000"));
             deeds.push(format!("ip {family} route append {destination} {elsewhere} {metric} proto 147"));
+            let own = if is_v6 { "2001:db8:99::11" } else { "192.0.2.11" };
+            deeds.push(format!("ip {family} route replace {destination} {way} dev {device} {metric} proto 147 src {own}"));
         }
         deeds
     });
@@ -326,6 +365,8 @@ fn each_neighbour() {
             format!("ip neigh del {ip} dev {device}"),
             format!("ip neigh replace {ip} lladdr 02:00:00:00:00:99 dev {device} nud permanent protocol 147"),
             format!("ip neigh replace {ip} lladdr {mac} dev {device} nud stale protocol 147"),
+            format!("ip neigh replace {ip} lladdr {mac} dev {device} nud permanent protocol 147 router"),
+            format!("ip neigh replace {ip} lladdr {mac} dev {device} nud permanent protocol 147 extern_learn"),
         ]
     });
 }
@@ -342,15 +383,16 @@ fn each_neighbours_protocol() {
 
 fn each_fdb() {
     Broken::new().each("fdb", true, |entry| {
-        let mac = words(&entry["mac"]);
-        vec![
+        let [mac, destination] = ["mac", "dst"].map(|key| words(&entry[key]));
+        let otherwise = ["port 5000", "vni 7", "via eth0", "router", "sticky"]
+            .map(|more| format!("bridge fdb replace {mac} dst {destination} dev ncvx0 self permanent {more}"));
+        let mut deeds = vec![
             format!("bridge fdb del {mac} dev ncvx0"),
             format!("bridge fdb replace {mac} dst 192.0.2.99 dev ncvx0 self permanent"),
-            format!(
-                "bridge fdb replace {mac} dst {} dev ncvx0 self dynamic",
-                words(&entry["dst"])
-            ),
-        ]
+            format!("bridge fdb replace {mac} dst {destination} dev ncvx0 self dynamic"),
+        ];
+        deeds.extend(otherwise);
+        deeds
     });
 }
 
@@ -379,6 +421,7 @@ fn everything_at_once() {
     // Some of them stand in the way of others.
     let tolerant: Vec<String> = all.map(|deed| format!("{{ {deed}\n}} 2>/dev/null || true")).collect();
     broken.node.sandbox.run(&tolerant.join("\n"));
+    broken.node.restart_daemon();
     let outcome = broken.node.settle(&broken.view);
     assert!(outcome.applied.total() > 20, "{:?}", outcome.applied);
     broken.is_whole("everything at once");
@@ -399,21 +442,103 @@ fn a_veth_that_is_gone() {
     assert_eq!(broken.node.held().differences(&broken.baseline, &expected), "");
 }
 
-fn a_foreign_route_in_our_place() {
+/// Instead of each of ours, and beside it: IPv4 takes the first, IPv6 may share packets out to both.
+fn foreign_routes_in_our_places(words_of_deeds: &'static [&'static str]) {
+    Broken::new().each("routes", true, |route| {
+        let destination = words(&route["dst"]);
+        let is_v6 = destination.contains(':');
+        let metric = route
+            .get("metric")
+            .map_or(String::new(), |metric| format!("metric {metric}"));
+        let (family, elsewhere) = if is_v6 {
+            ("-6", "2001:db8:99::99")
+        } else {
+            ("-4", "192.0.2.99")
+        };
+        let deed = |words: &&str| {
+            let words = words.replace("DST", &destination).replace("THERE", elsewhere);
+            format!("ip {family} route {words} proto static {metric}")
+        };
+        words_of_deeds.iter().map(deed).collect()
+    });
+}
+
+fn a_foreign_route_that_comes_back() {
+    const DEED: &str = "ip route replace 10.244.2.0/24 via 192.0.2.99 dev eth0 proto static";
     let mut broken = Broken::new();
-    broken
-        .node
-        .sandbox
-        .run("ip route replace 10.244.2.0/24 via 192.0.2.99 dev eth0 proto static");
-    let outcome = broken.node.settle(&broken.view);
-    let degraded: Vec<String> = outcome.degraded.iter().map(ToString::to_string).collect();
-    assert_eq!(degraded, ["RouteShadowed"]);
-    let route = |node: &Node| node.sandbox.run("ip route show 10.244.2.0/24 metric 0");
+    let route = |node: &Node| {
+        node.sandbox
+            .run("ip route show 10.244.2.0/24 metric 0")
+            .trim()
+            .to_owned()
+    };
+    let ours = route(&broken.node);
+    let mut passes = 0;
+    let outcome = loop {
+        broken.node.sandbox.run(DEED);
+        let outcome = broken.node.settle(&broken.view);
+        if outcome.applied.total() == 0 {
+            break outcome;
+        }
+        assert_eq!(outcome.applied.made.keys().collect::<Vec<_>>(), ["foreign route"]);
+        assert_eq!(route(&broken.node), ours);
+        passes += 1;
+        assert!(passes < 10, "ours is put back again and again without a pause");
+    };
+    assert!(passes >= 2);
+    let degraded = |outcome: &Outcome| outcome.degraded.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(degraded(&outcome), ["RouteShadowed"]);
     assert_eq!(
-        route(&broken.node).trim(),
+        route(&broken.node),
         "10.244.2.0/24 via 192.0.2.99 dev eth0 proto static"
     );
-    broken.mends("ip route del 10.244.2.0/24 metric 0", true);
+    assert!(outcome.again_after <= Duration::from_secs(2), "{outcome:?}");
+    // What is not contested is mended meanwhile.
+    broken.node.sandbox.run("ip neigh del 10.244.2.0 dev ncvx0");
+    assert_eq!(
+        broken.node.settle(&broken.view).applied.made.keys().collect::<Vec<_>>(),
+        ["neighbour"]
+    );
+    let begun = Instant::now();
+    while route(&broken.node) != ours {
+        assert!(begun.elapsed() < PATIENCE, "it is never taken back");
+        thread::sleep(outcome.again_after.min(Duration::from_millis(100)));
+        // Told all the time, not now and then.
+        assert_eq!(degraded(&broken.node.settle(&broken.view)), ["RouteShadowed"]);
+    }
+    broken.is_whole("a foreign route that comes back");
+}
+
+/// It is not in our place: it stays, and is told.
+fn a_foreign_route_that_wins_elsewhere() {
+    let mut broken = Broken::new();
+    for (deed, back) in [
+        (
+            "ip route add 10.244.2.128/25 via 192.0.2.99 dev eth0 proto static",
+            "ip route del 10.244.2.128/25",
+        ),
+        (
+            "ip -6 route add fd00:10:244:2::/64 via 2001:db8:99::99 dev eth0 proto static metric 5",
+            "ip -6 route del fd00:10:244:2::/64 metric 5",
+        ),
+        (
+            "ip route add blackhole 10.244.1.200/32 proto static",
+            "ip route del 10.244.1.200/32",
+        ),
+    ] {
+        broken.node.sandbox.run(deed);
+        let before = broken.node.held().lines["routes"].clone();
+        let outcome = broken.node.settle(&broken.view);
+        let degraded: Vec<String> = outcome.degraded.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (outcome.applied.total(), degraded),
+            (0, vec!["RouteShadowed".to_owned()]),
+            "{deed}"
+        );
+        assert_eq!(broken.node.held().lines["routes"], before, "{deed}");
+        broken.node.sandbox.run(back);
+        assert!(broken.node.settle(&broken.view).degraded.is_empty(), "{deed}");
+    }
 }
 
 fn a_foreign_device_in_our_place() {

@@ -10,9 +10,11 @@
 
 mod cluster;
 mod falsify;
+mod forward;
 mod golden;
 mod held;
 mod node;
+mod operations;
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../ephemeral-image/node-state/tests/sandbox/mod.rs"]
 mod sandbox;
@@ -40,6 +42,14 @@ const NEEDS_OF_TRAFFIC: &[Need] = &[
     Need::Program("ping"),
     Need::Program("tcpdump"),
 ];
+const NEEDS_OF_FORWARD: &[Need] = &[
+    Need::Root,
+    Need::Program("nft"),
+    Need::Program("ip"),
+    Need::Program("bridge"),
+    Need::Program("iptables-nft"),
+    Need::Program("ping"),
+];
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -49,5 +59,7 @@ fn main() {
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
     trials.extend(traffic::trials(NEEDS_OF_TRAFFIC));
+    trials.extend(operations::trials(NEEDS));
+    trials.extend(forward::trials(NEEDS_OF_FORWARD));
     libtest_mimic::run(&arguments, trials).exit();
 }

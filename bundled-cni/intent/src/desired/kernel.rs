@@ -11,7 +11,7 @@ use crate::{
     ways::Way,
 };
 use netcheck_node_state::{Address, FdbEntry, Link, LinkKind, NetState, Route, Vxlan};
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// Where this node's InternalIPs are, as far as they are needed.
 pub(super) struct Places<'a> {
@@ -64,6 +64,7 @@ pub(super) fn own_side(net: &mut NetState, inputs: &Inputs<'_>, own: &Member<'_>
         local: Some(places.underlay.address.addr()),
         device: Some(places.underlay.device.clone()),
         learns: false,
+        unusual: BTreeMap::new(),
     };
     let link = Link {
         mac: Some(own.mac),
@@ -101,6 +102,10 @@ pub(super) fn peer(net: &mut NetState, peer: &Member<'_>, way: Way, places: &Pla
                 mac: peer.mac,
                 destination: peer.internal.get(places.family).copied(),
                 is_permanent: true,
+                port: None,
+                vni: None,
+                via: None,
+                flags: 0,
             });
         }
         Way::Direct => {

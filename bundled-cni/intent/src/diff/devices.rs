@@ -168,11 +168,12 @@ fn vxlan_of(link: &Link) -> Option<&Vxlan> {
     }
 }
 
-/// The kernel changes neither identifier nor port nor the family of the source address of a vxlan that exists.
+/// The kernel changes neither identifier nor port nor the family of the source address of a vxlan that exists, nor most of its flags.
 fn must_be_made_anew(wanted: &Vxlan, is: &Vxlan) -> bool {
     // A vxlan without source address is one of IPv4 (`vxlan_config_validate`).
     let family = |vxlan: &Vxlan| vxlan.local.map_or(Family::V4, Family::of);
     (wanted.vni, wanted.port, family(wanted)) != (is.vni, is.port, family(is))
+        || is.unusual.keys().any(|word| !Vxlan::CHANGEABLE.contains(word))
 }
 
 fn veths(plan: &mut Plan, desired: &Desired, ground: &mut Ground<'_>) {
@@ -228,6 +229,9 @@ fn mend(plan: &mut Plan, name: &str, wanted: &Link, ground: &mut Ground<'_>) {
         }
         if want.learns != have.learns {
             settings.push(("learning", LinkSetting::VxlanLearns(want.learns)));
+        }
+        if let Some(local) = want.local.filter(|_| want.unusual != have.unusual) {
+            settings.push(("settings", LinkSetting::VxlanUsual { local }));
         }
     }
     if let Some(mac) = wanted.mac.filter(|_| wanted.mac != is.mac) {

@@ -1,7 +1,11 @@
 //! The nftables table and the BPF maps.
 
 use super::{Actual, BpfChange, Cause, Delta, Kind, Mend, Plan, report::nft_object};
-use crate::{bpf::BpfMaps, desired::Desired, names::OVERLAY};
+use crate::{
+    bpf::BpfMaps,
+    desired::Desired,
+    names::{NFT_POLICY_TABLE, NFT_TABLE, OVERLAY},
+};
 use netcheck_node_state::ruleset::NftTable;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,6 +14,16 @@ use std::{
 
 /// The table is written whole or not at all.
 pub(super) fn nft(plan: &mut Plan, desired: &Desired, actual: &Actual) {
+    if actual.has_policy_table {
+        plan.remove.push(Delta {
+            kind: Kind::Nft,
+            object: nft_object(NFT_POLICY_TABLE),
+            expected: None,
+            actual: Some("a table, which nothing here makes yet".to_owned()),
+            cause: Cause::Differs,
+            mend: Mend::DeleteNft(NFT_POLICY_TABLE),
+        });
+    }
     if desired.nft == actual.nft {
         return;
     }
@@ -17,7 +31,7 @@ pub(super) fn nft(plan: &mut Plan, desired: &Desired, actual: &Actual) {
     let parts = parts_that_differ(wanted, present);
     let delta = |mend: Mend| Delta {
         kind: Kind::Nft,
-        object: nft_object(),
+        object: nft_object(NFT_TABLE),
         expected: wanted.map(|table| describe(table, &parts)),
         actual: present.map(|table| describe(table, &parts)),
         cause: Cause::Differs,
@@ -25,7 +39,7 @@ pub(super) fn nft(plan: &mut Plan, desired: &Desired, actual: &Actual) {
     };
     match wanted {
         Some(table) => plan.build.push(delta(Mend::WriteNft(table.clone()))),
-        None => plan.remove.push(delta(Mend::DeleteNft)),
+        None => plan.remove.push(delta(Mend::DeleteNft(NFT_TABLE))),
     }
 }
 

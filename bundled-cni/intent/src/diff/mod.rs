@@ -23,6 +23,8 @@ pub struct Actual {
     pub sysctls: BTreeMap<String, String>,
     /// The nftables table, if it exists.
     pub nft: Option<NftTable>,
+    /// Whether there is the table that is kept for NetworkPolicy.
+    pub has_policy_table: bool,
     /// Inside of attachments, by key; those that were not looked at are left out.
     pub pods: BTreeMap<String, NetState>,
     /// The BPF maps; `None`: not loaded, or not looked at.

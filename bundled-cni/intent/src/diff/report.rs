@@ -2,7 +2,7 @@
 
 use crate::{
     bpf::{BpfConfig, Endpoint, NodeEntry},
-    names::{NFT_TABLE, OVERLAY},
+    names::OVERLAY,
     publish::Degraded,
 };
 use ipnet::IpNet;
@@ -55,6 +55,8 @@ pub enum Cause {
     Differs,
     /// Nothing differs yet, but an earlier change of this device takes it away.
     Follows(String),
+    /// Somebody else's object is in the place of one of ours, which is put back.
+    Foreign,
 }
 
 impl Cause {
@@ -105,6 +107,7 @@ impl fmt::Display for Delta {
         match &self.cause {
             Cause::Differs => Ok(()),
             Cause::Follows(device) => write!(formatter, " (goes when {device} is changed)"),
+            Cause::Foreign => formatter.write_str(" (not ours, in the place of ours)"),
         }
     }
 }
@@ -125,8 +128,8 @@ pub enum Mend {
     },
     /// The whole table is written, in one transaction.
     WriteNft(NftTable),
-    /// The whole table is removed.
-    DeleteNft,
+    /// The whole table of this name is removed.
+    DeleteNft(&'static str),
     /// In the BPF maps.
     Bpf(BpfChange),
 }
@@ -177,7 +180,7 @@ pub enum Finding {
         /// UDP port.
         port: u16,
     },
-    /// A foreign route wins against one of ours, or is in its place.
+    /// A foreign route wins against one of ours: by its metric, or since it is for a part of ours.
     #[error(
         "route {foreign} is not ours and wins against {ours}; remove it, or find out who put it there by its proto"
     )]
@@ -186,6 +189,28 @@ pub enum Finding {
         ours: String,
         /// The other.
         foreign: String,
+    },
+    /// A foreign route comes back into the place of ours again and again.
+    #[error(
+        "route {foreign} comes back into the place of {ours} whenever it is replaced; stop who writes it: its proto says who"
+    )]
+    RouteContested {
+        /// Ours.
+        ours: String,
+        /// The other.
+        foreign: String,
+    },
+    /// Somebody's firewall drops what pods send.
+    #[error("chain {chain} drops by {how} what pods of {range} send through this node; let it through: {fix}")]
+    ForwardDropped {
+        /// Family, table and name of the chain.
+        chain: String,
+        /// What of it.
+        how: &'static str,
+        /// Range of the pods.
+        range: IpNet,
+        /// A command that mends it.
+        fix: String,
     },
     /// The host's end of an attachment's veth is gone.
     #[error(
@@ -221,13 +246,14 @@ impl Finding {
         match self {
             Self::NameTaken { .. } => Some(Degraded::NameTaken),
             Self::VniTaken { .. } => Some(Degraded::VniTaken),
-            Self::RouteShadowed { .. } => Some(Degraded::RouteShadowed),
+            Self::RouteShadowed { .. } | Self::RouteContested { .. } => Some(Degraded::RouteShadowed),
+            Self::ForwardDropped { .. } => Some(Degraded::ForwardDropped),
             Self::HostVethMissing { .. } | Self::VethUnclaimed { .. } | Self::PodChanged { .. } => None,
         }
     }
 }
 
-/// The nftables table's name, as `nft` takes it.
-pub(super) fn nft_object() -> String {
-    format!("inet {NFT_TABLE}")
+/// A table's name, as `nft` takes it.
+pub(super) fn nft_object(name: &str) -> String {
+    format!("inet {name}")
 }

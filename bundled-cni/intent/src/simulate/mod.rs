@@ -204,6 +204,12 @@ fn set_link(net: &mut NetState, name: &str, set: &LinkSetting) -> Result<(), Ref
             vxlan.local = Some(*local);
             vxlan.device = Some(device.clone());
         }
+        LinkSetting::VxlanUsual { .. } => {
+            let LinkKind::Vxlan(vxlan) = &mut changed.kind else {
+                return Err(Refused::Invalid(format!("{name} as vxlan")));
+            };
+            vxlan.unusual.retain(|word, _| !Vxlan::CHANGEABLE.contains(word));
+        }
         LinkSetting::VxlanLearns(learns) => {
             let LinkKind::Vxlan(vxlan) = &mut changed.kind else {
                 return Err(Refused::Invalid(format!("{name} as vxlan")));

@@ -6,6 +6,7 @@ use crate::{
     desired::forwarding,
     diff::{Actual, BpfChange, Mend},
     family::Family,
+    names::NFT_POLICY_TABLE,
 };
 use netcheck_node_state::Change;
 use std::collections::BTreeMap;
@@ -29,7 +30,8 @@ pub fn apply(actual: &mut Actual, mend: &Mend) -> Result<(), Refused> {
             apply_to(inside.ok_or_else(|| Refused::NoDevice(key.clone()))?, change)?;
         }
         Mend::WriteNft(table) => actual.nft = Some(table.clone()),
-        Mend::DeleteNft => actual.nft = None,
+        Mend::DeleteNft(NFT_POLICY_TABLE) => actual.has_policy_table = false,
+        Mend::DeleteNft(_) => actual.nft = None,
         Mend::Bpf(change) => apply_bpf(actual.bpf.get_or_insert_default(), change),
     }
     Ok(())

@@ -285,6 +285,7 @@ impl Link {
                     local: data.local.or(data.local6),
                     device: Some(data.link.clone()),
                     learns: data.learning,
+                    unusual: BTreeMap::new(),
                 })
             }
         };
@@ -333,6 +334,7 @@ impl Route {
             mtu: self.metrics.first().map(|metrics| metrics.mtu),
             is_onlink: !self.flags.is_empty(),
             next_hops: Vec::new(),
+            source: None,
         }
     }
 }
@@ -345,6 +347,7 @@ impl Neighbour {
             mac: Some(mac(&self.lladdr)),
             is_permanent: self.state == ["PERMANENT"],
             protocol: self.protocol.as_ref().map_or(0, |text| text.parse().unwrap()),
+            flags: 0,
         }
     }
 }
@@ -357,6 +360,10 @@ impl Fdb {
             mac: mac(&self.mac),
             destination: Some(self.dst),
             is_permanent: self.state == "permanent",
+            port: None,
+            vni: None,
+            via: None,
+            flags: 0,
         }
     }
 }

@@ -4,10 +4,11 @@ use super::{ChangeError, Changer, Deed};
 use crate::{
     Address, FdbEntry, Neighbour, NextHop, Route,
     numbers::{
-        AF_BRIDGE, AF_INET, AF_INET6, IFA_ADDRESS, IFA_F_NODAD, IFA_LOCAL, NDA_DST, NDA_LLADDR, NDA_PROTOCOL,
-        NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NTF_SELF, NUD_PERMANENT, NUD_REACHABLE, RTA_DST, RTA_GATEWAY,
-        RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTA_VIA, RTAX_MTU, RTM_DELADDR, RTM_DELNEIGH,
-        RTM_DELROUTE, RTM_GETADDR, RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWROUTE, RTNH_F_ONLINK,
+        AF_BRIDGE, AF_INET, AF_INET6, IFA_ADDRESS, IFA_F_NODAD, IFA_LOCAL, NDA_DST, NDA_IFINDEX, NDA_LLADDR, NDA_PORT,
+        NDA_PROTOCOL, NDA_VNI, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NTF_SELF, NUD_PERMANENT, NUD_REACHABLE,
+        RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE, RTA_VIA,
+        RTAX_MTU, RTM_DELADDR, RTM_DELNEIGH, RTM_DELROUTE, RTM_GETADDR, RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWROUTE,
+        RTNH_F_ONLINK,
     },
     wire::{Message, attribute, ip_bytes},
 };
@@ -108,14 +109,16 @@ impl Changer {
     /// vxlan can have several, and the kernel replaces none.
     pub(super) fn replace_fdb(&mut self, entry: &FdbEntry) -> Result<(), ChangeError> {
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
-        let result = self.send_on(&[&entry.device], flags, |indices| {
+        let result = self.send_on(&fdb_devices(entry), flags, |indices| {
             fdb_message(RTM_NEWNEIGH, entry, indices)
         });
         Deed::new("fdb replace", fdb_text(entry)).done(result, &[])
     }
 
     pub(super) fn delete_fdb(&mut self, entry: &FdbEntry) -> Result<(), ChangeError> {
-        let result = self.send_on(&[&entry.device], 0, |indices| fdb_message(RTM_DELNEIGH, entry, indices));
+        let result = self.send_on(&fdb_devices(entry), 0, |indices| {
+            fdb_message(RTM_DELNEIGH, entry, indices)
+        });
         Deed::new("fdb delete", fdb_text(entry)).done(result, &[libc::ENOENT, libc::ENODEV])
     }
 }
@@ -131,6 +134,7 @@ fn guide(route: &Route) -> Option<Route> {
         destination: gateway.into(),
         gateway: None,
         mtu: None,
+        source: None,
         is_onlink: false,
         ..route.clone()
     })
@@ -203,6 +207,7 @@ fn route_message(kind: u16, route: &Route, indices: &[u32]) -> Message {
     if let Some(mtu) = route.mtu {
         message = message.with_nested(RTA_METRICS, &attribute(RTAX_MTU, &mtu.to_ne_bytes()));
     }
+    message = message.with_some(RTA_PREFSRC, route.source.map(ip_bytes));
     if route.device.is_some() {
         message = message.with_some(RTA_OIF, indices.next().map(u32::to_ne_bytes));
     }
@@ -255,17 +260,37 @@ fn neighbour_header(kind: u16, family: u8, is_permanent: bool, flags: u8, indice
 }
 
 fn neighbour_message(kind: u16, neighbour: &Neighbour, indices: &[u32]) -> Message {
-    let message = neighbour_header(kind, family(neighbour.ip), neighbour.is_permanent, 0, indices)
-        .with(NDA_DST, &ip_bytes(neighbour.ip))
-        .with_some(NDA_LLADDR, neighbour.mac.map(|mac| mac.0));
+    let message = neighbour_header(
+        kind,
+        family(neighbour.ip),
+        neighbour.is_permanent,
+        neighbour.flags,
+        indices,
+    )
+    .with(NDA_DST, &ip_bytes(neighbour.ip))
+    .with_some(NDA_LLADDR, neighbour.mac.map(|mac| mac.0));
     match neighbour.protocol {
         0 => message,
         protocol => message.with(NDA_PROTOCOL, &[protocol]),
     }
 }
 
+/// The devices that an entry names: its own, then the one that leads on.
+fn fdb_devices(entry: &FdbEntry) -> Vec<&str> {
+    let via = entry.via.as_deref().filter(|via| !via.starts_with('#'));
+    [entry.device.as_str()].into_iter().chain(via).collect()
+}
+
 fn fdb_message(kind: u16, entry: &FdbEntry, indices: &[u32]) -> Message {
-    neighbour_header(kind, AF_BRIDGE, entry.is_permanent, NTF_SELF, indices)
+    let via = match entry.via.as_deref().map(|via| via.strip_prefix('#')) {
+        Some(Some(number)) => number.parse().ok(),
+        Some(None) => indices.get(1).copied(),
+        None => None,
+    };
+    neighbour_header(kind, AF_BRIDGE, entry.is_permanent, NTF_SELF | entry.flags, indices)
         .with(NDA_LLADDR, &entry.mac.0)
         .with_some(NDA_DST, entry.destination.map(ip_bytes))
+        .with_some(NDA_PORT, entry.port.map(u16::to_be_bytes))
+        .with_some(NDA_VNI, entry.vni.map(u32::to_ne_bytes))
+        .with_some(NDA_IFINDEX, via.map(u32::to_ne_bytes))
 }

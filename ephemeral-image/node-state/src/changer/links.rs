@@ -6,8 +6,9 @@ use crate::{
     numbers::{
         AF_INET6, GENERATES_EUI64, GENERATES_NONE, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFALIAS, IFLA_IFNAME,
         IFLA_INET6_ADDR_GEN_MODE, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_NET_NS_FD,
-        IFLA_VXLAN_ID, IFLA_VXLAN_LEARNING, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_PORT,
-        NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, VETH_INFO_PEER,
+        IFLA_VXLAN_AGEING, IFLA_VXLAN_DF, IFLA_VXLAN_GROUP, IFLA_VXLAN_GROUP6, IFLA_VXLAN_ID, IFLA_VXLAN_LABEL,
+        IFLA_VXLAN_LEARNING, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_PORT, IFLA_VXLAN_TOS,
+        IFLA_VXLAN_TTL, NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK, VETH_INFO_PEER,
     },
     snapshot::LinkAnswer,
     wire::{LINK_HEADER, Message, attribute, ip_bytes},
@@ -89,7 +90,7 @@ impl Changer {
                     makes_link_local = Some(*makes);
                     request
                 }
-                LinkSetting::VxlanSource { .. } | LinkSetting::VxlanLearns(_) => {
+                LinkSetting::VxlanSource { .. } | LinkSetting::VxlanLearns(_) | LinkSetting::VxlanUsual { .. } => {
                     vxlan.push(setting);
                     request
                 }
@@ -97,14 +98,7 @@ impl Changer {
         }
         let result = self.set_in_order(name, &request, bare, makes_link_local, is_up);
         Deed::new("link set", name).done(result, &[])?;
-        for setting in vxlan {
-            match setting {
-                LinkSetting::VxlanSource { local, device } => self.set_vxlan(name, Some((*local, device)), None)?,
-                LinkSetting::VxlanLearns(learns) => self.set_vxlan(name, None, Some(*learns))?,
-                _ => {}
-            }
-        }
-        Ok(())
+        vxlan.into_iter().try_for_each(|setting| self.set_vxlan(name, setting))
     }
 
     fn set_in_order(
@@ -174,6 +168,7 @@ impl Changer {
                 if let (Some(local), Some(device)) = (vxlan.local, &vxlan.device) {
                     let device = device.clone();
                     settings.push(LinkSetting::VxlanSource { local, device });
+                    settings.push(LinkSetting::VxlanUsual { local });
                 }
                 settings.push(LinkSetting::VxlanLearns(vxlan.learns));
                 settings.extend([LinkSetting::Mac(mac), LinkSetting::Mtu(mtu)]);
@@ -193,19 +188,19 @@ impl Changer {
         is_same && found.link.alias.is_none_or(|there| there == alias)
     }
 
-    fn set_vxlan(
-        &mut self,
-        name: &str,
-        source: Option<(IpAddr, &str)>,
-        learns: Option<bool>,
-    ) -> Result<(), ChangeError> {
-        let devices: Vec<&str> = source.iter().map(|(_, device)| *device).collect();
+    fn set_vxlan(&mut self, name: &str, setting: &LinkSetting) -> Result<(), ChangeError> {
+        let devices: Vec<&str> = match setting {
+            LinkSetting::VxlanSource { device, .. } => vec![device],
+            _ => vec![],
+        };
         // Only RTM_NEWLINK reaches the driver's own settings.
         let result = self.send_on(&devices, 0, |indices| {
-            let mut data = vxlan_source(source.map(|(local, _)| local), indices.first().copied());
-            if let Some(learns) = learns {
-                data.extend(attribute(IFLA_VXLAN_LEARNING, &[learns.into()]));
-            }
+            let data = match setting {
+                LinkSetting::VxlanSource { local, .. } => vxlan_source(Some(*local), indices.first().copied()),
+                LinkSetting::VxlanLearns(learns) => attribute(IFLA_VXLAN_LEARNING, &[(*learns).into()]),
+                LinkSetting::VxlanUsual { local } => usual_vxlan(*local),
+                _ => vec![],
+            };
             Message::new(RTM_NEWLINK, &link_header(false))
                 .with_text(IFLA_IFNAME, name)
                 .with_nested(IFLA_LINKINFO, &info("vxlan", &data))
@@ -247,6 +242,21 @@ fn info(kind: &str, data: &[u8]) -> Vec<u8> {
     let mut info = attribute(IFLA_INFO_KIND, kind.as_bytes());
     info.extend(attribute(IFLA_INFO_DATA, data));
     info
+}
+
+/// What a new device has of what can be changed.
+fn usual_vxlan(local: IpAddr) -> Vec<u8> {
+    let (group, nowhere): (u16, &[u8]) = match local {
+        IpAddr::V4(_) => (IFLA_VXLAN_GROUP, &[0; 4]),
+        IpAddr::V6(_) => (IFLA_VXLAN_GROUP6, &[0; 16]),
+    };
+    let mut data = attribute(group, nowhere);
+    for number in [IFLA_VXLAN_TTL, IFLA_VXLAN_TOS, IFLA_VXLAN_DF] {
+        data.extend(attribute(number, &[0]));
+    }
+    data.extend(attribute(IFLA_VXLAN_LABEL, &[0; 4]));
+    data.extend(attribute(IFLA_VXLAN_AGEING, &300_u32.to_ne_bytes()));
+    data
 }
 
 fn vxlan_source(local: Option<IpAddr>, device: Option<u32>) -> Vec<u8> {

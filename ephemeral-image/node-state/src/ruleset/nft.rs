@@ -1,6 +1,6 @@
 //! The program `nft`: it alone speaks all of nftables' kernel interface.
 
-use super::{BaseChain, NftTable, removal, transaction};
+use super::{BaseChain, NftRule, NftTable, objects, removal, transaction};
 use serde_json::Value;
 use std::{
     io::{self, Write as _},
@@ -74,16 +74,26 @@ impl Nft {
         match self.list(&["table", family, name]) {
             Ok(listing) => Ok(Some(NftTable::read(&listing, family, name))),
             Err(NftError::Refused { said, .. }) if said.contains("No such file or directory") => Ok(None),
-            Err(NftError::Decode { .. }) if self.has_flags(family, name)? => Ok(Some(NftTable::flagged(family, name))),
+            Err(NftError::Decode { .. }) if self.flags(family, name)?.is_some() => {
+                Ok(Some(NftTable::flagged(family, name)))
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Whether a table has flags, by the listing for people: nft 1.0 writes into its JSON whatever lies in memory there, if anything.
-    fn has_flags(&self, family: &str, name: &str) -> Result<bool, NftError> {
+    /// Whether there is a table of this name.
+    pub fn has_table(&self, family: &str, name: &str) -> Result<bool, NftError> {
+        let listing = self.list(&["tables"])?;
+        let is_it = |object: &Value| object["family"] == family && object["name"] == name;
+        Ok(objects(&listing).any(|(kind, object)| kind == "table" && is_it(object)))
+    }
+
+    /// A table's flags, by the listing for people: nft 1.0 writes into its JSON whatever lies in memory there, if anything.
+    fn flags(&self, family: &str, name: &str) -> Result<Option<String>, NftError> {
         let listing = self.run(&["list", "table", family, name], "")?;
         let listing = String::from_utf8_lossy(&listing);
-        Ok(listing.lines().nth(1).is_some_and(|line| line.starts_with("\tflags ")))
+        let second = listing.lines().nth(1).and_then(|line| line.strip_prefix("\tflags "));
+        Ok(second.map(str::to_owned))
     }
 
     /// Reads the base chains of all tables at a hook, with their rules; other chains' rules are not read, which may be many.
@@ -99,6 +109,23 @@ impl Nft {
             whole.extend(BaseChain::read(&listing, hook));
         }
         Ok(whole)
+    }
+
+    /// Reads the rules of a chain; `None` if there is none of this name.
+    pub fn rules(&self, family: &str, table: &str, chain: &str) -> Result<Option<Vec<NftRule>>, NftError> {
+        match self.list(&["chain", family, table, chain]) {
+            Ok(listing) => {
+                let mut table = NftTable::read(&listing, family, table);
+                Ok(table.chains.remove(chain).map(|chain| chain.rules))
+            }
+            Err(NftError::Refused { said, .. }) if said.contains("No such file or directory") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a table is switched off: nothing in it decides anything.
+    pub fn is_dormant(&self, family: &str, name: &str) -> Result<bool, NftError> {
+        Ok(self.flags(family, name)?.is_some_and(|flags| flags.contains("dormant")))
     }
 
     /// Puts a table into the place of any other of its name, in one transaction: no packet meets half of it. Counters begin at 0.

@@ -5,8 +5,9 @@ use crate::{
     FdbEntry, Mac, Neighbour, NextHop, Route,
     netlink::{DumpError, dump},
     numbers::{
-        AF_BRIDGE, AF_INET, AF_INET6, NDA_DST, NDA_LLADDR, NDA_PROTOCOL, NTF_PROXY, NUD_NOARP, NUD_PERMANENT, RTA_DST,
-        RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTA_VIA, RTAX_MTU, RTM_F_CLONED,
+        AF_BRIDGE, AF_INET, AF_INET6, NDA_DST, NDA_IFINDEX, NDA_LLADDR, NDA_PORT, NDA_PROTOCOL, NDA_VNI,
+        NTF_EXT_LEARNED, NTF_PROXY, NTF_ROUTER, NTF_STICKY, NUD_NOARP, NUD_PERMANENT, RTA_DST, RTA_GATEWAY,
+        RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE, RTA_VIA, RTAX_MTU, RTM_F_CLONED,
         RTM_GETNEIGH, RTM_GETROUTE, RTM_NEWNEIGH, RTM_NEWROUTE, RTNH_F_ONLINK,
     },
     wire::{Message, attributes, ip, u16_at, u32_at},
@@ -76,6 +77,7 @@ pub(super) fn route(answer: &Message, names: &Names) -> Option<Route> {
         scope,
         protocol,
         mtu: None,
+        source: None,
         is_onlink: flags & u32::from(RTNH_F_ONLINK) != 0,
         next_hops: vec![],
     };
@@ -85,6 +87,7 @@ pub(super) fn route(answer: &Message, names: &Names) -> Option<Route> {
             RTA_DST => route.destination = IpNet::new(ip(value)?, length).ok()?,
             RTA_PRIORITY => route.metric = u32_at(value, 0)?,
             RTA_OIF => route.device = Some(names.get(&u32_at(value, 0)?)?.clone()),
+            RTA_PREFSRC => route.source = ip(value),
             RTA_GATEWAY | RTA_VIA => route.gateway = gateway(number, value),
             RTA_METRICS => {
                 let mtu = attributes(value).find(|(metric, _)| *metric == RTAX_MTU);
@@ -134,7 +137,13 @@ struct Entry {
     ip: Option<IpAddr>,
     mac: Option<Mac>,
     protocol: u8,
+    port: Option<u16>,
+    vni: Option<u32>,
+    via: Option<String>,
 }
+
+/// Flags that somebody sets and that last; the others say where an entry is or what hardware did with it.
+const LASTING: u8 = NTF_ROUTER | NTF_STICKY | NTF_EXT_LEARNED;
 
 fn entry(answer: &Message, names: &Names) -> Option<Entry> {
     if answer.kind != RTM_NEWNEIGH {
@@ -148,12 +157,21 @@ fn entry(answer: &Message, names: &Names) -> Option<Entry> {
         ip: None,
         mac: None,
         protocol: 0,
+        port: None,
+        vni: None,
+        via: None,
     };
     for (number, value) in answer.attributes(NEIGHBOUR_HEADER) {
         match number {
             NDA_DST => entry.ip = ip(value),
             NDA_LLADDR => entry.mac = <[u8; 6]>::try_from(value).ok().map(Mac),
             NDA_PROTOCOL => entry.protocol = value.first().copied().unwrap_or_default(),
+            NDA_PORT => entry.port = value.try_into().ok().map(u16::from_be_bytes),
+            NDA_VNI => entry.vni = u32_at(value, 0),
+            NDA_IFINDEX => {
+                let index = u32_at(value, 0)?;
+                entry.via = Some(names.get(&index).cloned().unwrap_or_else(|| format!("#{index}")));
+            }
             _ => {}
         }
     }
@@ -174,6 +192,7 @@ pub(super) fn neighbour(answer: &Message, names: &Names) -> Option<Neighbour> {
         mac: entry.mac,
         is_permanent: entry.state & NUD_PERMANENT != 0,
         protocol: entry.protocol,
+        flags: entry.flags & LASTING,
     })
 }
 
@@ -187,6 +206,10 @@ pub(super) fn fdb(answer: &Message, names: &Names) -> Option<FdbEntry> {
         device: entry.device,
         mac: entry.mac?,
         destination: entry.ip,
+        port: entry.port,
+        vni: entry.vni,
+        via: entry.via,
         is_permanent: entry.state & (NUD_PERMANENT | NUD_NOARP) != 0,
+        flags: entry.flags & LASTING,
     })
 }

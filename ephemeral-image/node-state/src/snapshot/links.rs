@@ -5,11 +5,17 @@ use crate::{
     Link, LinkKind, Mac, Vxlan,
     numbers::{
         AF_INET6, GENERATES_NONE, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INET6_ADDR_GEN_MODE,
-        IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MTU, IFLA_VXLAN_ID, IFLA_VXLAN_LEARNING,
-        IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_PORT,
+        IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MTU, IFLA_VXLAN_AGEING,
+        IFLA_VXLAN_COLLECT_METADATA, IFLA_VXLAN_DF, IFLA_VXLAN_GBP, IFLA_VXLAN_GPE, IFLA_VXLAN_GROUP,
+        IFLA_VXLAN_GROUP6, IFLA_VXLAN_ID, IFLA_VXLAN_L2MISS, IFLA_VXLAN_L3MISS, IFLA_VXLAN_LABEL, IFLA_VXLAN_LEARNING,
+        IFLA_VXLAN_LIMIT, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_LOCALBYPASS,
+        IFLA_VXLAN_PORT, IFLA_VXLAN_PORT_RANGE, IFLA_VXLAN_PROXY, IFLA_VXLAN_REMCSUM_NOPARTIAL, IFLA_VXLAN_REMCSUM_RX,
+        IFLA_VXLAN_REMCSUM_TX, IFLA_VXLAN_RSC, IFLA_VXLAN_TOS, IFLA_VXLAN_TTL, IFLA_VXLAN_TTL_INHERIT,
+        IFLA_VXLAN_UDP_CSUM, IFLA_VXLAN_UDP_ZERO_CSUM6_RX, IFLA_VXLAN_UDP_ZERO_CSUM6_TX,
     },
     wire::{LINK_HEADER, Message, attributes, ip, text, u32_at},
 };
+use std::collections::BTreeMap;
 
 /// A device as the kernel describes it.
 pub(crate) struct LinkAnswer {
@@ -90,6 +96,7 @@ impl LinkAnswer {
             local: None,
             device: None,
             learns: false,
+            unusual: BTreeMap::new(),
         };
         for (number, value) in attributes(data) {
             match number {
@@ -98,11 +105,55 @@ impl LinkAnswer {
                 IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => vxlan.local = ip(value).filter(|ip| !ip.is_unspecified()),
                 IFLA_VXLAN_LINK => self.below = u32_at(value, 0).filter(|&index| index != 0),
                 IFLA_VXLAN_LEARNING => vxlan.learns = value.first().is_some_and(|&learns| learns != 0),
-                _ => {}
+                IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => {
+                    let remote = ip(value).filter(|ip| !ip.is_unspecified());
+                    vxlan.unusual.extend(remote.map(|ip| ("remote", ip.to_string())));
+                }
+                number => vxlan.unusual.extend(unusual(number, value)),
             }
         }
         vxlan
     }
+}
+
+/// The settings of a vxlan that are numbers: the kernel's, the word of `ip -j -d link`, and what it is if nobody says anything.
+const SETTINGS: [(u16, &str, u32); 22] = [
+    (IFLA_VXLAN_AGEING, "ageing", 300),
+    (IFLA_VXLAN_COLLECT_METADATA, "external", 0),
+    (IFLA_VXLAN_DF, "df", 0),
+    (IFLA_VXLAN_GBP, "gbp", 0),
+    (IFLA_VXLAN_GPE, "gpe", 0),
+    (IFLA_VXLAN_L2MISS, "l2miss", 0),
+    (IFLA_VXLAN_L3MISS, "l3miss", 0),
+    (IFLA_VXLAN_LABEL, "label", 0),
+    (IFLA_VXLAN_LIMIT, "limit", 0),
+    (IFLA_VXLAN_LOCALBYPASS, "localbypass", 1),
+    (IFLA_VXLAN_PORT_RANGE, "port_range", 0),
+    (IFLA_VXLAN_PROXY, "proxy", 0),
+    (IFLA_VXLAN_REMCSUM_NOPARTIAL, "remcsum_nopartial", 0),
+    (IFLA_VXLAN_REMCSUM_RX, "remcsum_rx", 0),
+    (IFLA_VXLAN_REMCSUM_TX, "remcsum_tx", 0),
+    (IFLA_VXLAN_RSC, "rsc", 0),
+    (IFLA_VXLAN_TOS, "tos", 0),
+    (IFLA_VXLAN_TTL, "ttl", 0),
+    (IFLA_VXLAN_TTL_INHERIT, "ttl_inherit", 0),
+    (IFLA_VXLAN_UDP_CSUM, "udp_csum", 1),
+    (IFLA_VXLAN_UDP_ZERO_CSUM6_RX, "udp_zero_csum6_rx", 0),
+    (IFLA_VXLAN_UDP_ZERO_CSUM6_TX, "udp_zero_csum6_tx", 0),
+];
+
+/// A setting that is not as usual; what is not known here is.
+fn unusual(number: u16, value: &[u8]) -> Option<(&'static str, String)> {
+    let (_, word, usual) = SETTINGS.iter().find(|(known, ..)| *known == number)?;
+    let number = match (number, value) {
+        // A flag: it is there or it is not.
+        (_, []) => 1,
+        (_, [one]) => u32::from(*one),
+        // In network order: two ports in one, and a flow label.
+        (IFLA_VXLAN_PORT_RANGE | IFLA_VXLAN_LABEL, _) => u32_at(value, 0)?.to_be(),
+        _ => u32_at(value, 0)?,
+    };
+    (number != *usual).then(|| (*word, number.to_string()))
 }
 
 fn makes_link_local(families: &[u8]) -> Option<bool> {

@@ -7,6 +7,7 @@ use netcheck_node_state::{
 };
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -132,6 +133,7 @@ fn link(value: &Value) -> Link {
                 local: ip_of(data, "local").or_else(|| ip_of(data, "local6")),
                 device: maybe(data, "link"),
                 learns: data["learning"].as_bool().unwrap(),
+                unusual: unusual(data),
             }),
             other => LinkKind::Other(other.to_owned()),
         },
@@ -165,6 +167,7 @@ fn route(value: &Value) -> Route {
         scope: number(value, "scope").unwrap(),
         protocol: number(value, "protocol").unwrap(),
         mtu: value.get("metrics").and_then(|metrics| number(&metrics[0], "mtu")),
+        source: ip_of(value, "prefsrc"),
         is_onlink: has(value, "flags", "onlink"),
         next_hops: hops.into_iter().flatten().map(next_hop).collect(),
     }
@@ -200,7 +203,68 @@ fn neighbour(value: &Value) -> Neighbour {
         mac: mac_of(value, "lladdr"),
         is_permanent: has(value, "state", "PERMANENT"),
         protocol: number(value, "protocol").unwrap_or(0),
+        flags: flags(|word| value.get(word).is_some()),
     }
+}
+
+/// Of linux/neighbour.h those that somebody sets.
+fn flags(is_set: impl Fn(&str) -> bool) -> u8 {
+    let all = [("extern_learn", 0x10), ("sticky", 0x40), ("router", 0x80)];
+    all.iter().filter(|(word, _)| is_set(word)).map(|(_, flag)| flag).sum()
+}
+
+/// What `ip` shows of a vxlan beyond what every one has, as numbers.
+fn unusual(data: &Value) -> BTreeMap<&'static str, String> {
+    const WORDS: [(&str, u64); 17] = [
+        ("ageing", 300),
+        ("df", 0),
+        ("external", 0),
+        ("gbp", 0),
+        ("gpe", 0),
+        ("l2miss", 0),
+        ("l3miss", 0),
+        ("label", 0),
+        ("limit", 0),
+        ("proxy", 0),
+        ("remcsum_rx", 0),
+        ("remcsum_tx", 0),
+        ("rsc", 0),
+        ("tos", 0),
+        ("udp_csum", 1),
+        ("udp_zero_csum6_rx", 0),
+        ("udp_zero_csum6_tx", 0),
+    ];
+    let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
+    let number = |value: &Value| match value {
+        Value::Bool(is_so) => u64::from(*is_so),
+        Value::Number(number) => number.as_u64().unwrap(),
+        Value::String(word) if word == "unset" => 0,
+        Value::String(word) if word == "set" => 1,
+        Value::String(word) => hexadecimal(word),
+        // A word without a value.
+        _ => 1,
+    };
+    let shown = WORDS.iter().filter_map(|(word, usual)| {
+        let number = number(data.get(word)?);
+        (number != *usual).then(|| (*word, number.to_string()))
+    });
+    let mut unusual: BTreeMap<&'static str, String> = shown.collect();
+    match &data["ttl"] {
+        // ip 6.1 leaves the key out, later ones say `inherit`.
+        Value::String(_) | Value::Null => drop(unusual.insert("ttl_inherit", "1".to_owned())),
+        Value::Number(ttl) if ttl.as_u64() != Some(0) => drop(unusual.insert("ttl", ttl.to_string())),
+        _ => {}
+    }
+    let range = &data["port_range"];
+    let ports = range["low"].as_u64().unwrap() << 16 | range["high"].as_u64().unwrap();
+    if ports != 0 {
+        unusual.insert("port_range", ports.to_string());
+    }
+    let remote = ["remote", "remote6", "group", "group6"]
+        .iter()
+        .find_map(|word| maybe(data, word));
+    unusual.extend(remote.map(|remote| ("remote", remote)));
+    unusual
 }
 
 fn fdb_entry(value: &Value) -> FdbEntry {
@@ -208,6 +272,10 @@ fn fdb_entry(value: &Value) -> FdbEntry {
         device: text_of(value, "ifname"),
         mac: mac_of(value, "mac").unwrap(),
         destination: ip_of(value, "dst"),
+        port: number(value, "port"),
+        vni: number(value, "vni"),
+        via: maybe(value, "viaIf").or_else(|| Some(format!("#{}", number::<u32>(value, "viaIfIndex")?))),
+        flags: flags(|word| has(value, "flags", word)),
         is_permanent: matches!(text_of(value, "state").as_str(), "permanent" | "static"),
     }
 }

@@ -32,6 +32,7 @@ pub fn route(prefix: &str, device: &str) -> Route {
         mtu: None,
         is_onlink: false,
         next_hops: vec![],
+        source: None,
     }
 }
 
@@ -50,6 +51,7 @@ pub fn neighbour(device: &str, ip: &str, mac_text: &str) -> Neighbour {
         mac: Some(mac(mac_text)),
         is_permanent: true,
         protocol: 147,
+        flags: 0,
     }
 }
 
@@ -59,6 +61,10 @@ pub fn fdb(device: &str, mac_text: &str, destination: &str) -> FdbEntry {
         mac: mac(mac_text),
         destination: Some(destination.parse().unwrap()),
         is_permanent: true,
+        port: None,
+        vni: None,
+        via: None,
+        flags: 0,
     }
 }
 

@@ -58,8 +58,7 @@ fn deeds(lab: &Lab) -> Result<()> {
         "ip address flush dev ncvx0",
         &format!("ip route delete {remote}"),
         &format!("ip route replace blackhole {remote} proto 147"),
-        // Not yet: a foreign route in the place of ours is left alone.
-        // &format!("ip route replace blackhole {remote}"),
+        &format!("ip route replace blackhole {remote}"),
         "bridge fdb show dev ncvx0 | while read mac rest; do bridge fdb delete $mac dev ncvx0; done",
         "ip neigh flush dev ncvx0 nud permanent",
         &format!("ip neigh replace {own} lladdr 02:00:00:00:00:02 nud permanent dev {veth}"),
