@@ -10,7 +10,7 @@ use std::{fs, path::Path, sync::Barrier, thread};
 use tempfile::TempDir;
 
 /// Ranges of the pods, and pods started one after the other by each: with IPv6 the reference plugins wait until no other has the address.
-const CASES: [(&str, &[&str], usize); 2] = [("IPv4", &[RANGES[0]], 100), ("both families", &RANGES, 20)];
+const CASES: [(&str, &[&str], usize); 2] = [("IPv4", &[RANGES[0]], 300), ("both families", &RANGES, 20)];
 /// Pods started at once, and how often.
 const AT_ONCE: usize = 50;
 const ROUNDS: usize = 5;

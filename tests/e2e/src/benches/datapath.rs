@@ -58,7 +58,10 @@ pub fn run(options: &[&str]) -> Result<()> {
         for turn in 0..ALL.len() {
             // Another one is first each time.
             let place = (round + turn) % ALL.len();
-            figures[place].push(measure(&running[place]).with_context(|| ALL[place].name())?);
+            let name = ALL[place].name();
+            let measured = measure(&running[place]).with_context(|| name.clone())?;
+            println!("round {} of {rounds}, {name:<22} {measured:.1?}", round + 1);
+            figures[place].push(measured);
         }
     }
     for (path, path_name) in PATHS.iter().enumerate() {
