@@ -121,7 +121,7 @@ pub fn nodes_come_and_go() -> Outcome {
 /// What is in memory goes with a boot, what is on disk stays; other addresses are there for the API and for whoever asks kubelet.
 pub fn a_node_boots_and_moves() -> Outcome {
     let mut rig = shared()?;
-    all_pairs(&rig, "pairs", 2)?;
+    rig.start_plain_pods("pairs", "pair", 4)?;
     let node = rig.node("n2")?;
     node.run(["touch", "/run/in-memory", "/etc/cni/on-disk"])?;
     let first = (node.init_pid(), node.addresses());
@@ -132,7 +132,7 @@ pub fn a_node_boots_and_moves() -> Outcome {
         "/run outlived the boot"
     );
     node.run(["rm", "/etc/cni/on-disk"])?;
-    all_pairs(&rig, "pairs", 2)?;
+    all_pairs_again(&rig)?;
 
     rig.readdress_node("n2", &Stderr::start())?;
     let moved = rig.node("n2")?.addresses();
@@ -140,7 +140,7 @@ pub fn a_node_boots_and_moves() -> Outcome {
         moved.iter().all(|address| !first.1.contains(address)),
         "n2 is still at {moved:?}"
     );
-    all_pairs(&rig, "pairs", 2)?;
+    all_pairs_again(&rig)?;
     // The API server comes to kubelet by its new address, and believes its certificate.
     rig.kubectl(["get", "--raw", "/api/v1/nodes/n2/proxy/healthz"])?;
     rig.readdress_node("n2", &Stderr::start())?;
@@ -148,7 +148,15 @@ pub fn a_node_boots_and_moves() -> Outcome {
         rig.node("n2")?.addresses() == first.1,
         "n2 has not its first addresses again"
     );
-    all_pairs(&rig, "pairs", 2)
+    all_pairs_again(&rig)
+}
+
+/// Pods of a node that booted get other sandboxes, and for a while the API tells of the old ones, or of none.
+fn all_pairs_again(rig: &Rig) -> Outcome {
+    wait_until("every pair to reach each other again", Duration::from_mins(1), || {
+        all_pairs(rig, "pairs", 2).map_err(|failed| failed.message().unwrap_or_default().to_owned())
+    })?;
+    Ok(())
 }
 
 pub fn up_refuses_other_settings() -> Outcome {
