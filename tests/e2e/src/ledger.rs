@@ -123,10 +123,10 @@ fn wanted(own: &str, nodes: &[Value], pods: &[Value]) -> Result<Lines> {
         add(format!("attachment of {name}, done"));
         for ip in pod["status"]["podIPs"].as_array().into_iter().flatten() {
             let ip = ip["ip"].as_str().unwrap_or_default();
-            for what in ["given out:", "attached:", "nc_ep", "nc_ep_count"] {
+            for what in ["given out:", "attached:", "nc_ep"] {
                 add(format!("{what} {ip}"));
             }
-            for what in ["route", "neighbour"] {
+            for what in ["route", "neighbour", "nc_ep_count"] {
                 add(format!("{what} {ip} on the veth of {name}"));
             }
         }
@@ -143,7 +143,13 @@ fn held(node: &Node) -> Result<Lines> {
         .map(|section| section.split_once('\n').unwrap_or((section, "")))
         .collect();
     let mut lines = Lines::new();
-    let veths = veths(&sections)?;
+    let shown = sections.iter().find(|(command, _)| *command == "ip -j link");
+    let shown = json(shown.context("no links")?.1)?;
+    let veths = veths(&shown);
+    let devices: BTreeMap<u64, &str> = shown
+        .iter()
+        .filter_map(|link| Some((link["ifindex"].as_u64()?, link["ifname"].as_str()?)))
+        .collect();
     let on = |device: &str| match veths.get(device) {
         Some(pod) => format!("on the veth of {pod}"),
         None => format!("on {device}"),
@@ -157,7 +163,10 @@ fn held(node: &Node) -> Result<Lines> {
                 lines.extend(text.split_whitespace().map(|ip| format!("given out: {ip}")));
             }
             ["ls", _] => lines.extend(hooked(text).map(|device| format!("programs {}", on(device)))),
-            ["bpftool", .., path] => lines.extend(keys(path, text)?),
+            ["bpftool", .., path] => lines.extend(keys(path, text, &|index| match devices.get(&index) {
+                Some(device) => on(device),
+                None => format!("on device {index}"),
+            })?),
             [_, _, "link"] => {}
             [_, _, "address", ..] => lines.extend(json(text)?.iter().flat_map(addresses)),
             [_, _, _, "route", ..] => lines.extend(json(text)?.iter().filter_map(|entry| route(entry, &on))),
@@ -171,15 +180,13 @@ fn held(node: &Node) -> Result<Lines> {
 }
 
 /// Names of our host veths, and whose they are, by their aliases.
-fn veths(sections: &[(&str, &str)]) -> Result<BTreeMap<String, String>> {
-    let links = sections.iter().find(|(command, _)| *command == "ip -j link");
-    let links = json(links.context("no links")?.1)?;
+fn veths(links: &[Value]) -> BTreeMap<String, String> {
     let name = |link: &Value| {
         let alias = link["ifalias"].as_str()?.strip_prefix("netcheck-cni netcheck@")?;
         let pod = alias.split_whitespace().nth(1).unwrap_or(alias);
         Some((link["ifname"].as_str()?.to_owned(), pod.to_owned()))
     };
-    Ok(links.iter().filter_map(name).collect())
+    links.iter().filter_map(name).collect()
 }
 
 fn attachment(text: &str) -> Result<Vec<String>> {
@@ -246,8 +253,9 @@ fn elements(text: &str) -> Result<Vec<String>> {
     Ok(all.map(prefix).collect())
 }
 
-/// Keys of a map: an address, or a prefix length in the machine's order with an address; IPv4 as `::ffff:a.b.c.d`.
-fn keys(path: &str, text: &str) -> Result<Vec<String>> {
+/// Keys of a map: an address; for `nc_node` behind a prefix length, for `nc_ep_count` before a device's index, both in the machine's order.
+/// IPv4 is written as `::ffff:a.b.c.d`.
+fn keys(path: &str, text: &str, on: &impl Fn(u64) -> String) -> Result<Vec<String>> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let mut lines = Vec::new();
     for entry in json(text)? {
@@ -257,18 +265,24 @@ fn keys(path: &str, text: &str) -> Result<Vec<String>> {
             .flatten()
             .filter_map(|byte| u8::from_str_radix(byte.as_str()?.strip_prefix("0x")?, 16).ok())
             .collect();
-        let (length, address) = bytes.split_at(bytes.len().saturating_sub(16));
-        let address: [u8; 16] = address
-            .try_into()
-            .with_context(|| format!("a key of {name}: {entry}"))?;
-        let address = Ipv6Addr::from(address).to_canonical();
-        lines.push(match <[u8; 4]>::try_from(length) {
-            Err(_) => format!("{name} {address}"),
-            Ok(length) => {
-                let length = u32::from_ne_bytes(length);
-                let before = if matches!(address, IpAddr::V4(_)) { 96 } else { 0 };
-                format!("{name} {address}/{}", length - before)
+        let unfit = || format!("a key of {name}: {entry}");
+        let ip = |bytes: &[u8]| -> Result<IpAddr> {
+            let octets: [u8; 16] = bytes.try_into().with_context(unfit)?;
+            Ok(Ipv6Addr::from(octets).to_canonical())
+        };
+        let number = |bytes: &[u8]| Ok::<_, anyhow::Error>(u32::from_ne_bytes(bytes.try_into().with_context(unfit)?));
+        lines.push(match (name, bytes.len()) {
+            ("nc_node", 20) => {
+                let (length, address) = bytes.split_at(4);
+                let address = ip(address)?;
+                let before = if address.is_ipv4() { 96 } else { 0 };
+                format!("{name} {address}/{}", number(length)? - before)
             }
+            ("nc_ep_count", 20) => {
+                let (address, device) = bytes.split_at(16);
+                format!("{name} {} {}", ip(address)?, on(number(device)?.into()))
+            }
+            _ => format!("{name} {}", ip(&bytes)?),
         });
     }
     Ok(lines)

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             name: "bundled".into(),
             nodes: 2,
             cni,
+            containerd2: ["n2".to_owned()].into(),
             ..RigSpec::default()
         })
     };

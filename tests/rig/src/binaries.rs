@@ -1,4 +1,5 @@
-//! Programs the rig builds for itself: Kubernetes, CoreDNS, cnitool and flanneld (Go modules beside this crate) and the pods' workload (Rust).
+//! Programs the rig builds for itself: Kubernetes, CoreDNS, containerd 2, cnitool and flanneld (Go modules beside this
+//! crate) and the pods' workload (Rust).
 //!
 //! Each is built once and kept outside the checkout, in a folder named after what went into it; a fresh clone, a `cargo clean`
 //! and a second checkout all find it there.
@@ -28,6 +29,18 @@ pub struct Binaries {
     pub coredns: PathBuf,
     /// What pods run.
     pub workload: PathBuf,
+    /// containerd 2, where a node is to have it.
+    #[serde(default)]
+    pub containerd2: Option<Containerd>,
+}
+
+/// A container runtime of our own building. Its client, `ctr`, and `runc` are the machine's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containerd {
+    /// The daemon.
+    pub daemon: PathBuf,
+    /// What it starts for each sandbox.
+    pub shim: PathBuf,
 }
 
 /// Where built programs and images are kept: `$XDG_CACHE_HOME/netcheck-rig`, else `~/.cache/netcheck-rig`.
@@ -43,11 +56,11 @@ pub(crate) fn cache() -> PathBuf {
     base.unwrap_or_else(home).join("netcheck-rig")
 }
 
-/// Builds what is not built yet.
+/// Builds what is not built yet; containerd 2 only if it is wanted.
 ///
 /// # Errors
 /// When a builder is missing or fails.
-pub fn build(progress: &dyn Progress) -> Result<Binaries> {
+pub fn build(wants_containerd2: bool, progress: &dyn Progress) -> Result<Binaries> {
     let (cache, _lock) = locked_cache()?;
     let rig = repository().join("tests/rig");
     let (major, minor) = ("1", "34");
@@ -73,6 +86,27 @@ pub fn build(progress: &dyn Progress) -> Result<Binaries> {
         kubernetes: kubernetes.make(&cache, progress)?,
         coredns: coredns.make(&cache, progress)?,
         workload: workload.make(&cache, progress)?,
+        containerd2: wants_containerd2.then(|| containerd2(&cache, progress)).transpose()?,
+    })
+}
+
+fn containerd2(cache: &Path, progress: &dyn Progress) -> Result<Containerd> {
+    let build = |name, note, package| {
+        let mut recipe = go_tool(name, "containerd", note, package);
+        recipe.command.args(["-tags", "no_btrfs,no_zfs,no_devmapper"]);
+        recipe.make(cache, progress)
+    };
+    Ok(Containerd {
+        daemon: build(
+            "containerd",
+            "containerd 2 (about a minute on 2 cores, once)",
+            "github.com/containerd/containerd/v2/cmd/containerd",
+        )?,
+        shim: build(
+            "containerd-shim-runc-v2",
+            "its shim (some seconds, once)",
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        )?,
     })
 }
 
@@ -91,11 +125,10 @@ pub fn cnitool(progress: &dyn Progress) -> Result<PathBuf> {
 /// When a builder is missing or fails.
 pub fn flanneld(progress: &dyn Progress) -> Result<PathBuf> {
     let (cache, _lock) = locked_cache()?;
-    let mut recipe = go_module("flanneld", "flanneld (about a minute on 2 cores, once)", "-s -w");
-    // There is no `main` of ours: its module is a tool of ours. One of its backends is in C.
-    recipe.inputs = &["go.sum", "go.mod"];
+    let note = "flanneld (about a minute on 2 cores, once)";
+    let mut recipe = go_tool("flanneld", "flanneld", note, "github.com/flannel-io/flannel");
+    // One of its backends is in C.
     recipe.command.env("CGO_ENABLED", "1");
-    recipe.product = Product::Output("github.com/flannel-io/flannel");
     recipe.make(&cache, progress)
 }
 
@@ -118,6 +151,18 @@ fn go_module(name: &'static str, note: &'static str, linker_flags: &str) -> Reci
         inputs: &["go.sum", "go.mod", "main.go"],
         command: go_build(linker_flags),
         product: Product::Output("."),
+    }
+}
+
+/// A Go program that has no `main` of ours: a tool of the module in that folder.
+fn go_tool(name: &'static str, folder: &str, note: &'static str, package: &'static str) -> Recipe {
+    Recipe {
+        name,
+        note,
+        folder: repository().join("tests/rig").join(folder),
+        inputs: &["go.sum", "go.mod"],
+        command: go_build("-s -w"),
+        product: Product::Output(package),
     }
 }
 

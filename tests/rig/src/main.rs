@@ -45,6 +45,9 @@ enum Verb {
         /// A key of the bundled CNI's configuration, for example underlay=ipv6; may be given several times
         #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
         cni_set: Vec<(String, String)>,
+        /// A node whose containerd is of version 2; may be given several times
+        #[arg(long, value_name = "NODE")]
+        containerd2: Vec<String>,
         /// Also run the shop: web, api and db with their Services
         #[arg(long)]
         shop: bool,
@@ -225,6 +228,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             proxy,
             cni,
             cni_set,
+            containerd2,
             shop,
         } => {
             let spec = RigSpec {
@@ -245,6 +249,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                     CniArgument::None => Cni::None,
                 },
                 cni_settings: cni_set.into_iter().collect(),
+                containerd2: containerd2.into_iter().collect(),
             };
             let rig = Rig::up_in(&directory, &spec, &progress)?;
             if shop {
@@ -260,7 +265,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             }
         }
         Verb::Build => {
-            build_binaries(&progress)?;
+            build_binaries(true, &progress)?;
         }
         Verb::Exec { node, command } => {
             let mut child = attach()?.node(&node)?.spawn(command_of(&command))?;

@@ -2,7 +2,7 @@
 
 use crate::{
     Addresses, Cni, Endpoint, ProxyMode, Result,
-    binaries::Binaries,
+    binaries::{Binaries, Containerd},
     cgroups,
     control_plane::{flags, server_url},
     error::Context,
@@ -60,6 +60,8 @@ pub struct Node {
     pub(crate) cni: Cni,
     pub(crate) sandbox: Sandbox,
     pub(crate) binaries: Binaries,
+    /// Its container runtime, where it is not the machine's.
+    pub(crate) containerd2: Option<Containerd>,
 }
 
 impl Node {
@@ -120,7 +122,9 @@ impl Node {
         let config = |name: &str| self.home().join(name).display().to_string();
         let (program, arguments) = match part {
             Part::Containerd => (
-                PathBuf::from("containerd"),
+                self.containerd2
+                    .as_ref()
+                    .map_or_else(|| PathBuf::from("containerd"), |runtime| runtime.daemon.clone()),
                 flags(&[("config", config("containerd.toml"))]),
             ),
             Part::Kubelet => {
@@ -181,7 +185,8 @@ impl Node {
             &home.join("kube-proxy.json"),
             &format!("{:#}\n", self.proxy_configuration()),
         )?;
-        write(&home.join("containerd.toml"), CONTAINERD_CONFIGURATION)
+        let shim = self.containerd2.as_ref().map(|runtime| runtime.shim.as_path());
+        write(&home.join("containerd.toml"), &containerd_configuration(shim))
     }
 
     fn kubelet_configuration(&self, authority: &Authority, serving: &crate::pki::Pair) -> Value {
@@ -328,6 +333,16 @@ fn plain_configuration(networks: &[String]) -> Value {
             { "type": "portmap", "capabilities": { "portMappings": true } },
         ],
     })
+}
+
+/// With the shim's place, where it is not the one on the PATH. Version 2 of containerd reads this too, and migrates it by itself.
+fn containerd_configuration(shim: Option<&Path>) -> String {
+    let Some(shim) = shim else {
+        return CONTAINERD_CONFIGURATION.to_owned();
+    };
+    let runtime = "      runtime_type = \"io.containerd.runc.v2\"\n";
+    let placed = format!("{runtime}      runtime_path = {:?}\n", shim.display().to_string());
+    CONTAINERD_CONFIGURATION.replace(runtime, &placed)
 }
 
 /// Paths are the same on every node: each has its own file system there.

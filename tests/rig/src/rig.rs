@@ -322,13 +322,16 @@ impl Rig {
         let name = format!("n{number}");
         Node {
             sandbox: Sandbox::new(&self.layout, &name),
-            name,
             number,
             endpoint: self.endpoint(number),
             layout: self.layout.clone(),
             addresses: self.state.addresses,
             proxy_mode: self.state.spec.proxy_mode,
             cni: self.state.spec.cni,
+            containerd2: (self.state.spec.containerd2.contains(&name))
+                .then(|| self.state.binaries.containerd2.clone())
+                .flatten(),
+            name,
             binaries: self.state.binaries.clone(),
         }
     }

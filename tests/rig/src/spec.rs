@@ -1,7 +1,7 @@
 //! What a rig shall be.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// IP families of nodes, pods and Services; for `Dual`, IPv4 is the primary one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,9 @@ pub struct RigSpec {
     /// What differs from the bundled CNI's default configuration, by key (`underlay`: `ipv6`).
     #[serde(default)]
     pub cni_settings: BTreeMap<String, String>,
+    /// Nodes whose containerd is of version 2, by name; unlike the machine's own it asks network plugins for STATUS.
+    #[serde(default)]
+    pub containerd2: BTreeSet<String>,
 }
 
 impl Default for RigSpec {
@@ -77,6 +80,7 @@ impl Default for RigSpec {
             proxy_mode: ProxyMode::Iptables,
             cni: Cni::Bundled,
             cni_settings: BTreeMap::new(),
+            containerd2: BTreeSet::new(),
         }
     }
 }

@@ -16,6 +16,10 @@ pub const CASES: &[Case] = &[
     ("bundled: the shop is reached by tcp, dns and icmp", healthy),
     ("bundled: a switch of the backend breaks no connection", switched),
     ("bundled: without its daemons traffic and new pods go on", daemonless),
+    (
+        "bundled: a runtime that asks for STATUS keeps pods off a node that is not set up",
+        asked_for_status,
+    ),
 ];
 
 fn healthy(lab: &Lab) -> Result<()> {
@@ -59,26 +63,73 @@ fn has_mtu(namespace: &Namespace<'_>, mtu: u32) -> Result<()> {
 fn daemonless(lab: &Lab) -> Result<()> {
     let namespace = two_pods(lab)?;
     let stream = Stream::open(lab, &namespace, "on-n1", "on-n2", false)?;
-    let gap = stream.gap(PATIENCE, || {
-        // No daemon is left, and none comes: no node has this label.
-        select_nodes(lab, "\"true\"")?;
-        wait_until("the daemons to be gone", PATIENCE, || {
-            let pods = lab
-                .kubectl("-n netcheck-cni get pods -o name")
-                .map_err(|error| error.to_string())?;
-            if pods.is_empty() { Ok(()) } else { Err(pods) }
-        })?;
-        let outcome = come_and_go(lab);
-        select_nodes(lab, "null")?;
-        outcome?;
-        let seconds = PATIENCE.as_secs();
-        lab.kubectl(&format!(
-            "-n netcheck-cni rollout status ds/netcheck-cni --timeout={seconds}s"
-        ))?;
-        settled(lab)
-    })?;
+    let gap = stream.gap(PATIENCE, || without_daemons(lab, come_and_go))?;
     println!("bundled: daemons gone and back: {} ms without a round", gap.as_millis());
     ledger::wait(&lab.rig, PATIENCE, "the daemons' return")
+}
+
+/// n2's runtime asks for STATUS where every plugin of the chain knows it (CNI 1.1.0); the machine's own portmap does not.
+fn asked_for_status(lab: &Lab) -> Result<()> {
+    configure(lab, &json!({ "chain": "" }))?;
+    let outcome = told_by_status(lab);
+    configure(lab, &json!({ "chain": null }))?;
+    outcome?;
+    ledger::wait(&lab.rig, PATIENCE, "a node that was not ready")
+}
+
+/// Without what the daemon writes there can be no pods, and the node says why.
+fn told_by_status(lab: &Lab) -> Result<()> {
+    let n2 = lab.rig.node("n2")?;
+    let version = n2.run(["ctr", "version"])?;
+    let server = version.split("Server:").nth(1).context(version.clone())?;
+    ensure!(server.contains("Version:  2."), "n2 runs another containerd: {version}");
+    let ready = || -> Result<(String, String), String> {
+        let node = lab
+            .rig
+            .kubectl_json(&["get", "node", "n2"])
+            .map_err(|error| error.to_string())?;
+        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        let ready = conditions
+            .find(|condition| condition["type"] == "Ready")
+            .ok_or("no such condition")?;
+        let word = |key: &str| ready[key].as_str().unwrap_or_default().to_owned();
+        Ok((word("status"), word("message")))
+    };
+    without_daemons(lab, |_| {
+        n2.run(["rm", "/run/netcheck-cni/node.json"])?;
+        Ok(wait_until(
+            "n2 to say what STATUS answered",
+            PATIENCE,
+            || match ready()? {
+                (status, message) if status == "False" && message.contains("netcheck-cni") => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )?)
+    })?;
+    Ok(wait_until("n2 to be Ready", PATIENCE, || match ready()? {
+        (status, _) if status == "True" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })?)
+}
+
+/// Does something while no daemon runs, and brings them back.
+fn without_daemons(lab: &Lab, during: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    // No daemon is left, and none comes: no node has this label.
+    select_nodes(lab, "\"true\"")?;
+    wait_until("the daemons to be gone", PATIENCE, || {
+        let pods = lab
+            .kubectl("-n netcheck-cni get pods -o name")
+            .map_err(|error| error.to_string())?;
+        if pods.is_empty() { Ok(()) } else { Err(pods) }
+    })?;
+    let outcome = during(lab);
+    select_nodes(lab, "null")?;
+    outcome?;
+    let seconds = PATIENCE.as_secs();
+    lab.kubectl(&format!(
+        "-n netcheck-cni rollout status ds/netcheck-cni --timeout={seconds}s"
+    ))?;
+    settled(lab)
 }
 
 fn select_nodes(lab: &Lab, value: &str) -> Result<()> {

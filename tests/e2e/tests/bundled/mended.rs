@@ -1,6 +1,6 @@
 //! What is deleted or falsified by hand is put right: by the kernel's event at once, or, where nothing tells, within a period.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use netcheck_e2e::{
     bundled::{PATIENCE, configure, reach, settled, two_pods},
     fault::Fault,
@@ -11,7 +11,7 @@ use netcheck_e2e::{
 };
 use netcheck_rig::{Node, wait_until};
 use serde_json::json;
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 pub const CASES: &[Case] = &[
     (
@@ -138,7 +138,6 @@ fn silent_deeds(lab: &Lab) -> Result<()> {
 }
 
 fn with_silent_api(lab: &Lab) -> Result<()> {
-    const PLUGIN: &str = "/opt/cni/bin/portmap";
     let namespace = two_pods(lab)?;
     let n1 = lab.rig.node("n1")?;
     let stream = Stream::open(lab, &namespace, "on-n1", "on-n2", false)?;
@@ -150,12 +149,17 @@ fn with_silent_api(lab: &Lab) -> Result<()> {
             "rule inet fault output tcp dport 6443 drop",
         ],
     )?;
-    let missing = Fault::inject(
-        "a chained plugin is missing",
-        || sh(&n1, &format!("mv {PLUGIN} {PLUGIN}.away")).map(drop),
-        || sh(&n1, &format!("mv {PLUGIN}.away {PLUGIN}")).map(drop),
+    // Another's route for a part of a pod range: no pod has this address, but the daemon has to tell of it, and waits to be heard.
+    let IpAddr::V4(pod) = namespace.address("on-n2", false)? else {
+        bail!("not an IPv4 address");
+    };
+    let [a, b, c, _] = pod.octets();
+    let part = format!("{a}.{b}.{c}.250");
+    let shadow = Fault::inject(
+        "a route for a part of a pod range",
+        || sh(&n1, &format!("ip route add blackhole {part}")).map(drop),
+        || sh(&n1, &format!("ip route del blackhole {part}")).map(drop),
     )?;
-    // The first makes it find the missing plugin, which it then has to tell: the others come while it waits to be heard.
     for deed in [
         "ip link set ncvx0 down",
         "ip link delete ncvx0",
@@ -170,15 +174,15 @@ fn with_silent_api(lab: &Lab) -> Result<()> {
         );
     }
     silence.mend()?;
-    let told = wait_until("the missing plugin to be told", PATIENCE, || {
+    let told = wait_until("the route to be told of", PATIENCE, || {
         let node = lab.kubectl("get node n1 -o json").map_err(|error| error.to_string())?;
-        if node.contains("ChainPluginMissing") {
+        if node.contains("RouteShadowed") {
             Ok(())
         } else {
             Err("no condition says so".to_owned())
         }
     });
-    missing.mend()?;
+    shadow.mend()?;
     told?;
     settled(lab)?;
     ledger::wait(&lab.rig, PATIENCE, "a silent API server")

@@ -37,7 +37,7 @@ impl Rig {
         fs::create_dir_all(directory).context(format!("create {}", directory.display()))?;
         let layout = layout(directory)?;
         let _lock = lock(&layout, progress)?;
-        let binaries = binaries::build(progress)?;
+        let binaries = binaries::build(!spec.containerd2.is_empty(), progress)?;
         let archives = images::build(&binaries)?;
 
         let found = State::read(&layout)?;
