@@ -299,6 +299,11 @@ async fn nodes_then_objects(
     let cleaned = outcomes.values().filter(|outcome| outcome.is_ok()).count();
     phase.finish(format!("{cleaned} of {} nodes", outcomes.len()));
 
+    for pod in newcomers(cluster, installed, printer).await {
+        printer.warn(format!(
+            "{pod} came while its node was being left, cordon or not, and loses its network"
+        ));
+    }
     let by_name: BTreeMap<&str, &Node> = nodes
         .iter()
         .filter_map(|node| Some((node.metadata.name.as_deref()?, *node)))
@@ -341,6 +346,31 @@ async fn nodes_then_objects(
     }
     phase.finish("done");
     Ok(CniUninstallReport::new(rows, &[]))
+}
+
+/// Pods that live in the network and did not at the start: nobody has evicted them, and nobody said that they would be cut off.
+async fn newcomers(cluster: &Cluster, before: &Installed, printer: &Printer) -> Vec<String> {
+    let pods: Api<Pod> = Api::all(cluster.client.clone());
+    match list(cluster, &pods, None).await {
+        Ok(now) => unknown_to(before, &now),
+        Err(problem) => {
+            printer.warn(problem.into_failure("list pods once more").message);
+            Vec::new()
+        }
+    }
+}
+
+fn unknown_to(before: &Installed, now: &[Pod]) -> Vec<String> {
+    let nodes: BTreeSet<String> = before.names().into_iter().collect();
+    let known: BTreeSet<_> = before.wired.iter().map(|pod| &pod.metadata.uid).collect();
+    let is_new = |pod: &&Pod| {
+        is_wired(pod) && !known.contains(&pod.metadata.uid) && node_of(pod).is_some_and(|node| nodes.contains(node))
+    };
+    let name = |pod: &Pod| {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        format!("{}/{}", part(&pod.metadata.namespace), part(&pod.metadata.name))
+    };
+    now.iter().filter(is_new).map(name).collect()
 }
 
 /// Until the namespace is gone, so that who installs next is not refused; it goes in any case.

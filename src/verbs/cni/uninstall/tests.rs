@@ -25,6 +25,31 @@ fn nodes_are_known_by_mark_or_pod() {
     assert_eq!(names, ["n1", "n2"]);
 }
 
+#[test]
+fn pods_that_came_meanwhile_are_told_of() {
+    let pod = |name: &str, node: &str, ip: &str| -> Pod {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "shop", "name": name, "uid": name },
+            "spec": { "containers": [], "nodeName": node },
+            "status": { "phase": "Running", "podIP": ip },
+        }))
+        .unwrap()
+    };
+    let before = Installed {
+        nodes: vec![serde_json::from_value(json!({ "metadata": { "name": "n1" } })).unwrap()],
+        daemon: None,
+        namespace: None,
+        wired: vec![pod("known", "n1", "10.244.1.2")],
+    };
+    let now = [
+        pod("known", "n1", "10.244.1.2"),
+        pod("tolerant", "n1", "10.244.1.3"),
+        pod("elsewhere", "n2", "10.244.2.2"),
+        pod("without", "n1", ""),
+    ];
+    assert_eq!(unknown_to(&before, &now), ["shop/tolerant"]);
+}
+
 fn args(evict: bool) -> UninstallArgs {
     UninstallArgs {
         evict,

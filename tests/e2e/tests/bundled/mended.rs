@@ -137,6 +137,18 @@ fn silent_deeds(lab: &Lab) -> Result<()> {
     ledger::wait(&lab.rig, PATIENCE, "IPv6 forwarding")
 }
 
+/// Until n1's conditions tell of a route that is in the way, or do not any more.
+fn wait_for_word(lab: &Lab, is_told: bool) -> Result<()> {
+    Ok(wait_until("conditions to tell what is", PATIENCE, || {
+        let node = lab.kubectl("get node n1 -o json").map_err(|error| error.to_string())?;
+        if node.contains("RouteShadowed") == is_told {
+            Ok(())
+        } else {
+            Err(node)
+        }
+    })?)
+}
+
 fn with_silent_api(lab: &Lab) -> Result<()> {
     let namespace = two_pods(lab)?;
     let n1 = lab.rig.node("n1")?;
@@ -174,16 +186,10 @@ fn with_silent_api(lab: &Lab) -> Result<()> {
         );
     }
     silence.mend()?;
-    let told = wait_until("the route to be told of", PATIENCE, || {
-        let node = lab.kubectl("get node n1 -o json").map_err(|error| error.to_string())?;
-        if node.contains("RouteShadowed") {
-            Ok(())
-        } else {
-            Err("no condition says so".to_owned())
-        }
-    });
+    let told = wait_for_word(lab, true);
     shadow.mend()?;
     told?;
+    wait_for_word(lab, false)?;
     settled(lab)?;
     ledger::wait(&lab.rig, PATIENCE, "a silent API server")
 }
