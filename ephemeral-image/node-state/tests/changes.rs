@@ -168,7 +168,8 @@ fn a_pod_is_wired() {
             {"dst": "169.254.1.1", "dev": "eth0", "scope": "link"}])
     );
     // The wire and the tables together: the node answers to the pod, and back, with nobody resolving an address.
-    node.run("ip addr add 192.0.2.11/32 dev lo; ip addr add 2001:db8:99::11/128 dev lo; ip link set lo up");
+    // Without `nodad` the address is tentative until a worker of the kernel comes to it, on the loopback device too.
+    node.run("ip link set lo up; ip addr add 192.0.2.11/32 dev lo; ip addr add 2001:db8:99::11/128 dev lo nodad");
     pod.run("ping -c 1 -W 5 192.0.2.11; ping -c 1 -W 5 2001:db8:99::11");
 }
 
