@@ -1,7 +1,7 @@
 //! Our own CNI on a rig: its image, its manifests as anybody would apply them, and nothing else.
 
 use super::{PATIENCE, Rig};
-use crate::{Error, Progress, Result, wait_until};
+use crate::{Error, Progress, Result, RigSpec, wait_until};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -15,13 +15,18 @@ const IMAGE: &str = "target/cni-image/netcheck-cni.tar";
 /// The key of its ConfigMap that must fit the cluster.
 const RANGES: &str = "clusterCIDRs";
 
-/// Loads the image into every node, and applies the manifests for the rig's pod ranges and settings.
-pub(super) fn install(rig: &Rig, progress: &dyn Progress) -> Result<()> {
+/// What can be told before anything runs: the image is built, and settings have keys that there are.
+pub(super) fn check(spec: &RigSpec) -> Result<()> {
     let image = image();
     if !image.is_file() {
         return Err(Error::MissingImage { path: image });
     }
-    rig.image_load(&image)?;
+    manifests(&spec.cni_settings).map(drop)
+}
+
+/// Loads the image into every node, and applies the manifests for the rig's pod ranges and settings.
+pub(super) fn install(rig: &Rig, progress: &dyn Progress) -> Result<()> {
+    rig.image_load(&image())?;
     let mut settings = rig.spec().cni_settings.clone();
     settings.insert(RANGES.to_owned(), rig.addresses().pod_networks().join(","));
     rig.apply(&manifests(&settings)?)?;

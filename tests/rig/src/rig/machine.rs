@@ -1,6 +1,7 @@
 //! What the machine must have for a rig.
 
-use crate::{Error, Result, RigSpec, mounts, namespaces, sandbox};
+use super::bundled_cni;
+use crate::{Cni, Error, Result, RigSpec, mounts, namespaces, sandbox};
 use std::{env, path::Path};
 
 /// Programs that must be installed; see `install-packages.sh`.
@@ -27,6 +28,15 @@ pub fn check(spec: &RigSpec) -> Result<()> {
     if spec.name.is_empty() || spec.name.len() > 32 || !spec.name.chars().all(fits) {
         let message = format!("{:?} is no name for a rig: use up to 32 of a-z, 0-9 and -", spec.name);
         return Err(Error::Usage(message));
+    }
+    let is_node = |name: &String| (1..=32).any(|number| *name == format!("n{number}"));
+    if let Some(name) = spec.containerd2.iter().find(|name| !is_node(name)) {
+        return Err(Error::Usage(format!(
+            "{name:?} is no name for a node: they are n1 to n32"
+        )));
+    }
+    if spec.cni == Cni::Bundled {
+        bundled_cni::check(spec)?;
     }
     let path = env::var("PATH").unwrap_or_default();
     let folders: Vec<_> = path.split(':').chain(sandbox::PATH.split(':')).map(Path::new).collect();
