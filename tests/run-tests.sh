@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test and ends with one line that sums up all runners. Fails if a test failed, or, under CI, if one was skipped.
+# Runs every test and ends with a line for each that failed and one that sums up all runners. Fails if a test failed, or,
+# under CI, if one was skipped.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 log=$(mktemp)
@@ -13,5 +14,13 @@ if [ -n "${CI:-}" ] && [ "$skipped" -ne 0 ]; then
     echo "under CI a skipped test is a failure: $skipped skipped" >&2
     failed=$((failed + skipped)); skipped=0
 fi
+# "---- NAME stdout ----", then what it printed: the beginning of that is told again here, where who sees only a log's end
+# finds it.
+awk '
+    function tell() { if (name != "") print "FAILED " name ": " substr(said, 1, 300); name = said = "" }
+    /^---- .* ----$/ { tell(); name = $0; sub(/^---- /, "", name); sub(/( stdout)? ----$/, "", name); next }
+    /^failures:$/ || /^test result:/ { tell(); next }
+    name != "" && NF { sub(/^thread .* panicked at /, ""); said = said (said == "" ? "" : " ") $0 }
+' "$log"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
