@@ -1,6 +1,7 @@
 //! Addresses of a namespace's interfaces, by rtnetlink: it follows the namespace, which `/sys/class/net` does not.
 
 use crate::{
+    Address,
     interfaces::interface_names,
     netlink::{DumpError, dump},
     numbers::{IFA_ADDRESS, IFA_LOCAL, RTM_GETADDR, RTM_NEWADDR},
@@ -8,17 +9,6 @@ use crate::{
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::net::IpAddr;
-
-/// An address of an interface.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Address {
-    /// Name of the interface.
-    pub interface: String,
-    /// The address.
-    pub ip: IpAddr,
-    /// Length of its prefix in bits.
-    pub prefix: u8,
-}
 
 /// `struct ifaddrmsg` of linux/if_addr.h, in bytes.
 pub(crate) const ADDRESS_HEADER: usize = 8;

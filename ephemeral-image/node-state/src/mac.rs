@@ -1,9 +1,11 @@
 //! A hardware address of Ethernet.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// Six bytes, written `0a:58:0a:f4:01:02`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Mac(pub [u8; 6]);
 
 /// Why a text is no hardware address.
@@ -18,6 +20,20 @@ impl fmt::Display for Mac {
             write!(formatter, "{colon}{byte:02x}")?;
         }
         Ok(())
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = NoMac;
+
+    fn try_from(text: String) -> Result<Self, NoMac> {
+        text.parse()
     }
 }
 

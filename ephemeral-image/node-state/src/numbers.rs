@@ -43,11 +43,11 @@ numbers!(netlink, u8: IFA_F_NODAD);
 numbers!(netlink, u16: NDA_DST NDA_LLADDR NDA_PROTOCOL NDA_PORT NDA_VNI NDA_IFINDEX NUD_PERMANENT NUD_NOARP NUD_REACHABLE);
 numbers!(netlink, u8: NTF_SELF NTF_PROXY NTF_ROUTER NTF_STICKY NTF_EXT_LEARNED);
 /// Families of linux/socket.h.
-pub(crate) const AF_INET: u8 = libc::AF_INET as u8;
+pub(crate) const AF_INET: u8 = 2;
 /// IPv6.
-pub(crate) const AF_INET6: u8 = libc::AF_INET6 as u8;
+pub(crate) const AF_INET6: u8 = 10;
 /// Forwarding entries.
-pub(crate) const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
+pub(crate) const AF_BRIDGE: u8 = 7;
 /// `IN6_ADDR_GEN_MODE_EUI64` of linux/if_link.h.
 pub(crate) const GENERATES_EUI64: u8 = 0;
 /// `IN6_ADDR_GEN_MODE_NONE`.

@@ -3,8 +3,10 @@
 //! What is written is read back equal, so that two tables can be compared as values. Of what others put there, expressions are kept as
 //! they are: whatever a newer nft lists can be read.
 
+#[cfg(feature = "kernel")]
 mod nft;
 
+#[cfg(feature = "kernel")]
 pub use nft::{Nft, NftError};
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};

@@ -4,17 +4,18 @@
 //! `nft` show to a person who looks by hand, in their words.
 
 use crate::{
-    Address, Mac,
+    Mac,
     numbers::{RTN_LOCAL, RTN_UNICAST, RTN_UNREACHABLE},
 };
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
 /// One network namespace, read at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NetState {
     /// Network devices, by name.
     pub links: BTreeMap<String, Link>,
@@ -28,8 +29,19 @@ pub struct NetState {
     pub fdb: BTreeSet<FdbEntry>,
 }
 
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Address {
+    /// Name of the interface.
+    pub interface: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// Length of its prefix in bits.
+    pub prefix: u8,
+}
+
 /// A network device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// Its hardware address, if it is of six bytes.
     pub mac: Option<Mac>,
@@ -46,7 +58,7 @@ pub struct Link {
 }
 
 /// What kind of device, with what is particular to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkKind {
     /// One end of a pair of interfaces.
     Veth,
@@ -57,7 +69,7 @@ pub enum LinkKind {
 }
 
 /// A VXLAN device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vxlan {
     /// VXLAN network identifier.
     pub vni: u32,
@@ -70,7 +82,7 @@ pub struct Vxlan {
     /// Whether it learns forwarding entries from packets.
     pub learns: bool,
     /// What is otherwise than a device has it that is made with the above alone, by the words of `ip -j -d link`: `ttl`, `remote` …
-    pub unusual: BTreeMap<&'static str, String>,
+    pub unusual: BTreeMap<String, String>,
 }
 
 impl Vxlan {
@@ -80,7 +92,7 @@ impl Vxlan {
 }
 
 /// A route.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// Number of its table: 254 is `main`, 255 `local`.
     pub table: u32,
@@ -109,7 +121,7 @@ pub struct Route {
 }
 
 /// One of the ways that a multipath route shares packets out to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NextHop {
     /// The next hop, if it is not the destination itself.
     pub gateway: Option<IpAddr>,
@@ -122,7 +134,7 @@ pub struct NextHop {
 }
 
 /// What becomes of a packet that a route fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RouteKind {
     /// It is sent on.
     Unicast,
@@ -158,7 +170,7 @@ impl From<u8> for RouteKind {
 }
 
 /// A neighbour: the hardware address behind an address on a device.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Neighbour {
     /// The device.
     pub device: String,
@@ -175,7 +187,7 @@ pub struct Neighbour {
 }
 
 /// A forwarding entry of a device.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FdbEntry {
     /// The device.
     pub device: String,

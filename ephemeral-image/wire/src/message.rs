@@ -102,11 +102,38 @@ pub enum Task {
     },
     /// Tell the time: one [`Event::Time`].
     Clock,
+    /// Read what the node holds: data frames that make up one JSON document, a `NodeRecord` of the node-state library.
+    Record(RecordOrder),
     /// What the watch saw of some probes; one [`Event::Seen`] for each query, those without a sighting included.
     Look {
         /// What to look for and where.
         queries: Vec<Query>,
     },
+}
+
+/// What of a node is to be read besides its own network namespace and its rulesets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RecordOrder {
+    /// Numbers of located places whose namespaces are to be read as well.
+    pub places: Vec<u32>,
+    /// Kernel parameters to read in each namespace, as sysctl(8) writes them; a part that is `*` stands for each device and for `all` and `default`.
+    pub sysctls: Vec<String>,
+    /// Folders of the node's disk.
+    pub folders: Vec<Folder>,
+    /// A folder of bpffs whose pins are to be read, with what the maps hold.
+    pub pins: Option<String>,
+}
+
+/// A folder of the node's disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Folder {
+    /// Its path on the node.
+    pub path: String,
+    /// Whether what its files say is to be read, too; those larger than the agent allows say so instead.
+    #[serde(default)]
+    pub with_text: bool,
 }
 
 /// From agent to plugin, numbered.

@@ -20,7 +20,12 @@ pub fn parts(task: Task) -> Vec<Task> {
         }),
         Task::Look { queries } => split(queries, |queries| Task::Look { queries }),
         // Numbers only, one for each pod of a node; and it does not end, so that no second part would ever begin.
-        whole @ (Task::Watch { .. } | Task::Capture(_) | Task::Claim(_) | Task::Release { .. } | Task::Clock) => {
+        whole @ (Task::Watch { .. }
+        | Task::Capture(_)
+        | Task::Claim(_)
+        | Task::Release { .. }
+        | Task::Clock
+        | Task::Record(_)) => {
             vec![whole]
         }
     }

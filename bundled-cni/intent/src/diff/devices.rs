@@ -173,7 +173,10 @@ fn must_be_made_anew(wanted: &Vxlan, is: &Vxlan) -> bool {
     // A vxlan without source address is one of IPv4 (`vxlan_config_validate`).
     let family = |vxlan: &Vxlan| vxlan.local.map_or(Family::V4, Family::of);
     (wanted.vni, wanted.port, family(wanted)) != (is.vni, is.port, family(is))
-        || is.unusual.keys().any(|word| !Vxlan::CHANGEABLE.contains(word))
+        || is
+            .unusual
+            .keys()
+            .any(|word| !Vxlan::CHANGEABLE.contains(&word.as_str()))
 }
 
 fn veths(plan: &mut Plan, desired: &Desired, ground: &mut Ground<'_>) {

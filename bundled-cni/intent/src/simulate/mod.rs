@@ -208,7 +208,9 @@ fn set_link(net: &mut NetState, name: &str, set: &LinkSetting) -> Result<(), Ref
             let LinkKind::Vxlan(vxlan) = &mut changed.kind else {
                 return Err(Refused::Invalid(format!("{name} as vxlan")));
             };
-            vxlan.unusual.retain(|word, _| !Vxlan::CHANGEABLE.contains(word));
+            vxlan
+                .unusual
+                .retain(|word, _| !Vxlan::CHANGEABLE.contains(&word.as_str()));
         }
         LinkSetting::VxlanLearns(learns) => {
             let LinkKind::Vxlan(vxlan) = &mut changed.kind else {

@@ -294,6 +294,7 @@ fn run(task: Task, shared: &Arc<Shared>, reporter: &Reporter) -> Result<(), Stri
             Ok(())
         }
         Task::Clock => clock::run(reporter),
+        Task::Record(_) => return Err("this agent cannot read a node yet".to_owned()),
         Task::Probe {
             probes,
             timeout_ms,

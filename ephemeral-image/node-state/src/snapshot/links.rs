@@ -107,7 +107,9 @@ impl LinkAnswer {
                 IFLA_VXLAN_LEARNING => vxlan.learns = value.first().is_some_and(|&learns| learns != 0),
                 IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => {
                     let remote = ip(value).filter(|ip| !ip.is_unspecified());
-                    vxlan.unusual.extend(remote.map(|ip| ("remote", ip.to_string())));
+                    vxlan
+                        .unusual
+                        .extend(remote.map(|ip| ("remote".to_owned(), ip.to_string())));
                 }
                 number => vxlan.unusual.extend(unusual(number, value)),
             }
@@ -143,7 +145,7 @@ const SETTINGS: [(u16, &str, u32); 22] = [
 ];
 
 /// A setting that is not as usual; what is not known here is.
-fn unusual(number: u16, value: &[u8]) -> Option<(&'static str, String)> {
+fn unusual(number: u16, value: &[u8]) -> Option<(String, String)> {
     let (_, word, usual) = SETTINGS.iter().find(|(known, ..)| *known == number)?;
     let number = match (number, value) {
         // A flag: it is there or it is not.
@@ -153,7 +155,7 @@ fn unusual(number: u16, value: &[u8]) -> Option<(&'static str, String)> {
         (IFLA_VXLAN_PORT_RANGE | IFLA_VXLAN_LABEL, _) => u32_at(value, 0)?.to_be(),
         _ => u32_at(value, 0)?,
     };
-    (number != *usual).then(|| (*word, number.to_string()))
+    (number != *usual).then(|| ((*word).to_owned(), number.to_string()))
 }
 
 fn makes_link_local(families: &[u8]) -> Option<bool> {

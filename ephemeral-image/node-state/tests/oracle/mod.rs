@@ -214,7 +214,7 @@ fn flags(is_set: impl Fn(&str) -> bool) -> u8 {
 }
 
 /// What `ip` shows of a vxlan beyond what every one has, as numbers.
-fn unusual(data: &Value) -> BTreeMap<&'static str, String> {
+fn unusual(data: &Value) -> BTreeMap<String, String> {
     const WORDS: [(&str, u64); 17] = [
         ("ageing", 300),
         ("df", 0),
@@ -246,24 +246,24 @@ fn unusual(data: &Value) -> BTreeMap<&'static str, String> {
     };
     let shown = WORDS.iter().filter_map(|(word, usual)| {
         let number = number(data.get(word)?);
-        (number != *usual).then(|| (*word, number.to_string()))
+        (number != *usual).then(|| ((*word).to_owned(), number.to_string()))
     });
-    let mut unusual: BTreeMap<&'static str, String> = shown.collect();
+    let mut unusual: BTreeMap<String, String> = shown.collect();
     match &data["ttl"] {
         // ip 6.1 leaves the key out, later ones say `inherit`.
-        Value::String(_) | Value::Null => drop(unusual.insert("ttl_inherit", "1".to_owned())),
-        Value::Number(ttl) if ttl.as_u64() != Some(0) => drop(unusual.insert("ttl", ttl.to_string())),
+        Value::String(_) | Value::Null => drop(unusual.insert("ttl_inherit".to_owned(), "1".to_owned())),
+        Value::Number(ttl) if ttl.as_u64() != Some(0) => drop(unusual.insert("ttl".to_owned(), ttl.to_string())),
         _ => {}
     }
     let range = &data["port_range"];
     let ports = range["low"].as_u64().unwrap() << 16 | range["high"].as_u64().unwrap();
     if ports != 0 {
-        unusual.insert("port_range", ports.to_string());
+        unusual.insert("port_range".to_owned(), ports.to_string());
     }
     let remote = ["remote", "remote6", "group", "group6"]
         .iter()
         .find_map(|word| maybe(data, word));
-    unusual.extend(remote.map(|remote| ("remote", remote)));
+    unusual.extend(remote.map(|remote| ("remote".to_owned(), remote)));
     unusual
 }
 
