@@ -80,7 +80,7 @@ impl Agents for Script {
             Task::Watch { .. } => "watch",
             Task::Probe { .. } => "probe",
             Task::Look { .. } => "look",
-            Task::Capture(_) | Task::Claim(_) | Task::Release { .. } | Task::Clock => "capture",
+            _ => "no part of a matrix",
         };
         let when = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         self.log.borrow_mut().push((agent, name, when));
@@ -94,7 +94,6 @@ impl Agents for Script {
             tokio::time::sleep(self.takes).await;
         }
         Ok(match task {
-            Task::Locate { .. } | Task::Capture(_) | Task::Claim(_) | Task::Release { .. } | Task::Clock => Vec::new(),
             Task::Watch { places } => places
                 .into_iter()
                 .map(|place| Event::Watching(Placed { place, outcome: Ok(()) }))
@@ -134,6 +133,7 @@ impl Agents for Script {
                     })
                 })
                 .collect(),
+            _ => Vec::new(),
         })
     }
 }
