@@ -119,7 +119,7 @@ fn what_can_be_changed_in_place_is() {
         }),
         (OVERLAY, "ncvx0 source", |link| vxlan(link).local = None),
         (OVERLAY, "ncvx0 settings", |link| {
-            vxlan(link).unusual.insert("ttl", "5".to_owned());
+            vxlan(link).unusual.insert("ttl".to_owned(), "5".to_owned());
         }),
         (OVERLAY, "ncvx0 alias", |link| link.alias = None),
         (OVERLAY, "ncvx0 addrgenmode", |link| link.makes_link_local = Some(true)),

@@ -259,8 +259,8 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
         (3, ..) if has_overlay => {
             if let LinkKind::Vxlan(vxlan) = &mut net.links.get_mut(OVERLAY).unwrap().kind {
                 match seed % 7 {
-                    5 => drop(vxlan.unusual.insert("tos", "4".to_owned())),
-                    6 => drop(vxlan.unusual.insert("proxy", "1".to_owned())),
+                    5 => drop(vxlan.unusual.insert("tos".to_owned(), "4".to_owned())),
+                    6 => drop(vxlan.unusual.insert("proxy".to_owned(), "1".to_owned())),
                     0 => vxlan.vni = 7,
                     1 => vxlan.port = 4789,
                     2 => vxlan.local = None,
