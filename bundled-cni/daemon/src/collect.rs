@@ -1,7 +1,11 @@
 //! Taking away what pods that are gone have left: containerd never calls GC (SPEC.md, section 7.3).
 
 use crate::cluster::View;
-use netcheck_cni::{attachment::Attachment, detach::detach, store::Store};
+use netcheck_cni::{
+    attachment::{Attachment, has_its_netns},
+    detach::detach,
+    store::Store,
+};
 use netcheck_cni_intent::{AttachmentKey, names::PLUGIN};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,7 +85,7 @@ impl Collector {
                 .get(&attachment.pod.uid)
                 .is_some_and(|since| now.duration_since(*since) >= GONE_FOR);
             let signs = Signs {
-                has_netns: attachment.has_its_netns(),
+                has_netns: has_its_netns(attachment),
                 is_gone,
                 // Looked at only where it decides: it is a walk through all processes.
                 is_inhabited: is_gone

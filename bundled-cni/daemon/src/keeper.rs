@@ -11,7 +11,6 @@ use crate::{
     contest::Contests,
     counting::{self, Counted, Counting},
     install::{self, Installed},
-    local::local,
     nft,
     state_json::{LastPass, Said, StateJson},
 };
@@ -25,6 +24,7 @@ use netcheck_cni_intent::{
     diff::{Delta, Diff, diff},
     guard::{self, Verdict},
     intent,
+    local::local,
     names::{ANNOTATION_CONFIG, NODE_JSON},
     publish::{Condition, Degraded, conditions},
 };

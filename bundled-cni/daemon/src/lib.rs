@@ -27,7 +27,6 @@ pub mod daemon;
 pub mod events;
 mod install;
 pub mod keeper;
-mod local;
 pub mod metrics;
 pub mod monitor;
 mod nft;

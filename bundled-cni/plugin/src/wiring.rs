@@ -1,6 +1,10 @@
 //! The kernel steps of ADD, and what takes them back (SPEC.md 7.3).
 
-use crate::{Code, Failure, attachment::Attachment, steps::Step};
+use crate::{
+    Code, Failure,
+    attachment::{Attachment, host_end, pod_end},
+    steps::Step,
+};
 use netcheck_cni_intent::{
     AttachmentKey,
     objects::{host_neighbours, host_routes, pod_addresses, pod_neighbours, pod_routes},
@@ -175,7 +179,7 @@ impl Sandbox {
     }
 
     fn make_pair(&self, host: &mut Changer, attachment: &Attachment) -> Result<(), WireError> {
-        let (near, far) = (attachment.host_end(), attachment.pod_end());
+        let (near, far) = (host_end(attachment), pod_end(attachment));
         let make = |host: &mut Changer| match host.create_veth(&near, &far, &self.netns) {
             Err(CreateVethError::FarNameTaken(_)) => Err(WireError::InterfaceExists(far.name.clone())),
             Err(CreateVethError::Other(error)) => Err(error.into()),

@@ -5,7 +5,7 @@
 use super::Call;
 use crate::{
     Code, Failure,
-    attachment::{Attachment, Progress, netns_identity},
+    attachment::{Attachment, Progress, host_end, netns_identity, pod_end},
     config::wrong,
     request::Verb,
     wiring::Sandbox,
@@ -83,7 +83,7 @@ fn check_reservation(call: &Call<'_>, attachment: &Attachment) -> Result<Vec<Fai
 
 fn check_host(host: &NetState, attachment: &Attachment) -> Vec<Failure> {
     let mut failures = Vec::new();
-    let end = attachment.host_end();
+    let end = host_end(attachment);
     let (veth, ips) = (&attachment.host_veth, &attachment.ips);
     failures.extend(check_end(host, &end, Code::HOST_LINK, "the node"));
     if let Some(Link { alias, kind, .. }) = host.links.get(&end.name) {
@@ -110,7 +110,7 @@ fn check_host(host: &NetState, attachment: &Attachment) -> Vec<Failure> {
 
 fn check_pod(pod: &NetState, attachment: &Attachment, mtus: &[Option<u32>]) -> Vec<Failure> {
     let mut failures = Vec::new();
-    failures.extend(check_end(pod, &attachment.pod_end(), Code::POD_LINK, "the pod"));
+    failures.extend(check_end(pod, &pod_end(attachment), Code::POD_LINK, "the pod"));
     let (if_name, ips) = (&attachment.if_name, &attachment.ips);
     for wanted in pod_addresses(if_name, ips) {
         if !pod.addresses.contains(&wanted) {

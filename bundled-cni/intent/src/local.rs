@@ -1,7 +1,7 @@
 //! Where this node's InternalIPs are on it.
 
+use crate::{Family, LocalAddress, PerFamily};
 use ipnet::IpNet;
-use netcheck_cni_intent::{Family, LocalAddress, PerFamily};
 use netcheck_node_state::NetState;
 use std::net::IpAddr;
 
