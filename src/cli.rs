@@ -10,7 +10,8 @@ use crate::{
     flags::{ConnectFlags, OutputFlags, With},
     verbs::{
         capture::CaptureArgs, cleanup::CleanupArgs, cni::CniArgs, completion::CompletionArgs, explain::ExplainArgs,
-        images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs, version::VersionArgs,
+        images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs, verify::VerifyArgs,
+        version::VersionArgs,
     },
 };
 
@@ -43,6 +44,8 @@ pub enum Verb {
     Matrix(Box<With<MatrixArgs>>),
     /// Capture packets of pods, Services and nodes into one pcapng, or read them line by line
     Capture(Box<With<CaptureArgs>>),
+    /// Check what every node's kernel and disk hold against what the API says they must
+    Verify(Box<With<VerifyArgs>>),
     /// Remove everything that runs have left in the cluster
     Cleanup(Box<With<CleanupArgs>>),
     /// Install, look at and remove the bundled pod network

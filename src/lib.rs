@@ -9,6 +9,8 @@ pub mod findings;
 pub mod flags;
 pub mod matrix;
 pub mod output;
+pub mod report;
 pub mod start;
 pub mod suggest;
 pub mod verbs;
+pub mod verify;

@@ -2,8 +2,10 @@
 
 mod colour;
 mod document;
+pub mod file;
 mod format;
 mod interrupt;
+pub mod junit;
 mod objects;
 mod printer;
 mod progress;

@@ -63,6 +63,10 @@ fn run(verb: Verb) -> ExitCode {
             let With { args, flags } = *verb;
             online("capture", flags, |shared| verbs::capture::run(args, shared))
         }
+        Verb::Verify(verb) => {
+            let With { args, flags } = *verb;
+            online("verify", flags, |shared| verbs::verify::run(args, shared))
+        }
         Verb::Cleanup(verb) => {
             let With { args, flags } = *verb;
             online("cleanup", flags, |shared| verbs::cleanup::run(args, shared))

@@ -11,6 +11,7 @@ pub mod options;
 pub mod rbac;
 pub mod schema;
 mod targets;
+pub mod verify;
 pub mod version;
 
 use crate::{
@@ -18,8 +19,7 @@ use crate::{
     output::{Interrupt, Printer},
 };
 
-/// `apiVersion` of every document netcheck prints.
-pub const API_VERSION: &str = "netcheck.dev/v1alpha1";
+pub use crate::report::API_VERSION;
 
 /// What every verb gets besides its own arguments.
 #[derive(Debug, Clone)]

@@ -62,6 +62,12 @@ impl Budget {
         memory: BASE_MEMORY,
     };
 
+    /// For reading what a node holds: a namespace after the other, and tables of thousands of entries in memory.
+    pub const RECORDING: Self = Self {
+        milli_cpu: 1000,
+        memory: 2 * BASE_MEMORY,
+    };
+
     /// For captures with so many bytes of rings: packets are to be carried away as fast as they come, or they are lost.
     pub fn capturing(rings: u64) -> Self {
         Self {

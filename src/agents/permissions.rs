@@ -63,6 +63,8 @@ pub enum Verb {
     Matrix,
     /// Packets of pods and nodes
     Capture,
+    /// What nodes hold against what they must
+    Verify,
     /// Remove all that any run left
     Cleanup,
     /// Install the bundled pod network
@@ -79,6 +81,7 @@ impl Verb {
         match self {
             Self::Matrix => "matrix",
             Self::Capture => "capture",
+            Self::Verify => "verify",
             Self::Cleanup => "cleanup",
             Self::CniInstall => "cni-install",
             Self::CniStatus => "cni-status",
@@ -332,6 +335,37 @@ const CAPTURE: [Grant; 1] = [grant(
     "to note when a captured pod goes; with --follow and --wait, when one comes",
 )];
 
+/// What a verifier reads; for its agents it needs what a matrix needs for those on nodes.
+const VERIFY: [Grant; 3] = [
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "",
+        "nodes",
+        &["list"],
+        true,
+        "what every node must hold follows from all Nodes",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "",
+        "pods",
+        &["list"],
+        true,
+        "and from the pods on it",
+    ),
+    grant(
+        Place::Cni,
+        Way::Both,
+        "",
+        "configmaps",
+        &["get"],
+        false,
+        "the configuration of the bundled pod network",
+    ),
+];
+
 const CLEANUP: [Grant; 8] = [
     grant(
         Place::Cluster,
@@ -412,6 +446,7 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
     let (table, more): (&[Grant], &[Grant]) = match verb {
         Verb::Matrix => (&MATRIX, &[]),
         Verb::Capture => (&MATRIX, &CAPTURE),
+        Verb::Verify => (&VERIFY, &MATRIX),
         Verb::Cleanup => (&CLEANUP, &[]),
         Verb::CniInstall => (&cni::INSTALL, &[]),
         Verb::CniStatus => (&cni::STATUS, &[]),
@@ -422,6 +457,8 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
         .chain(more)
         // Only the matrix asks the cluster's DNS anything.
         .filter(|grant| grant.place != Place::Dns || verb == Verb::Matrix)
+        // A verifier's agents are on nodes, and it asks the whole cluster at once.
+        .filter(|grant| verb != Verb::Verify || (grant.place != Place::Targets && grant.way != Way::Ephemeral))
         .filter(|grant| grant.way == Way::Both || ways.contains(&grant.way))
         .copied()
         .collect()
@@ -642,7 +679,7 @@ mod tests {
 
     #[test]
     fn secrets_and_writes_outside_our_own_are_never_asked_for() {
-        for verb in [Verb::Matrix, Verb::Capture, Verb::Cleanup] {
+        for verb in [Verb::Matrix, Verb::Capture, Verb::Verify, Verb::Cleanup] {
             for grant in grants(verb, &[Way::Node, Way::Ephemeral]) {
                 assert_ne!(grant.resource, "secrets");
                 assert!(!grant.verbs.contains(&"*"));

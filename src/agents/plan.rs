@@ -30,6 +30,19 @@ pub struct Planned {
     pub lifetime: String,
 }
 
+impl Planned {
+    /// As a row: kind, count, where, privileges, lifetime.
+    pub fn cells(&self) -> [String; 5] {
+        [
+            self.kind.clone(),
+            self.count.to_string(),
+            self.place.clone(),
+            self.privileges.clone(),
+            self.lifetime.clone(),
+        ]
+    }
+}
+
 /// All a launch would create, and who would get no agent. With [`Via::Auto`] the first way is described; whether the cluster admits it is
 /// only known by asking.
 pub fn describe(

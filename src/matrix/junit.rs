@@ -9,15 +9,10 @@ use super::{
     report::{Conclusion, MatrixReport, Row, Status, Untold},
     text::evidence,
 };
-use crate::exit::Failure;
-use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+pub use crate::output::junit::{check, save};
+use crate::{exit::Failure, output::junit};
+use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 /// Name of the report and of its suite.
 const NAME: &str = "kubectl netcheck matrix";
@@ -44,7 +39,7 @@ pub fn of_report(report: &MatrixReport, left_behind: &[Failure]) -> Result<Strin
             .set_type("run")
             .set_message(why)
             .set_description(coverage.notes.join("\n"));
-        suite.add_test_case(of_the_run("run", status));
+        suite.add_test_case(junit::of_the_run(NAME, "run", status));
     }
     if let [first, ..] = left_behind {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
@@ -53,29 +48,15 @@ pub fn of_report(report: &MatrixReport, left_behind: &[Failure]) -> Result<Strin
             .set_type("removal")
             .set_message(first.message.as_str())
             .set_description(all.join("\n"));
-        suite.add_test_case(of_the_run("removal", status));
+        suite.add_test_case(junit::of_the_run(NAME, "removal", status));
     }
     suite.set_time(Duration::from_millis(report.status.timing.total_ms));
-    write(suite)
+    junit::write(suite)
 }
 
 /// The XML of a run that failed before it had rows.
 pub fn of_failure(failure: &Failure) -> Result<String, Failure> {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-    status.set_type("set-up").set_message(failure.message.as_str());
-    if let Some(hint) = &failure.hint {
-        status.set_description(hint.as_str());
-    }
-    let mut suite = TestSuite::new(NAME);
-    suite.add_test_case(of_the_run("set-up", status));
-    write(suite)
-}
-
-/// A case that stands for no row.
-fn of_the_run(name: &str, status: TestCaseStatus) -> TestCase {
-    let mut case = TestCase::new(name, status);
-    case.set_classname(NAME);
-    case
+    junit::of_failure(NAME, failure)
 }
 
 /// Why the run as a whole is no result although its rows may look well: the exit code says so, and CI reads this file instead of it.
@@ -89,44 +70,6 @@ fn not_through(status: &Status) -> Option<&'static str> {
         Conclusion::Inconclusive if status.rows.is_empty() => Some("could not tell: nothing was tested"),
         Conclusion::Inconclusive => Some("incomplete: results may be missing"),
     }
-}
-
-/// Whether [`save`] can be expected to work: tried before a run, so that a wrong path costs none.
-///
-/// # Errors
-/// A wrong use, in one line.
-pub fn check(path: &Path) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Err(Failure::usage(format!("--junit {}: is a folder", path.display())));
-    }
-    let temporary = temporary(path)?;
-    std::fs::File::create(&temporary)
-        .and_then(|_| std::fs::remove_file(&temporary))
-        .map_err(|error| Failure::usage(format!("--junit {}: cannot be written: {error}", path.display())))
-}
-
-/// Writes a file that is either the old one or the whole new one, whatever happens.
-pub fn save(path: &Path, xml: &str) -> Result<(), Failure> {
-    let temporary = temporary(path)?;
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(xml.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // Best effort: the file may not even exist.
-        drop(std::fs::remove_file(&temporary));
-        Failure::unknown(format!("cannot write the JUnit report {}: {error}", path.display()))
-    })
-}
-
-/// A name beside the file's, in the same folder: only within one file system a file is replaced at once.
-fn temporary(path: &Path) -> Result<PathBuf, Failure> {
-    let file_name = path
-        .file_name()
-        .ok_or_else(|| Failure::usage(format!("--junit {}: not a file name", path.display())))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(file_name);
-    hidden.push(format!(".{}", std::process::id()));
-    Ok(path.with_file_name(hidden))
 }
 
 fn case(name: &str, rows: &[&Row], allowed: Option<&str>) -> TestCase {
@@ -189,14 +132,6 @@ fn non_success(kind: NonSuccessKind, worst: &Row, rows: &[&Row]) -> TestCaseStat
         .set_message(worst.reason.as_str())
         .set_description(text);
     status
-}
-
-fn write(suite: TestSuite) -> Result<String, Failure> {
-    let mut report = Report::new(NAME);
-    report.add_test_suite(suite);
-    report
-        .to_string()
-        .map_err(|error| Failure::unknown(format!("cannot write JUnit XML: {error}")))
 }
 
 #[cfg(test)]

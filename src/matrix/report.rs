@@ -4,12 +4,11 @@
 
 use super::{class::Class, evidence::Protocol, family::Family, select::Relation};
 use crate::findings::Finding;
+pub use crate::report::{API_VERSION, Conclusion, Metadata};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
 
-/// Version of the report's format.
-pub const API_VERSION: &str = "netcheck.dev/v1alpha1";
 /// Kind of the report.
 pub const KIND: &str = "MatrixReport";
 
@@ -27,19 +26,6 @@ pub struct MatrixReport {
     pub spec: Spec,
     /// What was found.
     pub status: Status,
-}
-
-/// About the run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Metadata {
-    /// When the run began, RFC 3339.
-    pub creation_timestamp: String,
-    /// The kubeconfig's context.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub context: Option<String>,
-    /// Version of the plugin.
-    pub version: String,
 }
 
 /// What was asked.
@@ -90,21 +76,6 @@ pub struct Status {
     pub findings: Vec<Finding>,
     /// One row for each probe.
     pub rows: Vec<Row>,
-}
-
-/// The run's result in one word.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Conclusion {
-    /// All rows held: exit code 0.
-    Held,
-    /// At least one row failed: exit code 1.
-    Failed,
-    /// No row failed, some could not be told: exit code 3, or 0 if allowed.
-    #[default]
-    Inconclusive,
-    /// Interrupted by the user: exit code 130.
-    Interrupted,
 }
 
 /// How much was tested of what could have been.

@@ -64,6 +64,16 @@ const KINDS: &[Kind] = &[
         schema: || schema_for!(crate::matrix::report::MatrixReport),
     },
     Kind {
+        name: "VerifyPlan",
+        about: "verify --dry-run",
+        schema: || schema_for!(crate::verbs::verify::VerifyPlan),
+    },
+    Kind {
+        name: "VerifyReport",
+        about: "verify",
+        schema: || schema_for!(crate::verify::report::VerifyReport),
+    },
+    Kind {
         name: "Version",
         about: "version",
         schema: || schema_for!(crate::verbs::version::Version),

@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 /// A Node object, reduced to what counts. Texts are as the API has them: what cannot be read is dealt with by the rules of SPEC.md,
 /// section 3, so that every node deals with it alike.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct NodeObject {
     /// `metadata.name`.
     pub name: String,

@@ -108,6 +108,13 @@ pub struct BaseChain {
 }
 
 impl NftTable {
+    /// Reads a table out of the answer to `nft -j list ruleset`; `None` if there is none of this name.
+    pub fn in_ruleset(listing: &Value, family: &str, name: &str) -> Option<Self> {
+        let is_it = |object: &Value| text(object, "family") == family && text(object, "name") == name;
+        let is_there = objects(listing).any(|(kind, object)| kind == "table" && is_it(object));
+        is_there.then(|| Self::read(listing, family, name))
+    }
+
     /// Reads the answer to `nft -j list table`. What is not of the table is passed over.
     pub fn read(listing: &Value, family: &str, name: &str) -> Self {
         let mut table = Self {
@@ -146,6 +153,7 @@ impl NftTable {
         }
     }
 
+    #[cfg(feature = "kernel")]
     /// The input of `nft -j -f -` that puts this table into the place of any other of its name, in one transaction.
     fn to_commands(&self) -> Value {
         let object = |kind: &str, mut fields: Value| {
@@ -194,7 +202,7 @@ impl NftTable {
 
 impl BaseChain {
     /// Reads the base chains at a hook from the answer to `nft -j list chains`, and their rules if the answer has any.
-    fn read(listing: &Value, hook: &str) -> Vec<Self> {
+    pub fn read(listing: &Value, hook: &str) -> Vec<Self> {
         let mut chains: Vec<Self> = objects(listing)
             .filter(|(kind, _)| *kind == "chain")
             .filter_map(|(_, object)| {
@@ -218,12 +226,14 @@ impl BaseChain {
     }
 }
 
+#[cfg(feature = "kernel")]
 /// Commands that remove a table, whether it is there or not: `destroy` is unknown to older versions.
 fn removal(family: &str, name: &str) -> Vec<Value> {
     let table = json!({"table": {"family": family, "name": name}});
     vec![json!({"add": table}), json!({"delete": table})]
 }
 
+#[cfg(feature = "kernel")]
 fn transaction(commands: Vec<Value>) -> Value {
     let mut all = vec![json!({"metainfo": {"json_schema_version": 1}})];
     all.extend(commands);
@@ -326,6 +336,7 @@ fn addresses(value: &Value) -> Option<Vec<IpNet>> {
     }
 }
 
+#[cfg(feature = "kernel")]
 fn element_of(prefix: &IpNet) -> Value {
     json!({"prefix": {"addr": prefix.network(), "len": prefix.prefix_len()}})
 }

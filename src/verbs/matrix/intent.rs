@@ -38,13 +38,7 @@ impl Intent {
     pub fn text(&self) -> String {
         let mut table = Table::new(["KIND", "COUNT", "WHERE", "PRIVILEGES", "LIFETIME"]);
         for object in &self.objects {
-            table.push([
-                &object.kind,
-                &object.count.to_string(),
-                &object.place,
-                &object.privileges,
-                &object.lifetime,
-            ]);
+            table.push(object.cells());
         }
         let mut text = table.render();
         let at_most = self

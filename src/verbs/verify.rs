@@ -1,0 +1,325 @@
+//! `verify`: the kernel against the API, on every node.
+
+use super::Shared;
+use crate::{
+    agents::{self, AgentIndex, Farewell, Fleet, LaunchSpec, Via},
+    cluster::{
+        Cluster,
+        inventory::{Inventory, Subject},
+    },
+    exit::{Exit, Failure},
+    output::{Format, document, file, junit as xml, safe},
+    report::{Conclusion, Metadata},
+    verify::{
+        archive,
+        evidence::Evidence,
+        judge::{Judgement, judge},
+        junit, network,
+        report::{Spec, VerifyReport},
+        text,
+    },
+};
+pub use args::VerifyArgs;
+pub use intent::VerifyPlan;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+mod args;
+mod intent;
+mod look;
+mod read;
+
+/// Nodes without `--max-nodes` and `--yes`.
+const MAX_NODES: usize = 20;
+/// What a run may take: agents' start (image pulls), two looks, removal.
+const DEADLINE: Duration = Duration::from_mins(10);
+/// Between two looks where the first one found something: an ADD, a pass of a daemon and a leaving pod are over by then.
+const SETTLING: Duration = Duration::from_secs(3);
+
+/// Runs the verb.
+pub async fn run(args: VerifyArgs, shared: Shared) -> Result<Exit, Failure> {
+    if let Some(path) = &args.junit {
+        xml::check(path)?;
+    }
+    if let Some(path) = &args.save {
+        file::check(path).map_err(|why| Failure::usage(format!("--save {}: {why}", path.display())))?;
+    }
+    let outcome = Box::pin(verify(&args, &shared)).await;
+    let outcome = outcome.map_err(|failure| failure.of_verb("verify"));
+    let (ended, text) = match &outcome {
+        Ok(None) => return Ok(Exit::Held),
+        Ok(Some((report, farewell))) => (
+            show(report, &shared).map(|()| exit(report, farewell)),
+            junit::of_report(report, &farewell.failures),
+        ),
+        // CI reads the file even if there is nothing else to read.
+        Err(failure) => (Err(failure.clone()), xml::of_failure(junit::NAME, failure)),
+    };
+    let Some(path) = &args.junit else { return ended };
+    let saved = text.and_then(|text| xml::save(path, &text));
+    if let Err(failure) = &saved {
+        shared.printer.failure(failure);
+    }
+    if saved.is_ok() {
+        ended
+    } else {
+        ended.map(|exit| if exit == Exit::Held { Exit::Unknown } else { exit })
+    }
+}
+
+fn show(report: &VerifyReport, shared: &Shared) -> Result<(), Failure> {
+    let format = shared.flags.output.format;
+    let text = match document(format, report)? {
+        Some(text) => text,
+        None if format == Format::Wide => text::wide(report, Some(&shared.printer)),
+        None if format == Format::Name => text::names(report),
+        None => text::table(report, Some(&shared.printer)),
+    };
+    shared.printer.data(&text)
+}
+
+fn exit(report: &VerifyReport, farewell: &Farewell) -> Exit {
+    let exit = match report.status.conclusion {
+        Conclusion::Held => Exit::Held,
+        Conclusion::Failed => Exit::Failed,
+        Conclusion::Inconclusive => Exit::Unknown,
+        Conclusion::Interrupted => Exit::Interrupted,
+    };
+    let is_whole = farewell.failures.is_empty() && farewell.incomplete.is_empty();
+    if exit == Exit::Held && !is_whole {
+        Exit::Unknown
+    } else {
+        exit
+    }
+}
+
+/// The report, and how the agents were left; `None` for `--dry-run`, which makes none.
+async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyReport, Farewell)>, Failure> {
+    let started = Instant::now();
+    let checks: BTreeSet<String> = args.check.iter().cloned().collect();
+    if let Some(path) = &args.from {
+        let mut evidence = archive::load(path)?;
+        let nodes = names(&args.nodes)?;
+        check_names(&nodes, evidence.nodes.keys())?;
+        if !nodes.is_empty() {
+            evidence.nodes.retain(|node, _| nodes.contains(node));
+        }
+        let judgement = judge(&evidence).only(&checks);
+        let mut report = report(args, &nodes, &evidence, &judgement);
+        report.spec.from = Some(path.display().to_string());
+        report.status.timing.total_ms = milliseconds(started.elapsed());
+        return Ok(Some((report, Farewell::default())));
+    }
+    if args.agents.via == Via::Ephemeral {
+        return Err(
+            Failure::usage("verify reads nodes, and --via ephemeral has agents in pods only")
+                .hint("leave out --via, or judge what somebody else has read: kubectl netcheck verify --from FILE"),
+        );
+    }
+    let request = tokio::select! {
+        request = Request::prepare(args, shared) => request?,
+        () = shared.interrupt.requested() => return Err(interrupted()),
+    };
+    let launch = request.launch_spec(args, shared);
+    if shared.flags.dry_run {
+        return intent::describe(&request, &launch, shared).map(|()| None);
+    }
+    let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
+    let way = fleet.way().to_string();
+    let looked = request.look(&mut fleet, shared, started).await;
+    let farewell = fleet.close(&shared.printer).await;
+    for failure in &farewell.failures {
+        shared.printer.failure(failure);
+    }
+    let (evidence, judgement, agents) = looked?;
+    if let Some(path) = &args.save {
+        archive::save(path, &evidence)?;
+        shared.printer.note(format!("what was read is in {}", path.display()));
+    }
+    let mut report = report(args, &request.nodes, &evidence, &judgement.only(&checks));
+    report.status.way = way;
+    report
+        .status
+        .notes
+        .extend(farewell.resumed.iter().chain(&farewell.incomplete).cloned());
+    report.status.timing.agents_ms = milliseconds(agents);
+    report.status.timing.total_ms = milliseconds(started.elapsed());
+    report.status.timing.verify_ms = report
+        .status
+        .timing
+        .total_ms
+        .saturating_sub(report.status.timing.agents_ms);
+    Ok(Some((report, farewell)))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn interrupted() -> Failure {
+    Failure {
+        exit: Exit::Interrupted,
+        message: "interrupted before anything was checked".to_owned(),
+        hint: None,
+    }
+}
+
+fn report(args: &VerifyArgs, nodes: &BTreeSet<String>, evidence: &Evidence, judgement: &Judgement) -> VerifyReport {
+    let metadata = Metadata {
+        creation_timestamp: jiff::Timestamp::now().to_string(),
+        context: evidence.context.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let spec = Spec {
+        nodes: nodes.iter().cloned().collect(),
+        checks: args.check.clone(),
+        from: None,
+    };
+    VerifyReport::new(metadata, spec, evidence.taken.clone(), judgement)
+}
+
+/// Names of nodes, as `NAME`, `node/NAME`, or as kubectl's other words for the kind.
+fn names(words: &[String]) -> Result<BTreeSet<String>, Failure> {
+    words
+        .iter()
+        .map(|word| match word.split_once('/') {
+            None => Ok(word.clone()),
+            Some(("node" | "nodes" | "no", name)) if !name.is_empty() => Ok(name.to_owned()),
+            Some(_) => Err(
+                Failure::usage(format!("verify checks nodes, and {:?} is none", safe(word)))
+                    .hint("name nodes as kubectl get nodes lists them, or node/NAME"),
+            ),
+        })
+        .collect()
+}
+
+fn check_names<'a>(wanted: &BTreeSet<String>, there: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
+    let there: BTreeSet<&String> = there.collect();
+    match wanted.iter().find(|name| !there.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::usage(format!("node {:?} not found", safe(name)))
+            .hint("kubectl get nodes lists those that are there")),
+    }
+}
+
+/// What is to be done, with all that is known before an agent runs.
+struct Request {
+    cluster: Cluster,
+    inventory: Inventory,
+    read: read::Read,
+    /// Those that were asked for; empty: all.
+    nodes: BTreeSet<String>,
+    /// Those that are looked at.
+    chosen: Vec<String>,
+}
+
+impl Request {
+    async fn prepare(args: &VerifyArgs, shared: &Shared) -> Result<Self, Failure> {
+        let nodes = names(&args.nodes)?;
+        let cluster = Cluster::connect(&shared.flags).await?;
+        let phase = shared.printer.phase("reading the cluster");
+        let read = read::read(&cluster).await?;
+        let labelled = read::labelled(&cluster, shared.flags.selector.as_deref()).await?;
+        check_names(&nodes, read.objects.nodes.iter().map(|node| &node.name))?;
+        let is_chosen = |name: &String| {
+            (nodes.is_empty() || nodes.contains(name))
+                && labelled.as_ref().is_none_or(|labelled| labelled.contains(name))
+        };
+        let chosen: Vec<String> = read
+            .objects
+            .nodes
+            .iter()
+            .map(|node| node.name.clone())
+            .filter(is_chosen)
+            .collect();
+        if chosen.is_empty() {
+            return Err(Failure::unknown("there is no node to check").hint("choose other nodes, or another selector"));
+        }
+        let most = args
+            .max_nodes
+            .unwrap_or(if shared.flags.yes { usize::MAX } else { MAX_NODES });
+        if chosen.len() > most {
+            return Err(Failure::usage(format!(
+                "{} nodes are to be checked, more than the limit of {most}",
+                chosen.len()
+            ))
+            .hint(format!(
+                "name some, choose by -l, or allow it with --max-nodes {} or --yes",
+                chosen.len()
+            )));
+        }
+        phase.finish(format!(
+            "{} nodes, {} pods",
+            read.objects.nodes.len(),
+            read.objects.pods.len()
+        ));
+        Ok(Self {
+            inventory: read.inventory(),
+            cluster,
+            read,
+            nodes,
+            chosen,
+        })
+    }
+
+    fn launch_spec(&self, args: &VerifyArgs, shared: &Shared) -> LaunchSpec {
+        let nodes = self.chosen.iter().map(|node| Subject::Node(node.clone()));
+        let pods = self
+            .chosen
+            .iter()
+            .flat_map(|node| self.read.objects.wired_on(node))
+            .map(|pod| Subject::Pod(pod.uid.clone()));
+        let spec = args
+            .agents
+            .launch_spec(nodes.chain(pods).collect(), DEADLINE, &shared.flags, &shared.interrupt);
+        LaunchSpec {
+            verb: "verify",
+            // The other way in would leave containers in pods and see no node.
+            via: Via::Node,
+            budget: agents::Budget::RECORDING,
+            ..spec
+        }
+    }
+
+    /// Looks once, and where something seems wrong once more: what is under way is told from what stays.
+    async fn look(
+        &self,
+        fleet: &mut Fleet,
+        shared: &Shared,
+        started: Instant,
+    ) -> Result<(Evidence, Judgement, Duration), Failure> {
+        let order = network::of(&self.read.objects)
+            .map(|network| network.order())
+            .unwrap_or_default();
+        let phase = shared.printer.phase("reading nodes");
+        let work = async {
+            let evidence = look::look(fleet, &self.read, &self.chosen, &order).await;
+            let agents = started.elapsed();
+            let first = judge(&evidence);
+            if !first.is_suspicious() {
+                return Ok((evidence, first, agents));
+            }
+            tokio::time::sleep(SETTLING).await;
+            let read = read::read(&self.cluster).await?;
+            let evidence = look::look(fleet, &read, &self.chosen, &order).await;
+            let second = judge(&evidence).confirming(&first);
+            Ok((evidence, second, agents))
+        };
+        let looked = tokio::select! {
+            looked = work => looked,
+            () = shared.interrupt.requested() => Err(interrupted()),
+        };
+        if let Ok((evidence, ..)) = &looked {
+            let read = evidence.nodes.values().filter(|looked| looked.is_ok()).count();
+            phase.finish(format!("{read} of {} read", evidence.nodes.len()));
+        }
+        looked
+    }
+
+    /// Agents that a node has, by the node's name.
+    fn agent_of(fleet: &Fleet, node: &str) -> Option<AgentIndex> {
+        fleet.place(&Subject::Node(node.to_owned())).map(|(agent, _)| agent)
+    }
+}

@@ -1,0 +1,66 @@
+//! Arguments of `verify`.
+
+use crate::{agents::AgentFlags, findings};
+use clap::{Args, builder::PossibleValuesParser};
+use std::path::PathBuf;
+
+/// Heading of the flags that say what is checked.
+const SCOPE: &str = "What is checked";
+/// Heading of the flags about what comes of it.
+const RESULT: &str = "Result";
+
+/// Examples in `verify --help`.
+const EXAMPLES: &str = "\
+Examples:
+  # Every node's routes, neighbours, devices, firewall, BPF maps and files against what the API says
+  kubectl netcheck verify
+
+  # One node, all findings, a line each
+  kubectl netcheck verify n1 -o wide
+
+  # Keep what was read, and judge it elsewhere
+  kubectl netcheck verify --save evidence.json
+  kubectl netcheck verify --from evidence.json
+
+  # As a gate in CI
+  kubectl netcheck verify --junit verify.xml";
+
+/// Arguments of `verify`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct VerifyArgs {
+    /// Nodes: NAME or node/NAME (default: all; -l chooses by labels)
+    #[arg(value_name = "NODE")]
+    pub nodes: Vec<String>,
+
+    /// Only this check, by the id of its finding; may be given several times
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = PossibleValuesParser::new(ids()), hide_possible_values = true, help_heading = SCOPE)]
+    pub check: Vec<String>,
+
+    /// Use at most this many nodes (default: 20; with --yes no limit)
+    #[arg(long, value_name = "NUMBER", help_heading = SCOPE)]
+    pub max_nodes: Option<usize>,
+
+    /// Write what was read of API and nodes into a file, to be judged with --from
+    #[arg(long, value_name = "FILE", help_heading = RESULT, conflicts_with = "from")]
+    pub save: Option<PathBuf>,
+
+    /// Judge what --save has written, without any cluster
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub from: Option<PathBuf>,
+
+    /// Write a JUnit report, also if the run fails before it has results
+    #[arg(long, value_name = "FILE", help_heading = RESULT)]
+    pub junit: Option<PathBuf>,
+
+    /// How agents get in.
+    #[command(flatten)]
+    pub agents: AgentFlags,
+}
+
+/// Ids of all checks.
+fn ids() -> impl Iterator<Item = &'static str> {
+    findings::all()
+        .map(|page| page.id)
+        .filter(|id| id.starts_with("verify-"))
+}

@@ -1,0 +1,73 @@
+//! What `--dry-run` answers: all that would be created and read.
+
+use super::{Request, Shared};
+use crate::{
+    agents::{self, LaunchSpec, Planned},
+    cluster::inventory::Subject,
+    exit::Failure,
+    output::{Table, document, safe},
+    report::API_VERSION,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// Kind of the document.
+const KIND: &str = "VerifyPlan";
+
+/// What a run would create and read.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyPlan {
+    /// `netcheck.dev/v1alpha1`.
+    pub api_version: &'static str,
+    /// `VerifyPlan`.
+    pub kind: &'static str,
+    /// Objects that would be created.
+    pub objects: Vec<Planned>,
+    /// Nodes that would get no agent, and why.
+    pub without_agent: Vec<String>,
+    /// Nodes that would be read.
+    pub nodes: Vec<String>,
+}
+
+/// Prints it.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn describe(request: &Request, launch: &LaunchSpec, shared: &Shared) -> Result<(), Failure> {
+    let (objects, absent) = agents::describe(launch, &request.inventory)?;
+    let of_node = |subject: &Subject| match subject {
+        Subject::Node(name) => Some(name.clone()),
+        Subject::Pod(_) => None,
+    };
+    let plan = VerifyPlan {
+        api_version: API_VERSION,
+        kind: KIND,
+        objects,
+        without_agent: absent
+            .iter()
+            .filter_map(|(subject, why)| Some(format!("{}: {}", safe(&of_node(subject)?), safe(&why.why))))
+            .collect(),
+        nodes: request.chosen.iter().map(|node| safe(node)).collect(),
+    };
+    let text = document(shared.flags.output.format, &plan)?;
+    shared.printer.data(&text.unwrap_or_else(|| plan.text()))
+}
+
+impl VerifyPlan {
+    fn text(&self) -> String {
+        let mut table = Table::new(["KIND", "COUNT", "WHERE", "PRIVILEGES", "LIFETIME"]);
+        for object in &self.objects {
+            table.push(object.cells());
+        }
+        let mut text = table.render();
+        // Writing to a String cannot fail.
+        for line in &self.without_agent {
+            let _ = writeln!(text, "no agent: {line}");
+        }
+        let _ = writeln!(text, "nodes: {}", self.nodes.join(" "));
+        text.push_str("nothing was created\n");
+        text
+    }
+}

@@ -1,0 +1,87 @@
+//! Reads nodes through their agents.
+
+use super::{Request, read::Read};
+use crate::{
+    agents::{AgentIndex, Fleet, Piece},
+    cluster::inventory::Subject,
+    verify::evidence::{Evidence, Looked},
+};
+use futures::future::join_all;
+use netcheck_node_state::record::{NodeRecord, RECORD};
+use netcheck_wire::{Task, message::RecordOrder};
+use std::collections::BTreeMap;
+
+/// A record larger than this is not taken: whoever sends it is no agent of ours.
+const MOST: usize = 256 << 20;
+
+/// Reads all nodes at once. A node that cannot be read is told, and the others are read.
+pub async fn look(fleet: &mut Fleet, read: &Read, nodes: &[String], order: &RecordOrder) -> Evidence {
+    let located = fleet.locate().await;
+    let fleet = &*fleet;
+    let looks = nodes.iter().map(|node| {
+        let mut places = BTreeMap::new();
+        for pod in read.objects.wired_on(node) {
+            let subject = Subject::Pod(pod.uid.clone());
+            let place = match (fleet.place(&subject), located.get(&subject)) {
+                (Some((_, place)), Some(Ok(_))) => Ok(place),
+                (_, Some(Err(why))) => Err(why.why.clone()),
+                // It came after the agents: a next run sees it.
+                _ => continue,
+            };
+            places.insert(pod.uid.clone(), place);
+        }
+        let located = located.get(&Subject::Node(node.clone()));
+        async move {
+            let looked = match (Request::agent_of(fleet, node), located) {
+                (Some(agent), _) => record(fleet, agent, order, places).await,
+                (None, Some(Err(why))) => Err(why.why.clone()),
+                (None, _) => Err("it has no agent".to_owned()),
+            };
+            (node.clone(), looked)
+        }
+    });
+    Evidence {
+        taken: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        context: read.context.clone(),
+        objects: read.objects.clone(),
+        nodes: join_all(looks).await.into_iter().collect(),
+    }
+}
+
+async fn record(
+    fleet: &Fleet,
+    agent: AgentIndex,
+    order: &RecordOrder,
+    places: BTreeMap<String, Result<u32, String>>,
+) -> Result<Looked, String> {
+    let order = RecordOrder {
+        places: places
+            .values()
+            .filter_map(|place| place.as_ref().ok())
+            .copied()
+            .collect(),
+        ..order.clone()
+    };
+    let flow = fleet.flow(agent, Task::Record(order)).await;
+    let mut flow = flow.map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = flow.next().await {
+        if let Piece::Data(more) = piece {
+            bytes.extend_from_slice(&more);
+        }
+        if bytes.len() > MOST {
+            return Err(format!("its agent sends more than {} MiB", MOST >> 20));
+        }
+    }
+    // An error unless every piece has arrived.
+    flow.end().await.map_err(|error| error.to_string())?;
+    let record: NodeRecord =
+        serde_json::from_slice(&bytes).map_err(|error| format!("what its agent sends cannot be read: {error}"))?;
+    if record.record != RECORD {
+        return Err(format!(
+            "its agent sends a record of version {}, not {RECORD}",
+            record.record
+        ));
+    }
+    Ok(Looked { record, places })
+}

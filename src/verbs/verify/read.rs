@@ -1,0 +1,136 @@
+//! What `verify` reads of the API.
+
+use crate::{
+    cluster::{
+        Cluster,
+        inventory::Inventory,
+        list::{allowed, convert, list},
+        request::{self, attempt},
+    },
+    exit::Failure,
+    verify::objects::{Objects, PodObject},
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use kube::Api;
+use netcheck_cni_intent::{NodeObject, names::NAMESPACE};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was read, in the shapes of those who use it.
+#[derive(Debug)]
+pub struct Read {
+    /// For judgement.
+    pub objects: Objects,
+    /// Name of the kubeconfig's context, if it has one.
+    pub context: Option<String>,
+    nodes: Vec<Node>,
+    pods: Vec<Pod>,
+}
+
+impl Read {
+    /// For agents to be placed.
+    pub fn inventory(&self) -> Inventory {
+        Inventory {
+            nodes: self.nodes.iter().filter_map(convert::node).collect(),
+            pods: self.pods.iter().filter_map(convert::pod).collect(),
+            ..Inventory::default()
+        }
+    }
+}
+
+/// Reads Nodes, pods of all namespaces, and the configurations of networks.
+///
+/// # Errors
+/// If nodes or pods may not be listed, or the API server does not answer.
+pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
+    let client = &cluster.client;
+    let (node_api, pod_api): (Api<Node>, Api<Pod>) = (Api::all(client.clone()), Api::all(client.clone()));
+    let map_api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    let (nodes, pods, bundled) = tokio::join!(
+        list(cluster, &node_api, None),
+        list(cluster, &pod_api, None),
+        attempt(request::limit(cluster.request_timeout), map_api.get_opt(NAMESPACE)),
+    );
+    let nodes = nodes.map_err(|problem| problem.into_failure("list nodes"))?;
+    let pods = pods.map_err(|problem| problem.into_failure("list pods in all namespaces"))?;
+    let bundled = allowed(bundled, "look up ConfigMap netcheck-cni/netcheck-cni")?.flatten();
+    let mut objects = Objects {
+        nodes: nodes.iter().filter_map(node_object).collect(),
+        pods: pods.iter().filter_map(pod_object).collect(),
+        bundled: bundled.map(|map| map.data.unwrap_or_default()),
+    };
+    objects.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Read {
+        objects,
+        context: cluster.context.clone(),
+        nodes,
+        pods,
+    })
+}
+
+/// Names of the nodes that a selector chooses; `None` without one.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn labelled(cluster: &Cluster, selector: Option<&str>) -> Result<Option<BTreeSet<String>>, Failure> {
+    let Some(selector) = selector else {
+        return Ok(None);
+    };
+    let api: Api<Node> = Api::all(cluster.client.clone());
+    let nodes = list(cluster, &api, Some(selector)).await;
+    let nodes = nodes.map_err(|problem| problem.into_failure("list nodes"))?;
+    Ok(Some(nodes.into_iter().filter_map(|node| node.metadata.name).collect()))
+}
+
+/// A Node as the intents of networks take it.
+fn node_object(node: &Node) -> Option<NodeObject> {
+    let spec = node.spec.as_ref();
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    let ranges = spec
+        .and_then(|spec| spec.pod_cidrs.clone())
+        .filter(|ranges| !ranges.is_empty());
+    let range = || spec.and_then(|spec| spec.pod_cidr.clone()).into_iter().collect();
+    Some(NodeObject {
+        name: node.metadata.name.clone()?,
+        uid: node.metadata.uid.clone().unwrap_or_default(),
+        created: node
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+            .unwrap_or_default(),
+        pod_cidrs: ranges.unwrap_or_else(range),
+        internal_ips: addresses
+            .into_iter()
+            .flatten()
+            .filter(|address| address.type_ == "InternalIP")
+            .map(|address| address.address.clone())
+            .collect(),
+        annotations: of_networks(node.metadata.annotations.as_ref()),
+    })
+}
+
+/// Annotations by which networks work: others may be anybody's, and long.
+fn of_networks(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    const STARTS: [&str; 4] = [
+        "cni.netcheck.dev/",
+        "flannel.alpha.coreos.com/",
+        "projectcalico.org/",
+        "network.cilium.io/",
+    ];
+    let of_a_network = |(key, _): &(&String, &String)| STARTS.iter().any(|start| key.starts_with(start));
+    let annotations = annotations.into_iter().flatten().filter(of_a_network);
+    annotations.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn pod_object(pod: &Pod) -> Option<PodObject> {
+    let pod = convert::pod(pod)?;
+    Some(PodObject {
+        node: pod.node?,
+        namespace: pod.namespace,
+        name: pod.name,
+        uid: pod.uid,
+        ips: pod.ips,
+        host_network: pod.host_network,
+        running: pod.running,
+    })
+}

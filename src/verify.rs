@@ -1,0 +1,19 @@
+//! `verify`: what nodes' kernels and disks hold, against what the API says they must.
+//!
+//! ```text
+//! Evidence (API objects + a record of each node) ─► Network (what must be) ─► judge ─► report ─► text · JSON · JUnit
+//! ```
+//! All of it is pure: the same evidence, from a live cluster or from an archive, leads to the same report.
+
+pub mod archive;
+pub mod bundled;
+pub mod evidence;
+pub mod found;
+pub mod group;
+pub mod judge;
+pub mod junit;
+pub mod network;
+pub mod objects;
+pub mod pods;
+pub mod report;
+pub mod text;

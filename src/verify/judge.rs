@@ -1,0 +1,161 @@
+//! From evidence to findings.
+
+use super::{
+    evidence::Evidence,
+    found::Found,
+    group::Group,
+    network::{self, Differences, Unchecked},
+    pods,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was found on all nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Name of the network, if it is known.
+    pub network: Option<&'static str>,
+    /// By node.
+    pub nodes: BTreeMap<String, Differences>,
+}
+
+/// Judges all nodes of the evidence.
+pub fn judge(evidence: &Evidence) -> Judgement {
+    let network = network::of(&evidence.objects);
+    let owners = pods::owners(&evidence.objects);
+    let of_node = |node: &String, looked: &Result<_, String>| {
+        let mut differences = Differences {
+            found: pods::differences(&evidence.objects, &owners, node),
+            unchecked: Vec::new(),
+        };
+        match (&network, looked) {
+            (Some(network), Ok(looked)) => {
+                let mut more = network.differences(&evidence.objects, node, looked);
+                let before = differences.found.len();
+                for one in &mut more.found {
+                    one.follows = one.follows.map(|root| root + before);
+                }
+                differences.found.append(&mut more.found);
+                differences.unchecked.append(&mut more.unchecked);
+            }
+            (None, Ok(_)) => differences.unchecked.extend(all(
+                "the pod network is none that this version knows what to expect of: only what holds for every network was checked",
+            )),
+            (_, Err(why)) => differences.unchecked.extend(all(why)),
+        }
+        (node.clone(), differences)
+    };
+    Judgement {
+        network: network.as_ref().map(|network| network.name()),
+        nodes: evidence
+            .nodes
+            .iter()
+            .map(|(node, looked)| of_node(node, looked))
+            .collect(),
+    }
+}
+
+/// Everything but what the API alone tells.
+fn all(why: &str) -> impl Iterator<Item = Unchecked> {
+    let groups = Group::ALL.into_iter().filter(|group| *group != Group::Api);
+    groups.map(move |group| Unchecked {
+        group,
+        why: why.to_owned(),
+    })
+}
+
+impl Judgement {
+    /// Whether a second look is due: what is under way looks as if it were wrong.
+    pub fn is_suspicious(&self) -> bool {
+        self.nodes.values().any(|differences| !differences.found.is_empty())
+    }
+
+    /// Keeps what an earlier look has found as well.
+    #[must_use]
+    pub fn confirming(mut self, earlier: &Self) -> Self {
+        for (node, differences) in &mut self.nodes {
+            let before = earlier
+                .nodes
+                .get(node)
+                .map(|before| before.found.as_slice())
+                .unwrap_or_default();
+            let is_kept: Vec<bool> = differences
+                .found
+                .iter()
+                .map(|one| before.iter().any(|earlier| earlier.is_same(one)))
+                .collect();
+            keep(&mut differences.found, &is_kept);
+        }
+        self
+    }
+
+    /// Keeps some checks only.
+    #[must_use]
+    pub fn only(mut self, ids: &BTreeSet<String>) -> Self {
+        if ids.is_empty() {
+            return self;
+        }
+        let groups: BTreeSet<Group> = ids.iter().map(|id| Group::of(id)).collect();
+        for differences in self.nodes.values_mut() {
+            let is_kept: Vec<bool> = differences.found.iter().map(|one| ids.contains(one.id)).collect();
+            keep(&mut differences.found, &is_kept);
+            differences
+                .unchecked
+                .retain(|unchecked| groups.contains(&unchecked.group));
+        }
+        self
+    }
+}
+
+/// Removes the others; what followed from one that is gone stands for itself.
+fn keep(found: &mut Vec<Found>, is_kept: &[bool]) {
+    let mut places = Vec::with_capacity(found.len());
+    let mut next = 0;
+    for kept in is_kept {
+        places.push(kept.then_some(next));
+        next += usize::from(*kept);
+    }
+    let mut kept = is_kept.iter();
+    found.retain(|_| *kept.next().unwrap_or(&false));
+    for one in found {
+        one.follows = one.follows.and_then(|root| places.get(root).copied().flatten());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(object: &str, follows: Option<usize>) -> Found {
+        Found {
+            follows,
+            ..Found::new("verify-route-missing", object, "a", "b")
+        }
+    }
+
+    fn judgement(found: Vec<Found>) -> Judgement {
+        let differences = Differences {
+            found,
+            unchecked: Vec::new(),
+        };
+        Judgement {
+            network: None,
+            nodes: BTreeMap::from([("n1".to_owned(), differences)]),
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_at_the_first_look_is_gone_at_the_second() {
+        let first = judgement(vec![found("a", None), found("c", None)]);
+        let second = judgement(vec![found("b", None), found("c", Some(0)), found("a", Some(1))]);
+        let kept = second.confirming(&first);
+        assert_eq!(kept.nodes["n1"].found, [found("c", None), found("a", Some(0))]);
+    }
+
+    #[test]
+    fn some_checks_alone_can_be_asked_for() {
+        let all = judgement(vec![found("a", None)]);
+        assert_eq!(all.clone().only(&BTreeSet::new()), all);
+        let other = BTreeSet::from(["verify-fdb-missing".to_owned()]);
+        assert!(!all.only(&other).is_suspicious());
+    }
+}

@@ -1,0 +1,39 @@
+//! The pod network of a cluster: what must be on its nodes, as far as that is known.
+
+use super::{bundled::Bundled, evidence::Looked, found::Found, objects::Objects};
+use netcheck_wire::message::RecordOrder;
+
+/// A kind of pod network whose intent is known.
+pub trait Network {
+    /// Its name, for people.
+    fn name(&self) -> &'static str;
+
+    /// What must be read of a node besides what is always read.
+    fn order(&self) -> RecordOrder;
+
+    /// What differs on a node, and what of it could not be looked at.
+    fn differences(&self, objects: &Objects, node: &str, looked: &Looked) -> Differences;
+}
+
+/// What differs on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// In the order in which they were found.
+    pub found: Vec<Found>,
+    /// What was not checked, and why.
+    pub unchecked: Vec<Unchecked>,
+}
+
+/// Something that was not checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unchecked {
+    /// What.
+    pub group: super::group::Group,
+    /// Why.
+    pub why: String,
+}
+
+/// The network of a cluster; `None`: none that is known.
+pub fn of(objects: &Objects) -> Option<Box<dyn Network>> {
+    objects.bundled.as_ref().map(|_| Box::new(Bundled) as Box<dyn Network>)
+}

@@ -1,0 +1,59 @@
+//! What the API says, as far as a verifier asks: of Nodes, pods and the networks' configurations.
+
+use netcheck_cni_intent::NodeObject;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// What the API says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Objects {
+    /// All Nodes.
+    pub nodes: Vec<NodeObject>,
+    /// All pods that have a node, in all namespaces.
+    pub pods: Vec<PodObject>,
+    /// Data of the bundled CNI's ConfigMap; `None` if it is not there.
+    #[serde(default)]
+    pub bundled: Option<BTreeMap<String, String>>,
+}
+
+/// A pod, reduced to what counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodObject {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`; of a static pod what its kubelet calls it, too.
+    pub uid: String,
+    /// `spec.nodeName`.
+    pub node: String,
+    /// `status.podIPs`.
+    pub ips: Vec<IpAddr>,
+    /// `spec.hostNetwork`.
+    #[serde(default)]
+    pub host_network: bool,
+    /// `Running`, and not being deleted.
+    #[serde(default)]
+    pub running: bool,
+}
+
+impl PodObject {
+    /// `NAMESPACE/NAME`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether a network must have given it an interface.
+    pub fn is_wired(&self) -> bool {
+        self.running && !self.host_network
+    }
+}
+
+impl Objects {
+    /// Pods of a node that must have an interface.
+    pub fn wired_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a PodObject> {
+        self.pods.iter().filter(move |pod| pod.node == node && pod.is_wired())
+    }
+}

@@ -1,0 +1,246 @@
+//! The report, as `-o json` and `-o yaml` show it: Kubernetes-shaped, its schema committed and only ever growing.
+
+use super::{group::Group, judge::Judgement};
+use crate::{
+    findings::{Finding, Severity},
+    report::{API_VERSION, Conclusion, Metadata},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Kind of the report.
+pub const KIND: &str = "VerifyReport";
+
+/// What nodes hold, against what they must.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyReport {
+    /// `netcheck.dev/v1alpha1`.
+    pub api_version: String,
+    /// `VerifyReport`.
+    pub kind: String,
+    /// About the run.
+    pub metadata: Metadata,
+    /// What was asked.
+    pub spec: Spec,
+    /// What was found.
+    pub status: Status,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// Nodes; empty for all.
+    pub nodes: Vec<String>,
+    /// Checks, by their ids; empty for all.
+    pub checks: Vec<String>,
+    /// The archive that was judged; absent if the cluster itself was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The run's result in one word.
+    pub conclusion: Conclusion,
+    /// The pod network; absent if it is none that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// When nodes were read, RFC 3339.
+    pub taken: String,
+    /// How agents got into the cluster; empty for an archive.
+    #[serde(default)]
+    pub way: String,
+    /// Each node and how its groups of checks stand.
+    pub nodes: Vec<Node>,
+    /// What is wrong, the worst first.
+    pub findings: Vec<NodeFinding>,
+    /// What was not checked, and why.
+    pub not_checked: Vec<NotChecked>,
+    /// Numbers of them.
+    pub summary: Summary,
+    /// How long it took.
+    pub timing: Timing,
+    /// What else is to be known.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// A node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Each group of checks, by its name.
+    pub groups: BTreeMap<Group, Standing>,
+}
+
+/// How a group of checks stands on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// All of it holds.
+    Held,
+    /// Something of it deserves a look.
+    Warned,
+    /// Something of it does not hold.
+    Failed,
+    /// Something of it was not checked, and nothing else is wrong.
+    NotChecked,
+}
+
+/// A finding on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFinding {
+    /// The node.
+    pub node: String,
+    /// The group of the check.
+    pub group: Group,
+    /// What was found.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// The subject of the finding that this one follows from: mend that one, and this one goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows_from: Option<String>,
+}
+
+/// What was not checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotChecked {
+    /// The node.
+    pub node: String,
+    /// Groups of checks.
+    pub groups: Vec<Group>,
+    /// Why.
+    pub why: String,
+}
+
+/// Numbers of findings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Nodes that were to be looked at.
+    pub nodes: u64,
+    /// Things that break traffic, those that follow from others not counted.
+    pub errors: u64,
+    /// Things that deserve a look.
+    pub warnings: u64,
+    /// Findings that follow from others.
+    pub follow: u64,
+    /// Groups of checks on nodes that were not checked.
+    pub not_checked: u64,
+}
+
+/// How long it took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Timing {
+    /// Until agents ran and namespaces were found.
+    pub agents_ms: u64,
+    /// From then to the last verdict.
+    pub verify_ms: u64,
+    /// The whole run, removal of what it created included.
+    pub total_ms: u64,
+}
+
+impl VerifyReport {
+    /// The report on a judgement.
+    pub fn new(metadata: Metadata, spec: Spec, taken: String, judgement: &Judgement) -> Self {
+        let mut status = Status {
+            network: judgement.network.map(str::to_owned),
+            taken,
+            ..Status::default()
+        };
+        for (node, differences) in &judgement.nodes {
+            let findings: Vec<Finding> = differences.found.iter().map(|one| one.finding(node)).collect();
+            for (one, finding) in differences.found.iter().zip(&findings) {
+                status.findings.push(NodeFinding {
+                    node: node.clone(),
+                    group: Group::of(one.id),
+                    finding: finding.clone(),
+                    follows_from: one
+                        .follows
+                        .and_then(|root| findings.get(root))
+                        .map(|root| root.subject.clone()),
+                });
+            }
+            let mut reasons: BTreeMap<&str, Vec<Group>> = BTreeMap::new();
+            for unchecked in &differences.unchecked {
+                let groups = reasons.entry(&unchecked.why).or_default();
+                if !groups.contains(&unchecked.group) {
+                    groups.push(unchecked.group);
+                }
+            }
+            status
+                .not_checked
+                .extend(reasons.into_iter().map(|(why, groups)| NotChecked {
+                    node: node.clone(),
+                    groups,
+                    why: why.to_owned(),
+                }));
+        }
+        status.nodes = judgement.nodes.keys().map(|node| status.standing(node)).collect();
+        // Roots before what follows from them, the worst first; otherwise as they were found.
+        status
+            .findings
+            .sort_by_key(|one| (one.follows_from.is_some(), std::cmp::Reverse(one.finding.severity)));
+        status.summary = status.count();
+        status.conclusion = match status.summary {
+            Summary { errors: 1.., .. } => Conclusion::Failed,
+            Summary { not_checked: 1.., .. } => Conclusion::Inconclusive,
+            _ if status.nodes.is_empty() => Conclusion::Inconclusive,
+            _ => Conclusion::Held,
+        };
+        Self {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            metadata,
+            spec,
+            status,
+        }
+    }
+}
+
+impl Status {
+    fn standing(&self, node: &str) -> Node {
+        let of_group = |group: Group| {
+            let here = |one: &&NodeFinding| one.node == node && one.group == group;
+            let worst = self.findings.iter().filter(here).map(|one| one.finding.severity).max();
+            let is_unchecked = self
+                .not_checked
+                .iter()
+                .any(|one| one.node == node && one.groups.contains(&group));
+            match (worst, is_unchecked) {
+                (Some(Severity::Error), _) => Standing::Failed,
+                (_, true) | (Some(Severity::Inconclusive), _) => Standing::NotChecked,
+                (Some(Severity::Warning), _) => Standing::Warned,
+                (None, false) => Standing::Held,
+            }
+        };
+        Node {
+            name: node.to_owned(),
+            groups: Group::ALL.into_iter().map(|group| (group, of_group(group))).collect(),
+        }
+    }
+
+    fn count(&self) -> Summary {
+        let roots = |severity| {
+            let is_so = |one: &&NodeFinding| one.follows_from.is_none() && one.finding.severity == severity;
+            self.findings.iter().filter(is_so).count() as u64
+        };
+        Summary {
+            nodes: self.nodes.len() as u64,
+            errors: roots(Severity::Error),
+            warnings: roots(Severity::Warning),
+            follow: self.findings.iter().filter(|one| one.follows_from.is_some()).count() as u64,
+            not_checked: self.not_checked.iter().map(|one| one.groups.len() as u64).sum(),
+        }
+    }
+}

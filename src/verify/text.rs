@@ -1,0 +1,180 @@
+//! The report for people: nodes and groups of checks, then what is wrong.
+
+use super::{
+    group::Group,
+    report::{NodeFinding, Standing, VerifyReport},
+};
+use crate::{
+    findings::Severity,
+    output::{Cell, Printer, Table, Tone, safe},
+    report::Conclusion,
+};
+use std::fmt::Write as _;
+
+/// Findings that are shown with all they rest on; others are counted.
+const MOST_SHOWN: usize = 12;
+/// Reasons for what was not checked.
+const MOST_REASONS: usize = 12;
+
+/// `-o table`: one screen. Writing to a String cannot fail, so the results of `writeln!` are dropped throughout.
+pub fn table(report: &VerifyReport, printer: Option<&Printer>) -> String {
+    let mut out = overview(report, printer);
+    let roots: Vec<&NodeFinding> = roots(report).collect();
+    for one in roots.iter().take(MOST_SHOWN) {
+        finding(&mut out, report, one, printer);
+    }
+    let more = roots.len().saturating_sub(MOST_SHOWN);
+    if more > 0 {
+        let _ = writeln!(out, "\nand {more} more (-o wide lists all, -o json has all evidence)");
+    }
+    closing(&mut out, report, printer);
+    out
+}
+
+/// `-o wide`: a line each.
+pub fn wide(report: &VerifyReport, printer: Option<&Printer>) -> String {
+    let mut out = overview(report, printer);
+    if !report.status.findings.is_empty() {
+        let mut table = Table::new([
+            "NODE",
+            "SEVERITY",
+            "FINDING",
+            "SUBJECT",
+            "EXPECTED",
+            "ACTUAL",
+            "FOLLOWS FROM",
+        ]);
+        for one in &report.status.findings {
+            table.push([
+                Cell::from(&one.node),
+                Cell::toned(tone(one.finding.severity), one.finding.severity.word()),
+                Cell::from(&one.finding.id),
+                Cell::from(&one.finding.subject),
+                Cell::from(&one.finding.expected),
+                Cell::from(&one.finding.actual),
+                Cell::from(one.follows_from.as_deref().unwrap_or("-")),
+            ]);
+        }
+        out.push('\n');
+        out.push_str(&render(&table, printer));
+    }
+    closing(&mut out, report, printer);
+    out
+}
+
+/// `-o name`: ids of what was found, with their nodes.
+pub fn names(report: &VerifyReport) -> String {
+    report.status.findings.iter().fold(String::new(), |mut out, one| {
+        let _ = writeln!(out, "{} {}", one.finding.id, safe(&one.finding.subject));
+        out
+    })
+}
+
+fn render(table: &Table, printer: Option<&Printer>) -> String {
+    printer.map_or_else(|| table.render(), |printer| table.render_on(printer))
+}
+
+fn paint(tone: Tone, word: &str, printer: Option<&Printer>) -> String {
+    printer.map_or_else(|| word.to_owned(), |printer| printer.paint(tone, word))
+}
+
+fn tone(severity: Severity) -> Tone {
+    match severity {
+        Severity::Error => Tone::Bad,
+        Severity::Warning | Severity::Inconclusive => Tone::Doubtful,
+    }
+}
+
+fn roots(report: &VerifyReport) -> impl Iterator<Item = &NodeFinding> {
+    report.status.findings.iter().filter(|one| one.follows_from.is_none())
+}
+
+fn overview(report: &VerifyReport, printer: Option<&Printer>) -> String {
+    let heads = std::iter::once("NODE").chain(Group::ALL.map(Group::head));
+    let mut table = Table::new(heads);
+    for node in &report.status.nodes {
+        let cells = Group::ALL.into_iter().map(|group| match node.groups.get(&group) {
+            Some(Standing::Held) => Cell::toned(Tone::Good, "ok"),
+            Some(Standing::Warned) => Cell::toned(Tone::Doubtful, "warn"),
+            Some(Standing::Failed) => {
+                let here = |one: &&NodeFinding| one.node == node.name && one.group == group;
+                let count = report.status.findings.iter().filter(here).count();
+                Cell::toned(Tone::Bad, format!("{count} wrong"))
+            }
+            Some(Standing::NotChecked) | None => Cell::toned(Tone::Doubtful, "?"),
+        });
+        table.push(std::iter::once(Cell::from(&node.name)).chain(cells));
+    }
+    render(&table, printer)
+}
+
+fn finding(out: &mut String, report: &VerifyReport, one: &NodeFinding, printer: Option<&Printer>) {
+    let finding = &one.finding;
+    let title = crate::findings::page(&finding.id).map_or("", |page| page.title);
+    let word = paint(tone(finding.severity), finding.severity.word(), printer);
+    let _ = writeln!(out, "\n{}: {word}: {title} ({})", safe(&finding.subject), finding.id);
+    let mut lines = vec![
+        ("expected", finding.expected.clone()),
+        ("actual", finding.actual.clone()),
+    ];
+    lines.extend(finding.evidence.iter().map(|line| ("look", line.clone())));
+    lines.extend(finding.fix.clone().map(|fix| ("fix", fix)));
+    let follow = report
+        .status
+        .findings
+        .iter()
+        .filter(|other| other.follows_from.as_ref() == Some(&finding.subject) && other.node == one.node);
+    let names: Vec<&str> = follow.map(|other| other.finding.subject.as_str()).collect();
+    if let [first, ..] = names.as_slice() {
+        lines.push((
+            "so also",
+            match names.len() {
+                1 => (*first).to_owned(),
+                count => format!("{count} more, such as {first}"),
+            },
+        ));
+    }
+    for (head, line) in lines {
+        let _ = writeln!(out, "  {head:<8} {}", safe(&line));
+    }
+}
+
+fn closing(out: &mut String, report: &VerifyReport, printer: Option<&Printer>) {
+    let status = &report.status;
+    out.push('\n');
+    for one in status.not_checked.iter().take(MOST_REASONS) {
+        let groups: Vec<&str> = one.groups.iter().map(|group| group.head()).collect();
+        let _ = writeln!(
+            out,
+            "not checked: {}: {}: {}",
+            safe(&one.node),
+            groups.join(", "),
+            safe(&one.why)
+        );
+    }
+    let more = status.not_checked.len().saturating_sub(MOST_REASONS);
+    if more > 0 {
+        let _ = writeln!(out, "and {more} more reasons (-o json has all)");
+    }
+    for note in &status.notes {
+        let _ = writeln!(out, "note: {}", safe(note));
+    }
+    let network = status.network.as_deref().unwrap_or("none that is known");
+    let _ = writeln!(out, "network: {network}; read {}", safe(&status.taken));
+    if !status.way.is_empty() {
+        let _ = writeln!(out, "way: {}", safe(&status.way));
+    }
+    let (tone, word) = match status.conclusion {
+        Conclusion::Held => (Tone::Good, "held"),
+        Conclusion::Failed => (Tone::Bad, "failed"),
+        Conclusion::Inconclusive => (Tone::Doubtful, "inconclusive"),
+        Conclusion::Interrupted => (Tone::Doubtful, "interrupted"),
+    };
+    let summary = &status.summary;
+    let mut counts = vec![format!("{} nodes", summary.nodes)];
+    counts.extend((summary.errors > 0).then(|| format!("{} wrong", summary.errors)));
+    counts.extend((summary.warnings > 0).then(|| format!("{} to look at", summary.warnings)));
+    counts.extend((summary.follow > 0).then(|| format!("{} that follow", summary.follow)));
+    counts.extend((summary.not_checked > 0).then(|| format!("{} groups not checked", summary.not_checked)));
+    let _ = writeln!(out, "result: {}: {}", paint(tone, word, printer), counts.join(", "));
+}
