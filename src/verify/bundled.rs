@@ -4,6 +4,8 @@ mod deltas;
 mod disk;
 mod hooks;
 mod maps;
+#[cfg(test)]
+mod tests;
 
 use super::{
     evidence::Looked,

@@ -12,6 +12,8 @@ mod install;
 mod membership;
 #[path = "bundled/mended.rs"]
 mod mended;
+#[path = "bundled/verify.rs"]
+mod verify;
 
 use netcheck_e2e::runner;
 use netcheck_rig::{Cni, RigSpec};
@@ -27,7 +29,14 @@ fn main() -> ExitCode {
             ..RigSpec::default()
         })
     };
-    let installed = [healthy::CASES, mended::CASES, churn::CASES, membership::CASES].concat();
+    let installed = [
+        healthy::CASES,
+        verify::CASES,
+        mended::CASES,
+        churn::CASES,
+        membership::CASES,
+    ]
+    .concat();
     runner::run([
         (spec(Cni::Bundled), installed),
         (spec(Cni::None), install::CASES.to_vec()),

@@ -1,0 +1,70 @@
+//! A report of `verify` as a script would read it: from its JSON, without the plugin's own types.
+
+use crate::lab::{Lab, said};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::{collections::BTreeSet, ffi::OsStr};
+
+/// What a run of `verify -o json` gave.
+#[derive(Debug)]
+pub struct Verify {
+    /// Exit code.
+    pub exit: i32,
+    /// The whole report.
+    pub report: Value,
+    /// What it said on stderr.
+    pub stderr: String,
+}
+
+impl Verify {
+    /// Runs `kubectl netcheck verify -o json ARGUMENTS…`; a run that printed no report is an error.
+    pub fn run<A: AsRef<OsStr>>(lab: &Lab, arguments: impl IntoIterator<Item = A>) -> Result<Self> {
+        let mut command = lab.netcheck(["verify", "-o", "json"]);
+        let output = command
+            .args(arguments)
+            .output()
+            .context("run kubectl netcheck verify")?;
+        let report = serde_json::from_slice(&output.stdout).with_context(|| said(&output))?;
+        Ok(Self {
+            exit: output.status.code().unwrap_or(-1),
+            report,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// The status, for people who see a test fail.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!(
+            "exit code {}\n{}\nstderr: {}",
+            self.exit,
+            serde_json::to_string_pretty(&self.report["status"]).unwrap_or_default(),
+            self.stderr
+        )
+    }
+
+    /// Ids of the root causes that were found on a node.
+    #[must_use]
+    pub fn roots(&self, node: &str) -> BTreeSet<&str> {
+        let findings = self.report["status"]["findings"].as_array();
+        findings
+            .into_iter()
+            .flatten()
+            .filter(|finding| finding["node"] == node && finding["followsFrom"].is_null())
+            .filter_map(|finding| finding["id"].as_str())
+            .collect()
+    }
+
+    /// Whether each group of checks held on each node.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        let nodes = self.report["status"]["nodes"].as_array();
+        let mut groups = nodes
+            .into_iter()
+            .flatten()
+            .flat_map(|node| node["groups"].as_object().into_iter().flatten());
+        self.exit == 0
+            && self.report["status"]["conclusion"] == "held"
+            && groups.all(|(_, standing)| standing == "held")
+    }
+}

@@ -1,0 +1,254 @@
+//! `verify` on the bundled CNI: nothing to say of a healthy cluster, and each fault by its name.
+
+use anyhow::{Context as _, Result, ensure};
+use netcheck_e2e::{
+    bundled::{PATIENCE, daemon, settled, two_pods},
+    catalogue::{self, Injection, VARIABLES},
+    lab::{Lab, Namespace, said},
+    runner::Case,
+    verify::Verify,
+};
+use netcheck_rig::{Node, wait_until};
+use std::{collections::BTreeSet, fmt::Write as _, fs, time::Duration};
+
+pub const CASES: &[Case] = &[
+    (
+        "verify: a healthy cluster has no findings, and nothing is left",
+        healthy,
+    ),
+    (
+        "verify: what is kept in a file is judged alike without a cluster",
+        offline,
+    ),
+    ("verify: pods that come and go are no findings", churn),
+    (
+        "verify: each fault of the catalogue is found by its root cause alone",
+        faults,
+    ),
+];
+
+/// After a run nothing is left within this time.
+const CLEAN: Duration = Duration::from_mins(1);
+
+fn sh(node: &Node, line: &str) -> Result<String> {
+    node.run(["sh", "-ec", line]).with_context(|| line.to_owned())
+}
+
+fn healthy(lab: &Lab) -> Result<()> {
+    let _pods = two_pods(lab)?;
+    settled(lab)?;
+    let verify = Verify::run(lab, [] as [&str; 0])?;
+    ensure!(verify.held(), "{}", verify.told());
+    let nodes = verify.report["status"]["nodes"].as_array().map_or(0, Vec::len);
+    ensure!(nodes == 2, "{}", verify.told());
+    ensure!(
+        verify.report["status"]["network"] == "netcheck-cni",
+        "{}",
+        verify.told()
+    );
+    let people = lab.netcheck(["verify", "n2"]).output()?;
+    let text = String::from_utf8_lossy(&people.stdout).into_owned();
+    ensure!(
+        people.status.success() && text.starts_with("NODE") && text.contains("\nn2 ") && !text.contains("\nn1 "),
+        "{}",
+        said(&people)
+    );
+    ensure!(text.contains("result: held: 1 nodes"), "{text}");
+    for (arguments, code) in [
+        (&["verify", "n9"][..], 2),
+        (&["verify", "pod/x"], 2),
+        (&["verify", "--check", "verify-nothing"], 2),
+        (&["verify", "--via", "ephemeral"], 2),
+        (&["verify", "--from", "/nowhere/file"], 2),
+        (&["verify", "--max-nodes", "1"], 2),
+        (&["verify", "--dry-run"], 0),
+        (&["verify", "--check", "verify-route-missing", "node/n1"], 0),
+    ] {
+        let output = lab.netcheck(arguments).output()?;
+        ensure!(output.status.code() == Some(code), "{arguments:?}: {}", said(&output));
+    }
+    lab.wait_until_clean(CLEAN)
+}
+
+fn offline(lab: &Lab) -> Result<()> {
+    let _pods = two_pods(lab)?;
+    settled(lab)?;
+    let n1 = lab.rig.node("n1")?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("evidence.json");
+    let (file, junit) = (path.display().to_string(), folder.path().join("verify.xml"));
+    // No daemon mends it: nobody watches nc_* devices that it did not make, and what hangs on them is left alone.
+    sh(
+        &n1,
+        "ip link add ncdeadbeef000 type veth peer name ncdeadbeef001; ip link set ncdeadbeef000 alias 'netcheck-cni nobody'",
+    )?;
+    let live = Verify::run(lab, ["--save", &file, "--junit", &junit.display().to_string()]);
+    sh(&n1, "ip link del ncdeadbeef000")?;
+    let live = live?;
+    ensure!(
+        live.roots("n1") == BTreeSet::from(["verify-veth-unclaimed"]),
+        "{}",
+        live.told()
+    );
+    let xml = fs::read_to_string(&junit)?;
+    ensure!(xml.contains("node/n1") && xml.contains("failures=\"0\""), "{xml}");
+    // The cluster is as it was; the file tells what was.
+    let away = Verify::run(lab, ["--from", &file, "--server", "https://192.0.2.1:1"])?;
+    ensure!(
+        away.report["status"]["findings"] == live.report["status"]["findings"] && away.exit == live.exit,
+        "{}",
+        away.told()
+    );
+    let whole = fs::read(&path)?;
+    for (bytes, word) in [
+        (&whole[..whole.len() / 2], "cut off"),
+        (&b"{\"kind\":\"List\"}"[..], "no evidence"),
+        (&[0xff, 0x00, 0x7b][..], "no evidence"),
+    ] {
+        fs::write(&path, bytes)?;
+        let output = lab.netcheck(["verify", "--from", &file]).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(2) && stderr.contains(word),
+            "{word}: {}",
+            said(&output)
+        );
+    }
+    Ok(())
+}
+
+fn churn(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    lab.kubectl(&format!(
+        "-n {} create deployment comers --image=docker.io/rig/workload:1 --replicas=1",
+        namespace.name
+    ))?;
+    for replicas in [12, 2, 14, 1, 10] {
+        lab.kubectl(&format!(
+            "-n {} scale deployment comers --replicas={replicas}",
+            namespace.name
+        ))?;
+        let verify = Verify::run(lab, [] as [&str; 0])?;
+        ensure!(verify.held(), "while it is scaled to {replicas}: {}", verify.told());
+    }
+    lab.wait_until_clean(CLEAN)
+}
+
+/// Sets where daemons run: nowhere, or everywhere.
+fn daemons(lab: &Lab, are_wanted: bool) -> Result<()> {
+    let selector = if are_wanted { "null" } else { "\"nowhere\"" };
+    let patch = format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{"netcheck-test":{selector}}}}}}}}}}}"#);
+    lab.rig
+        .kubectl(["-n", "netcheck-cni", "patch", "daemonset", "netcheck-cni", "-p", &patch])?;
+    for name in ["n1", "n2"] {
+        let node = lab.rig.node(name)?;
+        wait_until(&format!("the daemon of {name}"), PATIENCE, || {
+            if daemon(lab, &node).is_some() == are_wanted {
+                Ok(())
+            } else {
+                Err(format!("it runs: {}", !are_wanted))
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// A node to break things on, with a pod.
+struct Victim {
+    node: Node,
+    name: &'static str,
+    /// Assignments of what the catalogue's lines use.
+    prelude: String,
+}
+
+impl Victim {
+    fn new(lab: &Lab, namespace: &Namespace<'_>, name: &'static str, peer: &str) -> Result<Self> {
+        let node = lab.rig.node(name)?;
+        let pod = format!("on-{name}");
+        let ip = |node: &str| {
+            lab.kubectl(&format!(
+                "get node {node} -o jsonpath={{.status.addresses[?(@.type==\"InternalIP\")].address}}"
+            ))
+            .map(|ips| ips.split_whitespace().next().unwrap_or_default().to_owned())
+        };
+        let mut prelude = format!(
+            "POD4='{}'; POD6='{}'; VETH='{}'; OWN_IP='{}'; PEER_IP='{}'; ",
+            namespace.address(&pod, false)?,
+            namespace.address(&pod, true)?,
+            namespace.host_veth(&pod, name)?,
+            ip(name)?,
+            ip(peer)?
+        );
+        for (variable, line) in VARIABLES {
+            let value = sh(&node, &format!("{prelude}{line}"))?;
+            let value = value.trim();
+            ensure!(!value.is_empty(), "{variable} is empty on {name}: {line}");
+            // Writing to a String cannot fail.
+            let _ = write!(prelude, "{variable}='{value}'; ");
+        }
+        Ok(Self { node, name, prelude })
+    }
+
+    fn run(&self, line: &str) -> Result<()> {
+        sh(&self.node, &format!("{}{line}", self.prelude)).map(drop)
+    }
+}
+
+fn faults(lab: &Lab) -> Result<()> {
+    let namespace = two_pods(lab)?;
+    settled(lab)?;
+    daemons(lab, false)?;
+    let outcome = catalogue(lab, &namespace);
+    daemons(lab, true)?;
+    settled(lab)?;
+    outcome?;
+    let verify = Verify::run(lab, [] as [&str; 0])?;
+    ensure!(verify.held(), "with daemons again: {}", verify.told());
+    Ok(())
+}
+
+fn catalogue(lab: &Lab, namespace: &Namespace<'_>) -> Result<()> {
+    let victims = [
+        Victim::new(lab, namespace, "n1", "n2")?,
+        Victim::new(lab, namespace, "n2", "n1")?,
+    ];
+    let mut wrong = Vec::new();
+    let all = catalogue::all();
+    // One on each node at a time, so that each must be found on its own.
+    for pair in all.chunks(victims.len()) {
+        let done: Vec<(&Victim, &Injection)> = victims.iter().zip(pair).collect();
+        for (victim, injection) in &done {
+            victim.run(&injection.harm).with_context(|| injection.what.to_owned())?;
+        }
+        let verify = Verify::run(lab, [] as [&str; 0]);
+        for (victim, injection) in &done {
+            victim
+                .run(&injection.mend)
+                .with_context(|| format!("mend: {}", injection.what))?;
+        }
+        let verify = verify?;
+        for (victim, injection) in &done {
+            let found = verify.roots(victim.name);
+            if found != BTreeSet::from([injection.finding]) {
+                wrong.push(format!(
+                    "{} on {}: {} expected, found {found:?}",
+                    injection.what, victim.name, injection.finding
+                ));
+            }
+        }
+    }
+    println!(
+        "verify: {} of {} faults found by their root cause alone",
+        all.len() - wrong.len(),
+        all.len()
+    );
+    let clean = Verify::run(lab, [] as [&str; 0])?;
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let is_hook = |verify: &Verify| {
+        let left: BTreeSet<&str> = ["n1", "n2"].iter().flat_map(|node| verify.roots(node)).collect();
+        left.is_subset(&BTreeSet::from(["verify-bpf-hook"]))
+    };
+    // Only the daemon hangs programs.
+    ensure!(is_hook(&clean), "after everything was mended: {}", clean.told());
+    Ok(())
+}
