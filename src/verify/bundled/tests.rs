@@ -234,7 +234,7 @@ fn the_disk_is_compared_with_the_api() {
         after(|evidence| falsify(looked(evidence).record.folders.get_mut(path).unwrap().as_mut().unwrap()))
     };
     let earlier = in_folder("/etc/cni/net.d", |files| {
-        drop(files.insert("00-x.conf".to_owned(), file("{}")))
+        drop(files.insert("00-x.conf".to_owned(), file("{}")));
     });
     assert_eq!(earlier, alone("verify-conf-foreign"));
     assert_eq!(
