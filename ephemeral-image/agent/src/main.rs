@@ -5,6 +5,7 @@
 
 mod arguments;
 mod capabilities;
+mod children;
 mod errno;
 mod join;
 mod probe;

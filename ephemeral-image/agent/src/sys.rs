@@ -103,3 +103,15 @@ pub fn peer_uid(socket: impl AsFd) -> io::Result<u32> {
     let [_pid, uid, _gid]: [u32; 3] = unsafe { get_option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED) }?;
     Ok(uid)
 }
+
+/// A child that has ended and was not waited for yet; it stays that way (waitid(2)).
+pub fn ended_child() -> Option<u32> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the pointer is to a live structure of this type, for which zeroes will do; where a child has ended, the field is set, else zero.
+    let pid = unsafe {
+        checked(libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags)).ok()?;
+        info.assume_init().si_pid()
+    };
+    u32::try_from(pid).ok().filter(|&pid| pid != 0)
+}

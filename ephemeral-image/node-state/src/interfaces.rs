@@ -21,13 +21,26 @@ pub struct Interface {
 
 /// The interfaces in the calling thread's network namespace, by index.
 pub fn interfaces() -> Result<BTreeMap<u32, Interface>, DumpError> {
-    Ok(dump_links()?.iter().filter_map(read_interface).collect())
+    Ok(dump_links(Counters::LeftOut)?
+        .iter()
+        .filter_map(read_interface)
+        .collect())
 }
 
-/// What the kernel says about all interfaces, without their counters.
-pub(crate) fn dump_links() -> Result<Vec<Message>, DumpError> {
-    let request =
-        Message::new(RTM_GETLINK, &[0; LINK_HEADER]).with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+/// Whether interfaces' counters are wanted, too: adding them up takes time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counters {
+    Told,
+    LeftOut,
+}
+
+/// What the kernel says about all interfaces.
+pub(crate) fn dump_links(counters: Counters) -> Result<Vec<Message>, DumpError> {
+    let mask = match counters {
+        Counters::Told => 0,
+        Counters::LeftOut => RTEXT_FILTER_SKIP_STATS,
+    };
+    let request = Message::new(RTM_GETLINK, &[0; LINK_HEADER]).with(IFLA_EXT_MASK, &mask.to_ne_bytes());
     dump(NETLINK_ROUTE, "interfaces", &request)
 }
 

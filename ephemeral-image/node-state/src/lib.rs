@@ -2,12 +2,14 @@
 //!
 //! Nothing here talks to Kubernetes or to a container runtime: namespaces are found through `/proc` and `/run/netns`
 //! ([`netns`]), and what they hold is read over netlink ([`snapshot()`], [`addresses()`], [`listeners()`]) and from the processes' own files
-//! ([`resolver`]). [`Changer`] makes changes. What was read of a whole node is a [`record`].
+//! ([`resolver`]). [`Changer`] makes changes. What was read of a whole node is a [`record`](mod@record).
 //!
 //! Without the feature `kernel` there are values only.
 
 #[cfg(feature = "kernel")]
 pub mod addresses;
+#[cfg(feature = "kernel")]
+pub mod bpf;
 #[cfg(feature = "kernel")]
 pub mod cgroup;
 pub mod change;

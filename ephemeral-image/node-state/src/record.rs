@@ -1,6 +1,23 @@
 //! What was read of a whole node: its own network namespace, those of pods, and what of its disk and programs was asked for.
 //!
-//! Plain values that travel and are kept: they say what was there, or why that could not be read, and nothing of what should be there.
+//! Plain values that travel and are kept: they say what was there, or why that could not be read, and nothing of what should be there. With the
+//! feature `kernel` they are read here as well: [`space()`], [`folder()`], [`pins()`].
+
+#[cfg(feature = "kernel")]
+mod folders;
+#[cfg(feature = "kernel")]
+pub mod limits;
+#[cfg(feature = "kernel")]
+mod pinned;
+#[cfg(feature = "kernel")]
+mod space;
+
+#[cfg(feature = "kernel")]
+pub use folders::{NO_SUCH_FOLDER, folder};
+#[cfg(feature = "kernel")]
+pub use pinned::pins;
+#[cfg(feature = "kernel")]
+pub use space::{SpaceError, space};
 
 use crate::NetState;
 use serde::{Deserialize, Serialize};
@@ -31,7 +48,7 @@ pub struct NodeRecord {
     /// The answers to `iptables-legacy-save` and its like in the node's namespace, by the program's name.
     #[serde(default)]
     pub iptables: BTreeMap<String, Reading<String>>,
-    /// Folders that were asked for, by path, and the files in them by name.
+    /// Folders that were asked for, by path, and the files in them by name; `no such folder` of one that is not there.
     #[serde(default)]
     pub folders: BTreeMap<String, Reading<BTreeMap<String, Entry>>>,
     /// BPF objects pinned under the folder that was asked for; `None`: nothing was asked for.
@@ -50,7 +67,7 @@ pub struct Space {
     /// What is to be seen of a device and is nobody's wish, by its name.
     #[serde(default)]
     pub devices: BTreeMap<String, Device>,
-    /// Kernel parameters that were asked for, as sysctl(8) writes them; those that are not there are left out.
+    /// Kernel parameters that were asked for, as sysctl(8) writes them; those that are not there or cannot be read are left out.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
 }
@@ -74,7 +91,7 @@ pub struct Device {
     pub counters: BTreeMap<String, u64>,
 }
 
-/// A file or another entry of a folder.
+/// A file or a symbolic link in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
@@ -84,7 +101,10 @@ pub struct Entry {
     pub mode: u32,
     /// Seconds since it was changed.
     pub age_seconds: u64,
-    /// What it says, where text was asked for; of a symbolic link, where it leads.
+    /// Whether it is a symbolic link: it is told of, and not followed.
+    #[serde(default)]
+    pub is_link: bool,
+    /// What it says, where text was asked for; of a symbolic link always, and then it is where that leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Reading<String>>,
 }
@@ -148,10 +168,109 @@ pub struct PinnedProgram {
 pub struct PinnedLink {
     /// Its number in the kernel.
     pub id: u32,
+    /// `BPF_LINK_TYPE_*`.
+    #[serde(default)]
+    pub kind: u32,
     /// The program that it runs.
     pub program: u32,
-    /// The device that it hangs on; 0 once that is gone.
+    /// The device that it hangs on (XDP, TCX, netkit); 0 of another kind, and once that is gone.
     pub ifindex: u32,
-    /// `BPF_TCX_INGRESS` …
+    /// `BPF_TCX_INGRESS` …, of TCX and netkit.
     pub attach_type: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Address, Link, LinkKind, Vxlan};
+    use proptest::prelude::*;
+
+    /// Something in each place.
+    fn example() -> NodeRecord {
+        let vxlan = Vxlan {
+            vni: 4242,
+            port: 8472,
+            local: "192.0.2.1".parse().ok(),
+            device: Some("eth0".to_owned()),
+            learns: false,
+            unusual: BTreeMap::from([("ttl".to_owned(), "5".to_owned())]),
+        };
+        let link = Link {
+            mac: "0a:00:00:00:00:01".parse().ok(),
+            mtu: 1450,
+            is_up: true,
+            alias: Some("netcheck-cni v1".to_owned()),
+            makes_link_local: Some(false),
+            kind: LinkKind::Vxlan(vxlan),
+        };
+        let mut net = NetState::default();
+        net.links.insert("ncvx0".to_owned(), link);
+        net.addresses.insert(Address {
+            interface: "ncvx0".to_owned(),
+            ip: "10.244.1.0".parse().unwrap(),
+            prefix: 32,
+        });
+        let device = Device {
+            index: 7,
+            has_carrier: true,
+            master: Some("br0".to_owned()),
+            peer: Some(2),
+            counters: BTreeMap::from([("rx_packets".to_owned(), u64::MAX)]),
+        };
+        let space = Space {
+            inode: 4_026_531_840,
+            net,
+            devices: BTreeMap::from([("ncvx0".to_owned(), device)]),
+            sysctls: BTreeMap::from([("net.ipv4.ip_forward".to_owned(), "1".to_owned())]),
+        };
+        let entry = Entry {
+            length: 5,
+            mode: 0o777,
+            age_seconds: 9,
+            is_link: true,
+            text: Some(Ok("../away".to_owned())),
+        };
+        let map = PinnedMap {
+            id: 1,
+            kind: 1,
+            key: 2,
+            value: 1,
+            max_entries: 8,
+            flags: 0,
+            entries: BTreeMap::from([("0a0b".to_owned(), "ff".to_owned())]),
+        };
+        NodeRecord {
+            record: RECORD,
+            kernel: "6.18.1".to_owned(),
+            node: space.clone(),
+            pods: BTreeMap::from([(3, Ok(space)), (4, Err("not located".to_owned()))]),
+            nft: Ok(serde_json::json!({"nftables": [{"metainfo": {}}]})),
+            iptables: BTreeMap::from([("iptables-nft-save".to_owned(), Ok(String::new()))]),
+            folders: BTreeMap::from([("/etc".to_owned(), Ok(BTreeMap::from([("a".to_owned(), entry)])))]),
+            pins: Some(Ok(Pins {
+                maps: BTreeMap::from([("maps/m".to_owned(), Ok(map))]),
+                ..Pins::default()
+            })),
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let bytes = serde_json::to_vec(&example()).unwrap();
+        assert_eq!(serde_json::from_slice::<NodeRecord>(&bytes).unwrap(), example());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(at in any::<prop::sample::Index>(), instead in prop::collection::vec(any::<u8>(), 0..4), cut in any::<bool>()) {
+            let mut bytes = serde_json::to_vec(&example()).unwrap();
+            let at = at.index(bytes.len());
+            let end = if cut { bytes.len() } else { (at + instead.len()).min(bytes.len()) };
+            bytes.splice(at..end, instead);
+            if let Ok(record) = serde_json::from_slice::<NodeRecord>(&bytes) {
+                let again = serde_json::to_vec(&record).unwrap();
+                prop_assert_eq!(serde_json::from_slice::<NodeRecord>(&again).unwrap(), record);
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Reading what a network namespace holds.
 
+mod devices;
 mod entries;
 mod links;
 
@@ -9,8 +10,10 @@ pub(crate) use links::LinkAnswer;
 use crate::{
     Address, NetState,
     addresses::{dump_addresses, read_address},
-    interfaces::dump_links,
+    interfaces::{Counters, dump_links},
     netlink::DumpError,
+    record::Device,
+    wire::Message,
 };
 use std::collections::BTreeMap;
 
@@ -43,16 +46,30 @@ pub fn snapshot() -> Result<NetState, DumpError> {
     Ok(state)
 }
 
+/// As [`snapshot()`], with what is to be seen of devices and is nobody's wish: read at the same moment as the links.
+pub(crate) fn snapshot_with_devices() -> Result<(NetState, BTreeMap<String, Device>), DumpError> {
+    let mut state = NetState::default();
+    let (links, names) = read(&mut state, &Table::ALL, Counters::Told)?;
+    let devices = links.iter().filter_map(|answer| devices::device(answer, &names));
+    Ok((state, devices.collect()))
+}
+
 /// Reads some tables again, and the links always: they name what the others number.
 ///
 /// Links are read last, so what hangs on a device that is gone by then is left out, as the kernel removes it too.
 pub fn refresh(state: &mut NetState, tables: &[Table]) -> Result<(), DumpError> {
+    read(state, tables, Counters::LeftOut).map(drop)
+}
+
+/// As [`refresh`]; gives what the kernel said about the links, and their names.
+fn read(state: &mut NetState, tables: &[Table], counters: Counters) -> Result<(Vec<Message>, Names), DumpError> {
     let wants = |table| tables.contains(&table);
     let addresses = wants(Table::Addresses).then(dump_addresses).transpose()?;
     let routes = wants(Table::Routes).then(entries::dump_routes).transpose()?;
     let neighbours = wants(Table::Neighbours).then(entries::dump_neighbours).transpose()?;
     let fdb = wants(Table::Fdb).then(entries::dump_fdb).transpose()?;
-    let links: Vec<LinkAnswer> = dump_links()?.iter().filter_map(LinkAnswer::read).collect();
+    let link_answers = dump_links(counters)?;
+    let links: Vec<LinkAnswer> = link_answers.iter().filter_map(LinkAnswer::read).collect();
 
     let names: Names = links.iter().map(|link| (link.index, link.name.clone())).collect();
     state.links = links.into_iter().map(|link| link.named(&names)).collect();
@@ -80,7 +97,7 @@ pub fn refresh(state: &mut NetState, tables: &[Table]) -> Result<(), DumpError> 
             .filter_map(|answer| entries::fdb(answer, &names))
             .collect();
     }
-    Ok(())
+    Ok((link_answers, names))
 }
 
 /// Names of devices by number.
@@ -89,7 +106,7 @@ pub(crate) type Names = BTreeMap<u32, String>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Message, put};
+    use crate::wire::put;
     use proptest::prelude::*;
 
     /// Attributes as a kernel might send them, or no kernel.
@@ -119,6 +136,7 @@ mod tests {
                 link.named(&names);
             }
             read_address(&answer);
+            devices::device(&answer, &names);
             entries::route(&answer, &names);
             entries::neighbour(&answer, &names);
             entries::fdb(&answer, &names);

@@ -12,6 +12,7 @@ mod hooks;
 mod lab;
 mod pinned;
 mod reasons;
+mod recorded;
 mod shell;
 mod traffic;
 
@@ -23,7 +24,7 @@ fn main() {
     if rustix::process::geteuid().is_root() && !arguments.list {
         shell::leave_mounts();
     }
-    let tests: [(&str, fn()); 19] = [
+    let tests: [(&str, fn()); 22] = [
         ("maps_are_as_specified", pinned::maps_are_as_specified),
         ("maps_hold_what_is_wanted", pinned::maps_hold_what_is_wanted),
         ("another_layout_is_refused", pinned::another_layout_is_refused),
@@ -70,6 +71,15 @@ fn main() {
         ),
         ("each_hook_has_one_program", hooks::each_hook_has_one_program),
         ("clsact_serves_as_well", hooks::clsact_serves_as_well),
+        ("pins_are_those_of_bpftool", recorded::pins_are_those_of_bpftool),
+        (
+            "maps_of_all_kinds_are_those_of_bpftool",
+            recorded::maps_of_all_kinds_are_those_of_bpftool,
+        ),
+        (
+            "what_cannot_be_read_of_pins_is_told",
+            recorded::what_cannot_be_read_of_pins_is_told,
+        ),
     ];
     let trials = tests.map(|(name, test)| trial(name, &[Need::Root], test)).into();
     libtest_mimic::run(&arguments, trials).exit();

@@ -7,7 +7,7 @@ mod conversation;
 mod life;
 mod stream;
 
-use crate::{arguments::Serve, rendezvous, sys};
+use crate::{arguments::Serve, children, rendezvous, sys};
 use anyhow::{Context as _, Result};
 use conversation::{Conversation, Verdict};
 pub use life::Ending;
@@ -15,7 +15,7 @@ use life::Life;
 use netcheck_wire::{Frame, Kind};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Resource, WaitOptions, getrlimit, setrlimit, wait},
+    process::{Resource, getrlimit, setrlimit},
 };
 use std::{
     os::{
@@ -81,7 +81,7 @@ fn reap_and_heed(signals: &OwnedFd) -> Result<bool> {
     while let Some(number) = sys::next_signal(signals).context("cannot read signals")? {
         if number == libc::SIGCHLD as u32 {
             // Process 1 inherits every orphan of its container; one signal may stand for several.
-            while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+            children::reap_orphans();
         } else {
             terminate = true;
         }

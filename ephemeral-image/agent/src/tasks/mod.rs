@@ -7,6 +7,7 @@ mod clock;
 mod folders;
 mod locate;
 mod look;
+mod record;
 mod room;
 mod watching;
 
@@ -294,7 +295,7 @@ fn run(task: Task, shared: &Arc<Shared>, reporter: &Reporter) -> Result<(), Stri
             Ok(())
         }
         Task::Clock => clock::run(reporter),
-        Task::Record(_) => return Err("this agent cannot read a node yet".to_owned()),
+        Task::Record(order) => return record::run(&order, shared, reporter),
         Task::Probe {
             probes,
             timeout_ms,

@@ -11,6 +11,7 @@ mod support;
 mod arrivals;
 mod lifetime;
 mod probing;
+mod recording;
 mod resuming;
 
 use libtest_mimic::Arguments;
@@ -22,6 +23,7 @@ fn main() {
         resuming::trials(),
         lifetime::trials(),
         arrivals::trials(),
+        recording::trials(),
     ]
     .into_iter()
     .flatten()

@@ -127,7 +127,7 @@ impl World {
     }
 
     /// What they print.
-    fn output(&self, node: &str, script: &str) -> String {
+    pub fn output(&self, node: &str, script: &str) -> String {
         let output = self.command(node, "sh").args(["-ec", script]).output().unwrap();
         assert!(
             output.status.success(),

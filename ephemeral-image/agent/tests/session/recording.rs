@@ -1,0 +1,225 @@
+//! What the agent tells of a whole node, against what the programs say that a person would use.
+
+use crate::support::{
+    needs_root,
+    plugin::{Agent, Plugin},
+    world::{CLIENT, World},
+};
+use libtest_mimic::Trial;
+use netcheck_node_state::record::{NO_SUCH_FOLDER, NodeRecord, RECORD};
+use netcheck_wire::{
+    Task,
+    message::{Folder, RecordOrder},
+};
+use std::{fs, os::unix::fs::MetadataExt as _};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        needs_root("a_node_is_recorded", a_node_is_recorded),
+        needs_root("what_is_not_there_is_told", what_is_not_there_is_told),
+        needs_root("a_large_record_comes_in_pieces", a_large_record_comes_in_pieces),
+    ]
+}
+
+/// An agent whose node is the router. It is process 1, so that the disk is its own whatever runs this test.
+fn on_the_router(world: &World) -> Agent {
+    let namespace = format!("--net={}", world.path("router").display());
+    let own_numbers = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let words = [&["nsenter", &namespace], &own_numbers[..]].concat();
+    Agent::start_by(&words, &["--deadline", "120"])
+}
+
+/// The most memory that it ever had, in kilobytes.
+fn peak_kb(agent: &Agent) -> u64 {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", agent.pid())).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", children.trim())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// What a record's data frames say, and how long each is.
+fn record(plugin: &mut Plugin, order: RecordOrder) -> (NodeRecord, Vec<usize>) {
+    let id = plugin.start(Task::Record(order));
+    assert_eq!(plugin.done(id), []);
+    let pieces: Vec<&[u8]> = plugin
+        .data
+        .iter()
+        .filter(|(of, _)| *of == id)
+        .map(|(_, bytes)| bytes.as_slice())
+        .collect();
+    let lengths = pieces.iter().map(|piece| piece.len()).collect();
+    (serde_json::from_slice(&pieces.concat()).unwrap(), lengths)
+}
+
+fn folder(path: &str, with_text: bool) -> Folder {
+    Folder {
+        path: path.to_owned(),
+        with_text,
+    }
+}
+
+/// Without comments, which have the time in them.
+fn rules(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+fn a_node_is_recorded() {
+    let world = World::new();
+    world.run(
+        "router",
+        "iptables-legacy -A FORWARD -m comment --comment by-legacy -j ACCEPT
+         iptables-nft -A FORWARD -p tcp --dport 81 -m comment --comment by-nft -j ACCEPT
+         ip6tables-nft -A INPUT -s 2001:db8:77::/48 -j DROP",
+    );
+    world.rule("router", "input", "tcp dport 8080 drop");
+    let files = tempfile::tempdir().unwrap();
+    fs::write(files.path().join("10-net.conflist"), "{}").unwrap();
+    let path = files.path().to_str().unwrap();
+
+    let mut agent = on_the_router(&world);
+    let mut plugin = Plugin::joining(&agent);
+    plugin.task(Task::Locate { places: world.places() });
+    let order = RecordOrder {
+        places: vec![CLIENT],
+        sysctls: vec!["net.ipv4.ip_forward".to_owned(), "net.ipv4.conf.*.rp_filter".to_owned()],
+        // Read once, with its text.
+        folders: vec![folder(path, true), folder(path, false)],
+        pins: None,
+    };
+    let (record, _) = record(&mut plugin, order);
+    plugin.finish_with(&mut agent);
+
+    assert_eq!(
+        (record.record, record.kernel),
+        (
+            RECORD,
+            fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap()
+                .trim()
+                .to_owned()
+        )
+    );
+    let inode = |node: &str| fs::metadata(world.path(node)).unwrap().ino();
+    let client = record.pods[&CLIENT].as_ref().unwrap();
+    assert_eq!((record.node.inode, client.inode), (inode("router"), inode("client")));
+    let devices: Vec<&str> = record.node.devices.keys().map(String::as_str).collect();
+    assert_eq!(devices, ["lo", "to-client", "to-server"]);
+    assert_eq!(
+        record.node.net.links.keys().collect::<Vec<_>>(),
+        record.node.devices.keys().collect::<Vec<_>>()
+    );
+    assert_eq!(
+        client.devices["eth0"].peer,
+        Some(record.node.devices["to-client"].index)
+    );
+    assert!(
+        client
+            .net
+            .routes
+            .iter()
+            .any(|route| route.gateway == Some(world.router(false)))
+    );
+    let forward = |space: &netcheck_node_state::record::Space| space.sysctls["net.ipv4.ip_forward"].clone();
+    assert_eq!(
+        (forward(&record.node), forward(client)),
+        ("1".to_owned(), "0".to_owned())
+    );
+    assert!(record.node.sysctls.contains_key("net.ipv4.conf.to-client.rp_filter"));
+
+    let theirs: serde_json::Value = serde_json::from_str(&world.output("router", "nft -j list ruleset")).unwrap();
+    assert_eq!(record.nft, Ok(theirs));
+    let programs: Vec<&str> = record.iptables.keys().map(String::as_str).collect();
+    assert_eq!(
+        programs,
+        [
+            "ip6tables-legacy-save",
+            "ip6tables-nft-save",
+            "iptables-legacy-save",
+            "iptables-nft-save"
+        ]
+    );
+    for (program, answer) in &record.iptables {
+        let theirs = world.output("router", program);
+        assert_eq!(rules(answer.as_ref().unwrap()), rules(&theirs), "{program}");
+    }
+    for (program, rule) in [
+        ("iptables-legacy-save", "by-legacy"),
+        ("iptables-nft-save", "by-nft"),
+        ("ip6tables-nft-save", "2001:db8:77::/48"),
+    ] {
+        assert!(record.iptables[program].as_ref().unwrap().contains(rule), "{program}");
+    }
+    let folders = record.folders[path].as_ref().unwrap();
+    assert_eq!(
+        (record.folders.len(), folders["10-net.conflist"].text.as_ref()),
+        (1, Some(&Ok("{}".to_owned())))
+    );
+    assert_eq!(record.pins, None);
+}
+
+fn what_is_not_there_is_told() {
+    let world = World::new();
+    let mut agent = on_the_router(&world);
+    let mut plugin = Plugin::joining(&agent);
+    let order = RecordOrder {
+        places: vec![CLIENT, 99],
+        sysctls: vec!["net.no.such".to_owned(), "kernel.panic".to_owned(), String::new()],
+        folders: vec![folder("/no/such/folder", true), folder("", false)],
+        pins: Some("/tmp".to_owned()),
+    };
+    let (record, _) = record(&mut plugin, order);
+    plugin.finish_with(&mut agent);
+    for place in [CLIENT, 99] {
+        assert_eq!(record.pods[&place], Err(format!("place {place} was not located")));
+    }
+    for path in ["/no/such/folder", ""] {
+        assert_eq!(record.folders[path], Err(NO_SUCH_FOLDER.to_owned()));
+    }
+    assert_eq!(record.pins, Some(Err("not in a BPF filesystem".to_owned())));
+    assert!(record.node.sysctls.is_empty());
+    assert_eq!(record.iptables["ip6tables-legacy-save"], Ok(String::new()));
+    assert!(record.nft.unwrap()["nftables"].is_array());
+    // And reading it has made none.
+    assert_eq!(
+        world.output("router", "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names"),
+        ""
+    );
+}
+
+fn a_large_record_comes_in_pieces() {
+    const FILES: usize = 9;
+    let world = World::new();
+    let files = tempfile::tempdir().unwrap();
+    for number in 0..FILES {
+        let line = format!("{number} \"quoted\"\n");
+        fs::write(
+            files.path().join(format!("{number}")),
+            line.repeat((1 << 20) / line.len()),
+        )
+        .unwrap();
+    }
+    let path = files.path().to_str().unwrap();
+    let agent = on_the_router(&world);
+    // Cut in the midst of it, and on a stream that is then opened anew.
+    let mut plugin = Plugin::cut(&agent, vec![5_000_000, usize::MAX]);
+    let order = RecordOrder {
+        folders: vec![folder(path, true)],
+        ..RecordOrder::default()
+    };
+    let (record, lengths) = record(&mut plugin, order);
+    assert_eq!(plugin.connects, 2);
+    let most = netcheck_wire::frame::MAX_PAYLOAD - netcheck_wire::message::DATA_HEADER;
+    assert!(
+        lengths.len() > FILES && lengths.iter().all(|length| (1..=most).contains(length)),
+        "{lengths:?}"
+    );
+    let folder = record.folders[path].as_ref().unwrap();
+    assert_eq!(folder.len(), FILES);
+    for (name, file) in folder {
+        let text = file.text.clone().unwrap().unwrap();
+        assert!(text == fs::read_to_string(files.path().join(name)).unwrap(), "{name}");
+    }
+    // An agent on a node may have 64 MiB.
+    let peak = peak_kb(&agent);
+    assert!(peak < 48 << 10, "{peak} kB");
+}
