@@ -43,6 +43,7 @@ fn file(text: &str) -> Entry {
         length: 10,
         mode: 0o755,
         age_seconds: 1000,
+        is_link: false,
         text: Some(Ok(text.to_owned())),
     }
 }
