@@ -88,7 +88,10 @@ pub fn answer(program: &Path, arguments: &[&str], limits: Limits, reporter: &Rep
     outcome.map_err(|why| format!("{name}: {why}"))?;
     if !status.success() {
         let complained = String::from_utf8_lossy(&complained);
-        return Err(failed(&status.to_string(), &complained.trim()));
+        let bound = limits.memory.map_or_else(String::new, |bytes| {
+            format!(" (it may use {} MiB of memory)", bytes >> 20)
+        });
+        return Err(failed(&status.to_string(), &format!("{}{bound}", complained.trim())));
     }
     String::from_utf8(printed).map_err(|error| failed("its answer is not UTF-8", &error.utf8_error()))
 }
@@ -220,6 +223,9 @@ mod tests {
         };
         assert_eq!(wants(None), Ok(String::new()));
         let refused = wants(Some(32 << 20)).unwrap_err();
-        assert!(refused.contains("memory exhausted"), "{refused}");
+        assert!(
+            refused.contains("memory exhausted") && refused.ends_with("(it may use 32 MiB of memory)"),
+            "{refused}"
+        );
     }
 }
