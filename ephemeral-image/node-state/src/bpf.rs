@@ -27,6 +27,8 @@ const NOT_SUPPORTED: i32 = 524;
 const ATTEMPTS: usize = 4;
 /// Bytes of keys and values that are asked for at once.
 const BATCH: usize = 256 << 10;
+/// Bytes of keys and values that one bucket of a map may have.
+const BUCKET: usize = 16 << 20;
 /// `BPF_MAP_TYPE_*` with a value for each processor.
 const PER_CPU: [u32; 4] = [5, 6, 10, 21];
 /// `BPF_MAP_TYPE_*` whose entries can be read: hash, array, programs, per processor, least recently used, prefixes, maps, devices.
@@ -330,7 +332,7 @@ fn in_batches<E>(
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOENT) => true,
                 // One bucket has more: it comes whole or not at all.
-                Some(libc::ENOSPC) if room < 1 << 20 => {
+                Some(libc::ENOSPC) if room * (sizes.key + sizes.value) < BUCKET => {
                     room *= 2;
                     keys.resize(room * sizes.key, 0);
                     values.resize(room * sizes.value, 0);

@@ -9,6 +9,7 @@ use netcheck_cni_bpf::Hooking;
 use netcheck_node_state::record::{NO_SUCH_FOLDER, PinnedLink, PinnedMap, PinnedProgram, Pins, Reading, limits, pins};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
+use tempfile::NamedTempFile;
 
 /// `BPF_LINK_TYPE_TCX`.
 const TCX: u32 = 11;
@@ -220,8 +221,7 @@ pub fn maps_of_all_kinds_are_those_of_bpftool() {
     update("devices", "02 00 00 00", "01 00 00 00");
     update("prefixes", "10 00 00 00 0a 01 00 00", "01 02");
     update("prefixes", "18 00 00 00 0a 01 02 00", "03 04");
-    let batch = folder.parent().unwrap().parent().unwrap().parent().unwrap();
-    let list = batch.join(format!("netcheck-batch-{}", std::process::id()));
+    let list = NamedTempFile::new().unwrap();
     let lines = (0..5000_u32).map(|number| {
         let [a, b, c, d] = number.to_ne_bytes();
         format!(
@@ -229,9 +229,8 @@ pub fn maps_of_all_kinds_are_those_of_bpftool() {
             at("lazy")
         )
     });
-    fs::write(&list, lines.collect::<String>()).unwrap();
-    run(&format!("bpftool batch file {} >/dev/null", list.display()));
-    fs::remove_file(&list).unwrap();
+    fs::write(list.path(), lines.collect::<String>()).unwrap();
+    run(&format!("bpftool batch file {} >/dev/null", list.path().display()));
     let large = MapData::from_pin(maps.join("large")).unwrap();
     let mut large: HashMap<_, u32, [u8; 150_000]> = Map::HashMap(large).try_into().unwrap();
     let value = vec![7; 150_000];

@@ -11,7 +11,8 @@ use netcheck_wire::{
     Task,
     message::{Folder, RecordOrder},
 };
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _};
+use tempfile::{TempDir, tempdir};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -21,11 +22,18 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// An agent whose node is the router. It is process 1, so that the disk is its own whatever runs this test.
-fn on_the_router(world: &World) -> Agent {
+/// Mounts a BPF filesystem that ends with the agent, pins a map in it, and goes on as an agent on a node: with its capabilities and no others.
+const ON_A_NODE: &str = "mount -t bpf bpf $0; mkdir -p $0/v1/maps
+    bpftool map create $0/v1/maps/counts type hash key 4 value 2 entries 4 name counts
+    bpftool map update pinned $0/v1/maps/counts key 1 0 0 0 value 2 0
+    exec setpriv --inh-caps=-all --bounding-set=-all,+net_admin,+net_raw,+sys_admin,+sys_ptrace \"$@\"";
+
+/// An agent whose node is the router, with a BPF filesystem on a folder. It is process 1, so that the disk is its own whatever runs this test.
+fn on_the_router(world: &World, bpf: &TempDir) -> Agent {
     let namespace = format!("--net={}", world.path("router").display());
     let own_numbers = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    let words = [&["nsenter", &namespace], &own_numbers[..]].concat();
+    let on_a_node = ["sh", "-ec", ON_A_NODE, bpf.path().to_str().unwrap()];
+    let words = [&["nsenter", &namespace], &own_numbers[..], &on_a_node].concat();
     Agent::start_by(&words, &["--deadline", "120"])
 }
 
@@ -72,11 +80,12 @@ fn a_node_is_recorded() {
          ip6tables-nft -A INPUT -s 2001:db8:77::/48 -j DROP",
     );
     world.rule("router", "input", "tcp dport 8080 drop");
-    let files = tempfile::tempdir().unwrap();
+    let files = tempdir().unwrap();
     fs::write(files.path().join("10-net.conflist"), "{}").unwrap();
     let path = files.path().to_str().unwrap();
+    let bpf = tempdir().unwrap();
 
-    let mut agent = on_the_router(&world);
+    let mut agent = on_the_router(&world, &bpf);
     let mut plugin = Plugin::joining(&agent);
     plugin.task(Task::Locate { places: world.places() });
     let order = RecordOrder {
@@ -84,7 +93,7 @@ fn a_node_is_recorded() {
         sysctls: vec!["net.ipv4.ip_forward".to_owned(), "net.ipv4.conf.*.rp_filter".to_owned()],
         // Read once, with its text.
         folders: vec![folder(path, true), folder(path, false)],
-        pins: None,
+        pins: Some(format!("{}/v1", bpf.path().display())),
     };
     let (record, _) = record(&mut plugin, order);
     plugin.finish_with(&mut agent);
@@ -154,12 +163,18 @@ fn a_node_is_recorded() {
         (record.folders.len(), folders["10-net.conflist"].text.as_ref()),
         (1, Some(&Ok("{}".to_owned())))
     );
-    assert_eq!(record.pins, None);
+    let pins = record.pins.unwrap().unwrap();
+    let counts = pins.maps["maps/counts"].as_ref().unwrap();
+    assert_eq!(
+        counts.entries,
+        BTreeMap::from([("01000000".to_owned(), "0200".to_owned())])
+    );
+    assert_eq!((pins.maps.len(), pins.programs.len(), pins.links.len()), (1, 0, 0));
 }
 
 fn what_is_not_there_is_told() {
     let world = World::new();
-    let mut agent = on_the_router(&world);
+    let mut agent = on_the_router(&world, &tempdir().unwrap());
     let mut plugin = Plugin::joining(&agent);
     let order = RecordOrder {
         places: vec![CLIENT, 99],
@@ -187,37 +202,43 @@ fn what_is_not_there_is_told() {
 }
 
 fn a_large_record_comes_in_pieces() {
-    const FILES: usize = 9;
+    /// In each of two folders: nearly as much as is read of one.
+    const FILES: usize = 15;
     let world = World::new();
-    let files = tempfile::tempdir().unwrap();
+    let files = tempdir().unwrap();
+    let folders = ["a", "b"].map(|name| files.path().join(name));
     for number in 0..FILES {
         let line = format!("{number} \"quoted\"\n");
-        fs::write(
-            files.path().join(format!("{number}")),
-            line.repeat((1 << 20) / line.len()),
-        )
-        .unwrap();
+        for folder in &folders {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join(format!("{number}")), line.repeat((1 << 20) / line.len())).unwrap();
+        }
     }
-    let path = files.path().to_str().unwrap();
-    let agent = on_the_router(&world);
-    // Cut in the midst of it, and on a stream that is then opened anew.
+    let bpf = tempdir().unwrap();
+    let agent = on_the_router(&world, &bpf);
+    // Cut in the midst of it, and gone on with on another stream.
     let mut plugin = Plugin::cut(&agent, vec![5_000_000, usize::MAX]);
     let order = RecordOrder {
-        folders: vec![folder(path, true)],
+        folders: folders
+            .iter()
+            .map(|path| folder(path.to_str().unwrap(), true))
+            .collect(),
         ..RecordOrder::default()
     };
     let (record, lengths) = record(&mut plugin, order);
-    assert_eq!(plugin.connects, 2);
+    assert_eq!((plugin.connects, record.pins), (2, None));
     let most = netcheck_wire::frame::MAX_PAYLOAD - netcheck_wire::message::DATA_HEADER;
     assert!(
         lengths.len() > FILES && lengths.iter().all(|length| (1..=most).contains(length)),
         "{lengths:?}"
     );
-    let folder = record.folders[path].as_ref().unwrap();
-    assert_eq!(folder.len(), FILES);
-    for (name, file) in folder {
-        let text = file.text.clone().unwrap().unwrap();
-        assert!(text == fs::read_to_string(files.path().join(name)).unwrap(), "{name}");
+    for path in &folders {
+        let folder = record.folders[path.to_str().unwrap()].as_ref().unwrap();
+        assert_eq!(folder.len(), FILES);
+        for (name, file) in folder {
+            let text = file.text.clone().unwrap().unwrap();
+            assert!(text == fs::read_to_string(path.join(name)).unwrap(), "{name}");
+        }
     }
     // An agent on a node may have 64 MiB.
     let peak = peak_kb(&agent);

@@ -1,23 +1,54 @@
 //! Programs of the agent's image, and what they print.
 
 use crate::{children, tasks::Reporter};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Resource, Rlimit, setrlimit},
+};
 use std::{
+    fs,
     io::{self, Read},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-/// Bytes that a program may print.
-pub const MOST: usize = 16 << 20;
-/// How long it may take.
+/// How long a program may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Bytes of its complaints that are kept.
 const COMPLAINT: usize = 4 << 10;
 /// Where programs are; the container need not have a PATH.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Where a container's cgroup says how much memory it may use, in version 2 and in version 1.
+const MEMORY: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
+
+/// What a program may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes that it may print.
+    pub printed: usize,
+    /// Bytes of memory that it may have; `None`: as many as there are.
+    pub memory: Option<u64>,
+}
+
+impl Limits {
+    /// What a record's programs may use. Of memory it is half of what this container may: one that wants more is to fail by itself, before the
+    /// kernel ends it, and the agent with it.
+    pub fn usual() -> Self {
+        let allowed = MEMORY
+            .iter()
+            .find_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
+        Self {
+            printed: 16 << 20,
+            memory: allowed.map(|allowed| allowed / 2),
+        }
+    }
+}
 
 /// The program of this name, if it is here.
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -25,8 +56,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|path| path.is_file())
 }
 
-/// What a program prints, at most `most` bytes. It is ended if it prints more, takes too long, or the task is to stop.
-pub fn answer(program: &Path, arguments: &[&str], most: usize, reporter: &Reporter) -> Result<String, String> {
+/// What a program prints. It is ended if it prints too much, takes too long, or the task is to stop.
+pub fn answer(program: &Path, arguments: &[&str], limits: Limits, reporter: &Reporter) -> Result<String, String> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let failed = |what: &str, why: &dyn std::fmt::Display| format!("{name}: {what}: {why}");
     let mut command = Command::new(program);
@@ -35,12 +66,15 @@ pub fn answer(program: &Path, arguments: &[&str], most: usize, reporter: &Report
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(bytes) = limits.memory {
+        limit_memory(&mut command, bytes);
+    }
     let mut child = children::spawn(&mut command).map_err(|error| failed("cannot run it", &error))?;
     let pipes = child.stdout.take().zip(child.stderr.take());
     let (mut printed, mut complained) = (Vec::new(), Vec::new());
     let outcome = match pipes {
         Some((stdout, stderr)) => listen(
-            (stdout, &mut printed, most),
+            (stdout, &mut printed, limits.printed),
             (stderr, &mut complained, COMPLAINT),
             reporter,
         ),
@@ -54,9 +88,25 @@ pub fn answer(program: &Path, arguments: &[&str], most: usize, reporter: &Report
     outcome.map_err(|why| format!("{name}: {why}"))?;
     if !status.success() {
         let complained = String::from_utf8_lossy(&complained);
-        return Err(failed(&status.to_string(), &complained.trim()));
+        let bound = limits.memory.map_or_else(String::new, |bytes| {
+            format!(" (it may use {} MiB of memory)", bytes >> 20)
+        });
+        return Err(failed(&status.to_string(), &format!("{}{bound}", complained.trim())));
     }
     String::from_utf8(printed).map_err(|error| failed("its answer is not UTF-8", &error.utf8_error()))
+}
+
+/// Bounds the memory that a program can ask for (`RLIMIT_DATA`, getrlimit(2)).
+#[allow(unsafe_code, reason = "the limit is to hold from the program's first instruction on")]
+fn limit_memory(command: &mut Command, bytes: u64) {
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    // SAFETY: between fork and exec there is but one system call, which allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(move || setrlimit(Resource::Data, limit).map_err(io::Error::from));
+    }
 }
 
 /// Reads both pipes to their ends; of the second no more than its limit is kept, of the first no more is allowed.
@@ -127,8 +177,13 @@ mod tests {
         }
     }
 
+    const LIMITS: Limits = Limits {
+        printed: 1 << 20,
+        memory: None,
+    };
+
     fn shell(script: &str, is_stopped: bool) -> Result<String, String> {
-        answer(&find("sh").unwrap(), &["-c", script], 1 << 20, &reporter(is_stopped))
+        answer(&find("sh").unwrap(), &["-c", script], LIMITS, &reporter(is_stopped))
     }
 
     #[test]
@@ -156,7 +211,21 @@ mod tests {
             shell("exec sleep 600", true),
             Err("sh: given up: the task was stopped".to_owned())
         );
-        let missing = answer(Path::new("/no/such"), &[], 1, &reporter(false)).unwrap_err();
+        let missing = answer(Path::new("/no/such"), &[], LIMITS, &reporter(false)).unwrap_err();
         assert!(missing.starts_with("such: cannot run it: "), "{missing}");
+    }
+    #[test]
+    fn a_program_that_wants_too_much_memory_fails_by_itself() {
+        let wants = |memory| {
+            let limits = Limits { memory, ..LIMITS };
+            let words = ["if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
+            answer(&find("dd").unwrap(), &words, limits, &reporter(false))
+        };
+        assert_eq!(wants(None), Ok(String::new()));
+        let refused = wants(Some(32 << 20)).unwrap_err();
+        assert!(
+            refused.contains("memory exhausted") && refused.ends_with("(it may use 32 MiB of memory)"),
+            "{refused}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The node's firewalls, in the words of the programs that come with the agent's image.
 
-use super::program::{self, MOST};
+use super::program::{self, Limits};
 use crate::tasks::Reporter;
 use netcheck_node_state::record::Reading;
 use serde_json::value::RawValue;
@@ -18,7 +18,7 @@ const IPTABLES: [(&str, Option<&str>); 4] = [
 /// `nft -j list ruleset`, as it says it.
 pub fn nft(reporter: &Reporter) -> Reading<Box<RawValue>> {
     let program = program::find("nft").ok_or("there is no program nft in the agent's image")?;
-    let text = program::answer(&program, &["-j", "list", "ruleset"], MOST, reporter)?;
+    let text = program::answer(&program, &["-j", "list", "ruleset"], Limits::usual(), reporter)?;
     RawValue::from_string(text).map_err(|error| format!("nft's answer is not JSON: {error}"))
 }
 
@@ -30,7 +30,7 @@ pub fn iptables(reporter: &Reporter) -> impl Iterator<Item = (&'static str, Read
         let answer = if is_empty {
             Ok(String::new())
         } else {
-            program::answer(&program, &[], MOST, reporter)
+            program::answer(&program, &[], Limits::usual(), reporter)
         };
         Some((*name, answer))
     })
