@@ -67,6 +67,14 @@ impl Found {
         self
     }
 
+    /// On the device that a route names, as iproute2 writes it.
+    #[must_use]
+    pub fn on_device_of(mut self, route: &str) -> Self {
+        let mut words = route.split(' ').skip_while(|word| *word != "dev");
+        self.device = words.nth(1).map(str::to_owned);
+        self
+    }
+
     /// Whether it is the same difference, whatever is there now.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.id, &self.object) == (other.id, &other.object)

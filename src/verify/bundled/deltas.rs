@@ -268,6 +268,7 @@ pub fn of_finding(finding: &Finding) -> Found {
             Found::new("verify-route-shadowed", foreign, format!("{ours} decides"), actual)
                 .look("ip route show; ip -6 route show")
                 .fix(format!("ip route del {foreign}"))
+                .on_device_of(foreign)
         }
         Finding::RouteContested { ours, foreign } => {
             Found::new("verify-route-foreign", foreign, format!("{ours} stays"), actual).look("ip monitor route")
@@ -324,6 +325,8 @@ const ROOTS: [(&str, Follow); 10] = [
         "verify-overlay-mtu",
         Follow::These(&[
             "verify-device-address-missing",
+            "verify-device-address-stray",
+            "verify-device-link-local",
             "verify-route-missing",
             "verify-neighbour-missing",
             "verify-forwarding-off",
@@ -332,10 +335,10 @@ const ROOTS: [(&str, Follow); 10] = [
     // The kernel forgets permanent neighbours of a device whose address changes (neigh_changeaddr(), net/core/neighbour.c).
     ("verify-overlay-mac", Follow::These(&["verify-neighbour-missing"])),
     ("verify-pod-veth-mac", Follow::These(&["verify-pod-neighbour-missing"])),
-    // With its last IPv4 address a device loses its IPv4 routes.
+    // With its last IPv4 address a device loses its IPv4 routes and neighbours (inetdev_destroy(), net/ipv4/devinet.c).
     (
         "verify-device-address-missing",
-        Follow::These(&["verify-route-missing"]),
+        Follow::These(&["verify-route-missing", "verify-neighbour-missing"]),
     ),
 ];
 
@@ -358,6 +361,11 @@ pub fn relate(found: &mut [Found]) {
                 follows.then_some(root)
             });
         found[index].follows = root;
+    }
+    // What router advertisements told is to be kept before IPv6 forwarding is put right: no fault of its own.
+    let forwarding = found.iter().position(|one| one.id == "verify-forwarding-off");
+    for one in found.iter_mut().filter(|one| one.id == "verify-sysctl") {
+        one.follows = one.follows.or(forwarding);
     }
     // Each names the first cause.
     for index in 0..found.len() {

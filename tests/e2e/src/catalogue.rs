@@ -45,15 +45,15 @@ pub const VARIABLES: [(&str, &str); 17] = [
     ("PODDEF", "nsenter --net=$NETNS ip route show default"),
     (
         "ROUTES",
-        "F=/run/netcheck-faults; mkdir -p $F; ip route show proto 147 > $F/r4; ip -6 route show proto 147 > $F/r6; ip neigh show nud permanent proto 147 > $F/n; ip -o address show dev ncvx0 | sed 's/.* inet6\\? \\([^ ]*\\).*/\\1/' > $F/a; nft list table inet netcheck-cni > $F/nft; echo $F",
+        "F=/run/netcheck-faults; mkdir -p $F; ip route show proto 147 > $F/r4; ip -6 route show proto 147 > $F/r6; ip neigh show nud permanent proto 147 | sed 's/ PERMANENT.*//; s/ proto [^ ]*//' > $F/n; ip -o address show dev ncvx0 | sed 's/.* inet6\\? \\([^ ]*\\).*/\\1/' > $F/a; nft list table inet netcheck-cni > $F/nft; echo $F",
     ),
 ];
 
 /// Puts back what goes with a device that was down.
-const BACK: &str = "while read a; do ip address replace $a dev ncvx0 nodad; done < $ROUTES/a; \
+const BACK: &str = "set +e; while read a; do ip address replace $a dev ncvx0 nodad; done < $ROUTES/a; \
     while read r; do ip route replace $r proto 147; done < $ROUTES/r4; \
     while read r; do ip -6 route replace $r proto 147; done < $ROUTES/r6; \
-    while read n; do ip neigh replace $n protocol 147; done < $ROUTES/n";
+    while read n; do ip neigh replace $n nud permanent protocol 147; done < $ROUTES/n; true";
 
 const PINS: &str = "/sys/fs/bpf/netcheck-cni/v1";
 
@@ -80,10 +80,26 @@ fn one(what: &'static str, finding: &'static str, harm: &str, mend: &str) -> Inj
     }
 }
 
-/// All of them.
+/// All of them, in lanes: those of different lanes do not touch each other and may be in force at once.
 #[must_use]
-pub fn all() -> Vec<Injection> {
-    [devices(), routes(), neighbours(), pods(), firewall(), bpf(), disk()].concat()
+pub fn lanes() -> [Vec<Injection>; 4] {
+    [
+        [devices(), routes(), neighbours()].concat(),
+        pods(),
+        [firewall(), bpf()].concat(),
+        disk(),
+    ]
+}
+
+/// What only the daemon mends: to be done last.
+#[must_use]
+pub fn last() -> Injection {
+    one(
+        "the overlay's program hangs nowhere",
+        "verify-bpf-hook",
+        "rm @PINS/links/ncvx0_in",
+        "true",
+    )
 }
 
 fn devices() -> Vec<Injection> {
@@ -110,7 +126,7 @@ fn devices() -> Vec<Injection> {
             "the overlay's MTU is too small for IPv6",
             "verify-overlay-mtu",
             "ip link set ncvx0 mtu 1200",
-            "ip link set ncvx0 mtu $MTU; ip link set ncvx0 addrgenmode none; sysctl -qw net.ipv6.conf.ncvx0.forwarding=1; @BACK",
+            "ip link set ncvx0 mtu $MTU; ip link set ncvx0 addrgenmode none; ip -6 address flush dev ncvx0 scope link; sysctl -qw net.ipv6.conf.ncvx0.forwarding=1; @BACK",
         ),
         one(
             "the overlay learns",
@@ -408,12 +424,6 @@ fn firewall() -> Vec<Injection> {
 fn bpf() -> Vec<Injection> {
     vec![
         one(
-            "the overlay's program hangs nowhere",
-            "verify-bpf-hook",
-            "rm @PINS/links/ncvx0_in",
-            "true",
-        ),
-        one(
             "a range is in the map that no node has",
             "verify-bpf-node-stale",
             "bpftool map update pinned @PINS/maps/nc_node key hex 78 00 00 00 00 00 00 00 00 00 00 00 00 00 ff ff 0a 63 00 00 value hex 00 00 00 00 00 00 00 00 00 00 ff ff c0 00 02 63 02 00 00 00 00 09 00 00",
@@ -461,12 +471,6 @@ fn disk() -> Vec<Injection> {
             "verify-plugin-missing",
             "chmod a-x /opt/cni/bin/netcheck-cni",
             "chmod a+x /opt/cni/bin/netcheck-cni",
-        ),
-        one(
-            "the loopback plugin is gone",
-            "verify-plugin-missing",
-            "mv /opt/cni/bin/loopback /opt/cni/bin/.loopback",
-            "mv /opt/cni/bin/.loopback /opt/cni/bin/loopback",
         ),
         one(
             "a pod's address counts as free",

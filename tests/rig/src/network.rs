@@ -45,6 +45,7 @@ pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout
         // hub to forward: a node that lost a route to them must not find a detour. Only the API server itself may go there.
         forward_packets()?;
         ip(&hub_side)?;
+        answer_without_limits(addresses)?;
         let rule = [format!("rule add iif lo lookup {}", Table::OwnTraffic.number())];
         addresses
             .pick("-4", "-6")
@@ -54,6 +55,27 @@ pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout
     let mut root_side = address_lines(addresses, Endpoint::Root, &root_link);
     root_side.push(format!("link set {root_link} up"));
     ip(&root_side)
+}
+
+/// Answers each packet for what is outside, not only some: a router that has no route answers one sender a second once five are used up
+/// (`ip_error()`, net/ipv4/route.c, which no namespace can change), so that a connection that waits its turn would seem to vanish. A reject rule
+/// knows no such limit, and the one on ICMP of the same kind can be lifted.
+fn answer_without_limits(addresses: Addresses) -> Result<()> {
+    for (switch, value) in [
+        ("/proc/sys/net/ipv4/icmp_ratemask", "0"),
+        ("/proc/sys/net/ipv6/icmp/ratelimit", "0"),
+    ] {
+        fs::write(switch, value).context(format!("write {switch}"))?;
+    }
+    let v4 = addresses.of(Endpoint::Hub).into_iter().find(IpAddr::is_ipv4);
+    let Some(own) = v4 else { return Ok(()) };
+    let chain = format!(
+        "add table ip rig
+        add chain ip rig prerouting {{ type filter hook prerouting priority filter; }}
+        add rule ip rig prerouting iifname {BRIDGE} fib daddr type unicast ip daddr != {own}/{} reject with icmp type net-unreachable",
+        underlay_prefix(own)
+    );
+    nft(&chain)
 }
 
 /// Joins a node to the underlay. Of one that was there before, the link goes first: the kernel may not have come to it.
@@ -220,6 +242,12 @@ fn ip(lines: &[String]) -> Result<()> {
 /// The same for lines that name no address; `family` is `-4` or `-6`.
 fn ip_of(family: &str, lines: &[String]) -> Result<()> {
     run_ip(&[family, "-batch", "-"], lines)
+}
+
+/// Runs commands of `nft` in the network namespace of the calling thread.
+fn nft(commands: &str) -> Result<()> {
+    let output = Command::new("nft").arg(commands).output().context("run nft")?;
+    checked("nft", &output).map(drop)
 }
 
 fn run_ip(options: &[&str], lines: &[String]) -> Result<()> {
