@@ -198,7 +198,7 @@ impl Victim {
 fn faults(lab: &Lab) -> Result<()> {
     let namespace = two_pods(lab)?;
     settled(lab)?;
-    // What earlier cases had is gone.
+    wait_for_others(lab, &namespace)?;
     ledger::wait(&lab.rig, PATIENCE, "what was before")?;
     daemons(lab, false)?;
     let outcome = catalogue(lab, &namespace);
@@ -208,6 +208,22 @@ fn faults(lab: &Lab) -> Result<()> {
     let verify = Verify::run(lab, [] as [&str; 0])?;
     ensure!(verify.held(), "with daemons again: {}", verify.told());
     Ok(())
+}
+
+/// Until earlier cases' pods are gone: without a daemon nothing is cleaned up after them.
+fn wait_for_others(lab: &Lab, own: &Namespace<'_>) -> Result<()> {
+    Ok(wait_until("earlier cases' namespaces to go", PATIENCE, || {
+        let names = lab
+            .kubectl("get namespaces -o name")
+            .map_err(|error| error.to_string())?;
+        let others = names
+            .lines()
+            .filter(|name| name.contains("/lab-") && !name.ends_with(&format!("/{}", own.name)));
+        match others.collect::<Vec<_>>().as_slice() {
+            [] => Ok(()),
+            others => Err(others.join(", ")),
+        }
+    })?)
 }
 
 fn catalogue(lab: &Lab, namespace: &Namespace<'_>) -> Result<()> {
