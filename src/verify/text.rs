@@ -171,7 +171,8 @@ fn closing(out: &mut String, report: &VerifyReport, printer: Option<&Printer>) {
         Conclusion::Interrupted => (Tone::Doubtful, "interrupted"),
     };
     let summary = &status.summary;
-    let mut counts = vec![format!("{} nodes", summary.nodes)];
+    let plural = if summary.nodes == 1 { "" } else { "s" };
+    let mut counts = vec![format!("{} node{plural}", summary.nodes)];
     counts.extend((summary.errors > 0).then(|| format!("{} wrong", summary.errors)));
     counts.extend((summary.warnings > 0).then(|| format!("{} to look at", summary.warnings)));
     counts.extend((summary.follow > 0).then(|| format!("{} that follow", summary.follow)));

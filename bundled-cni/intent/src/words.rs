@@ -4,13 +4,26 @@ use crate::names::{SCOPE_LINK, TABLE_MAIN};
 use netcheck_node_state::{Address, FdbEntry, Link, LinkKind, Neighbour, Route, RouteKind};
 use std::fmt::Write;
 
+/// `RTN_*` of linux/rtnetlink.h, as ip(8) calls those that are not said otherwise.
+const KINDS: [(u8, &str); 6] = [
+    (3, "broadcast"),
+    (4, "anycast"),
+    (5, "multicast"),
+    (6, "blackhole"),
+    (8, "prohibit"),
+    (9, "throw"),
+];
+
 /// As `ip route` says it.
 pub fn route(route: &Route) -> String {
     let mut text = match route.kind {
         RouteKind::Unicast => String::new(),
         RouteKind::Local => "local ".to_owned(),
         RouteKind::Unreachable => "unreachable ".to_owned(),
-        RouteKind::Other(kind) => format!("type {kind} "),
+        RouteKind::Other(number) => {
+            let known = KINDS.iter().find(|(known, _)| *known == number);
+            known.map_or_else(|| format!("type {number} "), |(_, word)| format!("{word} "))
+        }
     };
     text.push_str(&destination(route));
     // Writing to a String cannot fail, here and below.

@@ -31,8 +31,11 @@ pub fn of_delta(delta: &Delta) -> Found {
         delta.expected.clone().unwrap_or_else(nothing),
         delta.actual.clone().unwrap_or_else(nothing),
     );
-    let change = match &delta.mend {
-        Mend::Node(change) | Mend::Pod { change, .. } => Some(change),
+    let command = match &delta.mend {
+        Mend::Node(change) => by_hand(change),
+        Mend::Pod { netns, change, .. } => {
+            by_hand(change).map(|command| format!("{} {command}", inside(netns.as_deref())))
+        }
         Mend::WriteNft(_) | Mend::DeleteNft(_) | Mend::Bpf(_) => None,
     };
     if let Mend::Node(change) = &delta.mend {
@@ -40,7 +43,7 @@ pub fn of_delta(delta: &Delta) -> Found {
     }
     found.goes_with_device = matches!(delta.cause, Cause::Follows(_));
     found.look = Some(look(delta));
-    found.fix = Some(match change.and_then(by_hand) {
+    found.fix = Some(match command {
         Some(command) => format!("{BY_ITSELF}; by hand: {command}"),
         None => BY_ITSELF.to_owned(),
     });
@@ -194,7 +197,10 @@ fn by_hand(change: &Change) -> Option<String> {
     Some(match change {
         Change::ReplaceRoute(route) => format!("ip route replace {}", words::route(route)),
         Change::DeleteRoute(route) => format!("ip route del {}", words::route(route)),
-        Change::ReplaceNeighbour(neighbour) => format!("ip neighbour replace {}", words::neighbour(neighbour)),
+        Change::ReplaceNeighbour(neighbour) => format!(
+            "ip neighbour replace {} lladdr {} nud permanent dev {} protocol {}",
+            neighbour.ip, neighbour.mac?, neighbour.device, neighbour.protocol
+        ),
         Change::DeleteNeighbour(neighbour) => format!("ip neighbour del {} dev {}", neighbour.ip, neighbour.device),
         Change::ReplaceFdb(entry) => format!("bridge fdb replace {}", words::fdb(entry)),
         Change::DeleteFdb(entry) => format!("bridge fdb del {}", words::fdb(entry)),
@@ -217,13 +223,17 @@ fn by_hand(change: &Change) -> Option<String> {
     })
 }
 
+/// What takes a command into a pod's network namespace.
+fn inside(netns: Option<&str>) -> String {
+    format!("nsenter --net={}", netns.unwrap_or("NETNS"))
+}
+
 /// The command that shows it.
 fn look(delta: &Delta) -> String {
     let change = match &delta.mend {
         Mend::Node(change) => change,
         Mend::Pod { netns, change, .. } => {
-            let netns = netns.as_deref().unwrap_or("NETNS");
-            return format!("nsenter --net={netns} ip route show {}", destination(change));
+            return format!("{} ip route show {}", inside(netns.as_deref()), destination(change));
         }
         Mend::WriteNft(_) | Mend::DeleteNft(_) => return format!("nft list table {}", delta.object),
         Mend::Bpf(_) => {
@@ -264,20 +274,23 @@ pub fn of_finding(finding: &Finding) -> Found {
         )
         .look(format!("ip -d link show {device}"))
         .fix(format!("ip link del {device}")),
-        Finding::RouteShadowed { ours, foreign } => {
-            Found::new("verify-route-shadowed", foreign, format!("{ours} decides"), actual)
-                .look("ip route show; ip -6 route show")
-                .fix(format!("ip route del {foreign}"))
-                .on_device_of(foreign)
-        }
+        Finding::RouteShadowed { ours, foreign } => Found::new(
+            "verify-route-shadowed",
+            foreign,
+            format!("{ours} decides"),
+            format!("{foreign} decides"),
+        )
+        .look("ip route show; ip -6 route show")
+        .fix(format!("ip route del {foreign}"))
+        .on_device_of(foreign),
         Finding::RouteContested { ours, foreign } => {
             Found::new("verify-route-foreign", foreign, format!("{ours} stays"), actual).look("ip monitor route")
         }
-        Finding::ForwardDropped { chain, range, fix, .. } => Found::new(
+        Finding::ForwardDropped { chain, how, range, fix } => Found::new(
             "verify-forward-dropped",
             format!("{chain} {range}"),
             "every chain at hook forward lets pods' packets through",
-            actual,
+            format!("it drops by {how} what pods of {range} send through this node"),
         )
         .look(format!("nft list chain {chain}"))
         .fix(fix),
