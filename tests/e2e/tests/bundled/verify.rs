@@ -21,6 +21,10 @@ pub const CASES: &[Case] = &[
         "verify: what is kept in a file is judged alike without a cluster",
         offline,
     ),
+    (
+        "verify: the printed Role is enough, and without it the verb says so",
+        guest,
+    ),
     ("verify: pods that come and go are no findings", churn),
     (
         "verify: each fault of the catalogue is found by its root cause alone",
@@ -116,6 +120,32 @@ fn offline(lab: &Lab) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn guest(lab: &Lab) -> Result<()> {
+    const USER: &str = "guest-verify";
+    let kubeconfig = lab.rig.kubeconfig_for_user(USER, None)?;
+    let run = || lab.netcheck_as(&kubeconfig, ["verify"]).output();
+    let stranger = run()?;
+    let text = said(&stranger);
+    ensure!(
+        stranger.status.code() == Some(3) && text.contains("rbac verify") && text.contains("list"),
+        "{text}"
+    );
+    let printed = lab
+        .netcheck(["rbac", "verify", "--user", USER, "-o", "json"])
+        .output()?;
+    let list = serde_json::from_slice(&printed.stdout).with_context(|| said(&printed))?;
+    lab.wait_until_clean(CLEAN)?;
+    lab.apply(&list)?;
+    // The authorizer hears of it by and by.
+    wait_until("the guest's run to hold", PATIENCE, || {
+        let output = run().map_err(|error| error.to_string())?;
+        let is_held = output.status.success() && String::from_utf8_lossy(&output.stdout).contains("result: held");
+        if is_held { Ok(()) } else { Err(said(&output)) }
+    })?;
+    // It stays by design; later cases want to see one come and go.
+    lab.kubectl("delete namespace netcheck").map(drop)
 }
 
 fn churn(lab: &Lab) -> Result<()> {
