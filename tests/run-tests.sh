@@ -20,7 +20,7 @@ awk '
     function tell() { if (name != "") print "FAILED " name ": " substr(said, 1, 300); name = said = "" }
     /^---- .* ----$/ { tell(); name = $0; sub(/^---- /, "", name); sub(/( stdout)? ----$/, "", name); next }
     /^failures:$/ || /^test result:/ { tell(); next }
-    name != "" && NF { sub(/^thread .* panicked at /, ""); said = said (said == "" ? "" : " ") $0 }
+    name != "" && NF { sub(/^thread .* panicked at /, ""); gsub(/ +/, " "); said = said (said == "" ? "" : " ") $0 }
 ' "$log"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
