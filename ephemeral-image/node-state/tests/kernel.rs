@@ -47,6 +47,9 @@ fn addresses_are_those_of_ip() {
          ip addr add 192.0.2.1/24 dev veth-a
          ip addr add 192.0.2.9/32 peer 192.0.2.10 dev veth-a
          ip -6 addr add 2001:db8::1/64 dev veth-b nodad
+         ip -6 addr add fe80::9/64 dev veth-a nodad
+         # The kernel's own would come between the two readings.
+         ip link set veth-a addrgenmode none; ip link set veth-b addrgenmode none
          ip link set veth-a up; ip link set veth-b up",
     );
     let ours: BTreeSet<_> = within(&sandbox.netns(), addresses)

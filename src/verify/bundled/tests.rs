@@ -33,7 +33,7 @@ fn objects() -> Objects {
     }
 }
 
-const ATTACHMENT: &str = r#"{"schema": 1, "state": "done", "network": "netcheck", "containerID": "c1", "ifName": "eth0", "netns": "/run/netns/cni-x",
+const ATTACHMENT: &str = r#"{"schema": 1, "state": "done", "network": "netcheck", "containerID": "c1", "ifName": "eth0", "netns": "/run/netns/x1",
     "netnsDev": 4, "netnsIno": 42, "ips": ["10.244.1.2"], "mac": "0a:58:0a:f4:01:02", "hostVeth": "nc0", "linkMtu": 1500, "routeMtu": 1450,
     "ipam": "netcheck-cni", "pod": {"namespace": "shop", "name": "web", "uid": "0000aaaa-0000-4000-8000-00000000000a"}, "created": ""}"#;
 const KEY: &str = "netcheck@c1@eth0";
@@ -102,7 +102,7 @@ fn healthy() -> Evidence {
         ("/run/netcheck-cni", vec![]),
         ("/run/netcheck-cni/att", vec![(KEY, file(ATTACHMENT))]),
         ("/run/netcheck-cni/ipam/ip", vec![("10.244.1.2", file(KEY))]),
-        ("/run/netns", vec![("cni-x", file(""))]),
+        ("/run/netns", vec![("x1", file(""))]),
     ];
     let folders = folders.into_iter().map(|(path, entries)| {
         let entries = entries.into_iter().map(|(name, entry)| (name.to_owned(), entry));

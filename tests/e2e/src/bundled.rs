@@ -112,6 +112,33 @@ pub fn kill_daemon(lab: &Lab, node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// Does something while no daemon runs, and brings them back.
+pub fn without_daemons(lab: &Lab, during: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    // No daemon is left, and none comes: no node has this label.
+    select_nodes(lab, "\"true\"")?;
+    wait_until("the daemons to be gone", PATIENCE, || {
+        let pods = lab
+            .kubectl("-n netcheck-cni get pods -o name")
+            .map_err(|error| error.to_string())?;
+        if pods.is_empty() { Ok(()) } else { Err(pods) }
+    })?;
+    let outcome = during(lab);
+    select_nodes(lab, "null")?;
+    outcome?;
+    let seconds = PATIENCE.as_secs();
+    lab.kubectl(&format!(
+        "-n netcheck-cni rollout status ds/netcheck-cni --timeout={seconds}s"
+    ))?;
+    settled(lab)
+}
+
+fn select_nodes(lab: &Lab, value: &str) -> Result<()> {
+    let patch = format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{"nowhere":{value}}}}}}}}}}}"#);
+    lab.rig
+        .kubectl(["-n", "netcheck-cni", "patch", "ds", "netcheck-cni", "-p", &patch])?;
+    Ok(())
+}
+
 /// Some number below another.
 #[must_use]
 pub fn random(below: u64) -> u64 {

@@ -2,8 +2,9 @@
 
 use crate::lab::{Lab, said};
 use anyhow::{Context, Result};
+use netcheck_rig::wait_until;
 use serde_json::Value;
-use std::{collections::BTreeSet, ffi::OsStr};
+use std::{collections::BTreeSet, ffi::OsStr, time::Duration};
 
 /// What a run of `verify -o json` gave.
 #[derive(Debug)]
@@ -30,6 +31,14 @@ impl Verify {
             report,
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    /// Runs it until there is nothing to say of any node.
+    pub fn wait_until_held(lab: &Lab, deadline: Duration) -> Result<()> {
+        Ok(wait_until("verify to hold", deadline, || {
+            let verify = Self::run(lab, [] as [&str; 0]).map_err(|error| format!("{error:#}"))?;
+            if verify.held() { Ok(()) } else { Err(verify.told()) }
+        })?)
     }
 
     /// The status, for people who see a test fail.

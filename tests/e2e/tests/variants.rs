@@ -10,10 +10,13 @@ use netcheck_e2e::{
     lab::Lab,
     runner::{self, Case},
     shop,
+    verify::Verify,
 };
 use netcheck_rig::{Cni, Families, ProxyMode, RigSpec};
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
+/// How long a network may take to settle.
+const READY: Duration = Duration::from_mins(2);
 /// MTU of the rig's underlay, and what the tunnel takes of it (RFC 7348 section 5).
 const UNDERLAY_MTU: u32 = 1500;
 const TAKEN_ON_IPV4: u32 = 50;
@@ -21,6 +24,7 @@ const TAKEN_ON_IPV6: u32 = 70;
 
 const V6: &[Case] = &[
     ("v6 nftables: the shop is reached by tcp, dns and icmp", healthy),
+    ("v6 nftables: verify has no findings", verified),
     ("v6 nftables: packets are as large as the tunnel takes", |lab| {
         largest_packets(lab, UNDERLAY_MTU - TAKEN_ON_IPV6)
     }),
@@ -30,6 +34,7 @@ const V6: &[Case] = &[
 ];
 const V4: &[Case] = &[
     ("v4 nftables: the shop is reached by tcp, dns and icmp", healthy),
+    ("v4 nftables: verify has no findings", verified),
     ("v4 nftables: packets are as large as the tunnel takes", |lab| {
         largest_packets(lab, UNDERLAY_MTU - TAKEN_ON_IPV4)
     }),
@@ -42,6 +47,7 @@ const DUAL: &[Case] = &[
         "dual-stack over IPv6, nftables: the shop is reached by tcp, dns and icmp",
         healthy,
     ),
+    ("dual-stack over IPv6: verify has no findings", verified),
     (
         "dual-stack over IPv6: packets are as large as the tunnel takes",
         |lab| largest_packets(lab, UNDERLAY_MTU - TAKEN_ON_IPV6),
@@ -52,6 +58,7 @@ const DUAL: &[Case] = &[
 ];
 const PLAIN: &[Case] = &[
     ("plain: the shop is reached by tcp, dns and icmp", healthy),
+    ("plain: verify says what it does not know", not_known),
     ("plain: packets are as large as the underlay takes", |lab| {
         largest_packets(lab, UNDERLAY_MTU)
     }),
@@ -97,6 +104,31 @@ fn healthy(lab: &Lab) -> Result<()> {
         }
     }
     shop::expect_healthy(lab, &["--protocol", "tcp,dns,icmp"], &["tcp", "dns", "icmp"])
+}
+
+fn verified(lab: &Lab) -> Result<()> {
+    Verify::wait_until_held(lab, READY)
+}
+
+/// Of a network that nobody has told it what to expect of, it says what the API alone tells, and that the rest was not checked.
+fn not_known(lab: &Lab) -> Result<()> {
+    let verify = Verify::run(lab, [] as [&str; 0])?;
+    let status = &verify.report["status"];
+    ensure!(verify.exit == 3 && status["network"].is_null(), "{}", verify.told());
+    for node in status["nodes"].as_array().into_iter().flatten() {
+        let groups = &node["groups"];
+        ensure!(
+            groups["api"] == "held" && groups["routes"] == "not-checked",
+            "{}",
+            verify.told()
+        );
+    }
+    ensure!(
+        status["findings"].as_array().is_some_and(Vec::is_empty),
+        "{}",
+        verify.told()
+    );
+    Ok(())
 }
 
 /// Pods of different nodes send each other packets of exactly this size in every family, not to be fragmented, and larger ones do not leave.

@@ -2,7 +2,7 @@
 
 use crate::{
     lab::{Lab, LabNode, UPLINK},
-    shell::{json, run, wait_until_equal},
+    shell::{all, json, run, wait_until_equal},
     traffic::udp_flow,
 };
 use netcheck_cni_bpf::{AttachChange, Bpf, Hook, Hooking, Program, remove_all};
@@ -23,9 +23,8 @@ fn links_of(node: &LabNode) -> BTreeMap<String, usize> {
         let shown = json(&format!("bpftool -j prog show pinned {}", path.display()));
         names.insert(shown["id"].as_u64().unwrap(), program.name().to_owned());
     }
-    let links = json("bpftool -j link show");
     let mut count = BTreeMap::new();
-    for link in links.as_array().unwrap() {
+    for link in all("link") {
         if let Some(name) = names.get(&link["prog_id"].as_u64().unwrap()) {
             *count.entry(name.clone()).or_default() += 1;
         }

@@ -35,6 +35,22 @@ pub fn json(command: &str) -> Value {
     serde_json::from_str(&run(command)).unwrap()
 }
 
+/// All objects of a kind (`link`, `prog`) that the kernel has, as bpftool lists them. The listing is of the whole machine and breaks off where
+/// another test's object goes just then: it is begun again.
+pub fn all(kind: &str) -> Vec<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = Command::new("bpftool").args(["-j", kind, "show"]).output().unwrap();
+        let listed = serde_json::from_slice(&output.stdout);
+        if let (true, Ok(Value::Array(objects))) = (output.status.success(), listed) {
+            return objects;
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(Instant::now() < deadline, "bpftool -j {kind} show: {said}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Waits until both are equal.
 pub fn wait_until_equal<T: PartialEq + Debug>(what: &str, mut pair: impl FnMut() -> (T, T)) {
     let deadline = Instant::now() + PATIENCE;

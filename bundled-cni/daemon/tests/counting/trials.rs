@@ -2,7 +2,7 @@
 
 use crate::{
     node::Node,
-    shell::{json, run},
+    shell::{all, json, run},
     vector::{Entries, address, hex, maps},
 };
 use netcheck_cni_daemon::{events, keeper::Outcome, metrics::Metrics, uninstall::uninstall};
@@ -48,17 +48,16 @@ fn programs(node: &Node) -> BTreeSet<u64> {
 
 /// How many links in the kernel run one of these programs.
 fn links_of(programs: &BTreeSet<u64>) -> usize {
-    let links = json("bpftool -j link show");
-    let links = links.as_array().unwrap().iter();
-    links
+    all("link")
+        .iter()
         .filter(|link| programs.contains(&link["prog_id"].as_u64().unwrap()))
         .count()
 }
 
 fn is_gone(programs: &BTreeSet<u64>) -> bool {
-    let all = json("bpftool -j prog show");
-    let mut all = all.as_array().unwrap().iter();
-    all.all(|program| !programs.contains(&program["id"].as_u64().unwrap()))
+    all("prog")
+        .iter()
+        .all(|program| !programs.contains(&program["id"].as_u64().unwrap()))
 }
 
 /// Sends a few packets into the tunnel to n2; nobody answers.

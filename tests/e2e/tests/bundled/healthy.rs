@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use netcheck_e2e::{
-    bundled::{PATIENCE, configure, delete, reach, settled, two_pods},
+    bundled::{PATIENCE, configure, delete, reach, two_pods, without_daemons},
     lab::{Lab, Namespace, said},
     ledger,
     runner::Case,
     shop,
     stream::Stream,
+    verify::Verify,
 };
 use netcheck_rig::wait_until;
 use serde_json::json;
@@ -40,6 +41,8 @@ fn switched(lab: &Lab) -> Result<()> {
         println!("bundled: switch to {backend}: {} ms without a round", gap.as_millis());
         reach(&namespace, "on-n1", "on-n2", backend)?;
         has_mtu(&namespace, mtu).with_context(|| format!("after the switch to {backend}"))?;
+        // The tunnel that is not needed any more stays for a period.
+        Verify::wait_until_held(lab, PATIENCE).with_context(|| format!("after the switch to {backend}"))?;
     }
     ledger::wait(&lab.rig, PATIENCE, "the switches")
 }
@@ -110,33 +113,6 @@ fn told_by_status(lab: &Lab) -> Result<()> {
         (status, _) if status == "True" => Ok(()),
         other => Err(format!("{other:?}")),
     })?)
-}
-
-/// Does something while no daemon runs, and brings them back.
-fn without_daemons(lab: &Lab, during: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
-    // No daemon is left, and none comes: no node has this label.
-    select_nodes(lab, "\"true\"")?;
-    wait_until("the daemons to be gone", PATIENCE, || {
-        let pods = lab
-            .kubectl("-n netcheck-cni get pods -o name")
-            .map_err(|error| error.to_string())?;
-        if pods.is_empty() { Ok(()) } else { Err(pods) }
-    })?;
-    let outcome = during(lab);
-    select_nodes(lab, "null")?;
-    outcome?;
-    let seconds = PATIENCE.as_secs();
-    lab.kubectl(&format!(
-        "-n netcheck-cni rollout status ds/netcheck-cni --timeout={seconds}s"
-    ))?;
-    settled(lab)
-}
-
-fn select_nodes(lab: &Lab, value: &str) -> Result<()> {
-    let patch = format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{"nowhere":{value}}}}}}}}}}}"#);
-    lab.rig
-        .kubectl(["-n", "netcheck-cni", "patch", "ds", "netcheck-cni", "-p", &patch])?;
-    Ok(())
 }
 
 fn come_and_go(lab: &Lab) -> Result<()> {

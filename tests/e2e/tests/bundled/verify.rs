@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use netcheck_e2e::{
-    bundled::{PATIENCE, daemon, settled, two_pods},
+    bundled::{PATIENCE, settled, two_pods, without_daemons},
     catalogue::{self, Injection, VARIABLES},
     lab::{Lab, Namespace, said},
     ledger,
@@ -165,25 +165,6 @@ fn churn(lab: &Lab) -> Result<()> {
     lab.wait_until_clean(CLEAN)
 }
 
-/// Sets where daemons run: nowhere, or everywhere.
-fn daemons(lab: &Lab, are_wanted: bool) -> Result<()> {
-    let selector = if are_wanted { "null" } else { "\"nowhere\"" };
-    let patch = format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{"netcheck-test":{selector}}}}}}}}}}}"#);
-    lab.rig
-        .kubectl(["-n", "netcheck-cni", "patch", "daemonset", "netcheck-cni", "-p", &patch])?;
-    for name in ["n1", "n2"] {
-        let node = lab.rig.node(name)?;
-        wait_until(&format!("the daemon of {name}"), PATIENCE, || {
-            if daemon(lab, &node).is_some() == are_wanted {
-                Ok(())
-            } else {
-                Err(format!("it runs: {}", !are_wanted))
-            }
-        })?;
-    }
-    Ok(())
-}
-
 /// A node to break things on, with a pod.
 struct Victim {
     node: Node,
@@ -230,11 +211,7 @@ fn faults(lab: &Lab) -> Result<()> {
     settled(lab)?;
     wait_for_others(lab, &namespace)?;
     ledger::wait(&lab.rig, PATIENCE, "what was before")?;
-    daemons(lab, false)?;
-    let outcome = catalogue(lab, &namespace);
-    daemons(lab, true)?;
-    settled(lab)?;
-    outcome?;
+    without_daemons(lab, |lab| catalogue(lab, &namespace))?;
     let verify = Verify::run(lab, [] as [&str; 0])?;
     ensure!(verify.held(), "with daemons again: {}", verify.told());
     Ok(())
