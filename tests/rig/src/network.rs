@@ -20,6 +20,8 @@ use std::{
 
 /// The bridge's name.
 const BRIDGE: &str = "underlay";
+/// Its hardware address, and so the hub's as a router.
+const HUB_MAC: &str = "0e:72:69:67:00:01";
 /// A node's link to the underlay.
 pub const NODE_LINK: &str = "eth0";
 
@@ -35,7 +37,7 @@ pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout
     )])?;
     let mut hub_side = vec![
         "link set lo up".to_owned(),
-        format!("link add {BRIDGE} type bridge mcast_snooping 0"),
+        format!("link add {BRIDGE} address {HUB_MAC} type bridge mcast_snooping 0"),
         format!("link set {BRIDGE} up"),
         format!("link set root master {BRIDGE} up"),
     ];
@@ -59,7 +61,8 @@ pub fn build_hub(hub: &Sandbox, init: Pid, addresses: Addresses, layout: &Layout
 
 /// Answers each packet for what is outside, not only some: a router that has no route answers one sender a second once five are used up
 /// (`ip_error()`, net/ipv4/route.c, which no namespace can change), so that a connection that waits its turn would seem to vanish. A reject rule
-/// knows no such limit, and the one on ICMP of the same kind can be lifted.
+/// knows no such limit, and the one on ICMP of the same kind can be lifted. What the bridge only passes on from node to node is not the
+/// router's, though it may come by here (br_netfilter).
 fn answer_without_limits(addresses: Addresses) -> Result<()> {
     for (switch, value) in [
         ("/proc/sys/net/ipv4/icmp_ratemask", "0"),
@@ -72,7 +75,7 @@ fn answer_without_limits(addresses: Addresses) -> Result<()> {
     let chain = format!(
         "add table ip rig
         add chain ip rig prerouting {{ type filter hook prerouting priority filter; }}
-        add rule ip rig prerouting iifname {BRIDGE} fib daddr type unicast ip daddr != {own}/{} reject with icmp type net-unreachable",
+        add rule ip rig prerouting iifname {BRIDGE} ether daddr {HUB_MAC} fib daddr type unicast ip daddr != {own}/{} reject with icmp type net-unreachable",
         underlay_prefix(own)
     );
     nft(&chain)
