@@ -94,9 +94,13 @@ pub fn daemon(lab: &Lab, node: &Node) -> Option<Pid> {
 pub fn kill_daemon(lab: &Lab, node: &Node) -> Result<()> {
     let one = || daemon(lab, node).ok_or_else(|| "it does not run".to_owned());
     let what = format!("the daemon of {}", node.name());
-    let pid = wait_until(&what, PATIENCE, one)?;
-    thread::sleep(Duration::from_millis(random(500)));
-    kill_process(pid, Signal::KILL).with_context(|| format!("kill {what}"))?;
+    let pid = wait_until(&what, PATIENCE, || {
+        let pid = one()?;
+        thread::sleep(Duration::from_millis(random(500)));
+        // One that kubelet had started in a pod on its way out is gone by then: the next one is waited for.
+        kill_process(pid, Signal::KILL).map_err(|error| error.to_string())?;
+        Ok(pid)
+    })?;
     lab.kubectl(&format!(
         "-n netcheck-cni delete pod -l app.kubernetes.io/component=daemon --field-selector spec.nodeName={} --wait=false",
         node.name()
