@@ -56,31 +56,145 @@ impl Group {
         }
     }
 
-    /// The group of a check.
+    /// The group of a check, by the id of its finding.
     pub fn of(id: &str) -> Self {
-        let named = |starts: &[&str]| {
-            starts
-                .iter()
-                .any(|start| id.strip_prefix("verify-").is_some_and(|id| id.starts_with(start)))
-        };
-        if named(&["pod-range", "pod-ip", "node-", "peer-", "internal-ip"]) {
-            Self::Api
-        } else if named(&["pod-", "veth-"]) {
-            Self::Pods
-        } else if named(&["overlay-", "name-taken", "vni-taken", "device-"]) {
-            Self::Device
-        } else if named(&["route-", "range-route"]) {
-            Self::Routes
-        } else if named(&["neighbour-", "fdb-"]) {
-            Self::Neighbours
-        } else if named(&["nft-", "forward-dropped"]) {
-            Self::Firewall
-        } else if named(&["sysctl", "forwarding-off"]) {
-            Self::Sysctls
-        } else if named(&["bpf-"]) {
-            Self::Bpf
-        } else {
-            Self::Disk
-        }
+        let known = CHECKS.iter().find(|(_, ids)| ids.contains(&id));
+        known.map_or(Self::Disk, |(group, _)| *group)
+    }
+}
+
+/// All checks, by group.
+pub const CHECKS: [(Group, &[&str]); 9] = [
+    (
+        Group::Api,
+        &[
+            "verify-internal-ip",
+            "verify-node-refused",
+            "verify-peer-refused",
+            "verify-pod-range",
+            "verify-pod-ip-shared",
+        ],
+    ),
+    (
+        Group::Device,
+        &[
+            "verify-overlay-missing",
+            "verify-overlay-down",
+            "verify-overlay-mac",
+            "verify-overlay-mtu",
+            "verify-overlay-source",
+            "verify-overlay-learning",
+            "verify-overlay-settings",
+            "verify-overlay-stale",
+            "verify-name-taken",
+            "verify-vni-taken",
+            "verify-device-address-missing",
+            "verify-device-address-stray",
+            "verify-device-alias",
+            "verify-device-link-local",
+        ],
+    ),
+    (
+        Group::Routes,
+        &[
+            "verify-route-missing",
+            "verify-route-wrong",
+            "verify-route-stale",
+            "verify-route-foreign",
+            "verify-route-shadowed",
+            "verify-range-route-missing",
+            "verify-range-route-wrong",
+            "verify-range-route-stale",
+        ],
+    ),
+    (
+        Group::Neighbours,
+        &[
+            "verify-neighbour-missing",
+            "verify-neighbour-wrong",
+            "verify-neighbour-stale",
+            "verify-fdb-missing",
+            "verify-fdb-wrong",
+            "verify-fdb-stale",
+        ],
+    ),
+    (
+        Group::Pods,
+        &[
+            "verify-pod-veth-missing",
+            "verify-pod-veth-down",
+            "verify-pod-veth-mac",
+            "verify-pod-veth-mtu",
+            "verify-pod-route-missing",
+            "verify-pod-route-wrong",
+            "verify-pod-route-stale",
+            "verify-pod-neighbour-missing",
+            "verify-pod-neighbour-wrong",
+            "verify-pod-neighbour-stale",
+            "verify-pod-mtu",
+            "verify-pod-changed",
+            "verify-veth-unclaimed",
+        ],
+    ),
+    (
+        Group::Firewall,
+        &[
+            "verify-nft-missing",
+            "verify-nft-wrong",
+            "verify-nft-stale",
+            "verify-forward-dropped",
+        ],
+    ),
+    (Group::Sysctls, &["verify-forwarding-off", "verify-sysctl"]),
+    (
+        Group::Bpf,
+        &[
+            "verify-bpf-config",
+            "verify-bpf-endpoint-missing",
+            "verify-bpf-endpoint-wrong",
+            "verify-bpf-endpoint-stale",
+            "verify-bpf-node-missing",
+            "verify-bpf-node-wrong",
+            "verify-bpf-node-stale",
+            "verify-bpf-counter-missing",
+            "verify-bpf-counter-stale",
+            "verify-bpf-hook",
+            "verify-bpf-program-maps",
+        ],
+    ),
+    (
+        Group::Disk,
+        &[
+            "verify-conf-foreign",
+            "verify-conf-missing",
+            "verify-conf-broken",
+            "verify-plugin-missing",
+            "verify-attachment-broken",
+            "verify-attachment-unfinished",
+            "verify-attachment-stale",
+            "verify-address-leaked",
+            "verify-address-lost",
+            "verify-pod-unattached",
+            "verify-pod-address",
+        ],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{CHECKS, Group};
+    use crate::findings;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_page_is_a_check_of_one_group() {
+        let ids: Vec<&str> = CHECKS.iter().flat_map(|(_, ids)| *ids).copied().collect();
+        let distinct: BTreeSet<&str> = ids.iter().copied().collect();
+        assert_eq!(ids.len(), distinct.len());
+        let pages = findings::all()
+            .map(|page| page.id)
+            .filter(|id| id.starts_with("verify-"));
+        assert_eq!(distinct, pages.collect());
+        assert_eq!(CHECKS.map(|(group, _)| group), Group::ALL);
     }
 }

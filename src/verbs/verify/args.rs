@@ -1,6 +1,6 @@
 //! Arguments of `verify`.
 
-use crate::{agents::AgentFlags, findings};
+use crate::{agents::AgentFlags, verify::group::CHECKS};
 use clap::{Args, builder::PossibleValuesParser};
 use std::path::PathBuf;
 
@@ -60,7 +60,5 @@ pub struct VerifyArgs {
 
 /// Ids of all checks.
 fn ids() -> impl Iterator<Item = &'static str> {
-    findings::all()
-        .map(|page| page.id)
-        .filter(|id| id.starts_with("verify-"))
+    CHECKS.iter().flat_map(|(_, ids)| *ids).copied()
 }
