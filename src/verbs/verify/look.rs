@@ -75,7 +75,7 @@ async fn record(
     }
     // An error unless every piece has arrived.
     flow.end().await.map_err(|error| error.to_string())?;
-    let record: NodeRecord =
+    let mut record: NodeRecord =
         serde_json::from_slice(&bytes).map_err(|error| format!("what its agent sends cannot be read: {error}"))?;
     if record.record != RECORD {
         return Err(format!(
@@ -83,5 +83,41 @@ async fn record(
             record.record
         ));
     }
+    forget_credentials(&mut record);
     Ok(Looked { record, places })
+}
+
+/// Networks keep kubeconfigs with tokens beside their CNI configurations (`calico-kubeconfig`, `multus.kubeconfig`): what no runtime reads as a
+/// configuration is not kept, neither in memory nor in an archive.
+fn forget_credentials(record: &mut NodeRecord) {
+    let folder = record
+        .folders
+        .get_mut("/etc/cni/net.d")
+        .and_then(|folder| folder.as_mut().ok());
+    let is_configuration = |name: &str| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
+    for (_, entry) in folder.into_iter().flatten().filter(|(name, _)| !is_configuration(name)) {
+        entry.text = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forget_credentials;
+    use netcheck_node_state::record::NodeRecord;
+    use serde_json::json;
+
+    #[test]
+    fn a_token_beside_the_configurations_is_not_kept() {
+        let entry = json!({ "length": 6, "mode": 384, "ageSeconds": 1, "text": { "Ok": "secret" } });
+        let mut record: NodeRecord = serde_json::from_value(json!({
+            "record": 1, "kernel": "", "nft": { "Err": "" },
+            "node": { "inode": 1, "net": { "links": {}, "addresses": [], "routes": [], "neighbours": [], "fdb": [] } },
+            "folders": { "/etc/cni/net.d": { "Ok": { "05-a.conflist": entry, "calico-kubeconfig": entry } } },
+        }))
+        .unwrap();
+        forget_credentials(&mut record);
+        let files = record.folders["/etc/cni/net.d"].as_ref().unwrap();
+        assert!(files["05-a.conflist"].text.is_some());
+        assert_eq!(files["calico-kubeconfig"].text, None);
+    }
 }
