@@ -100,6 +100,9 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
     let started = Instant::now();
     let checks: BTreeSet<String> = args.check.iter().cloned().collect();
     if let Some(path) = &args.from {
+        if shared.flags.selector.is_some() {
+            return Err(Failure::usage("--from has no labels for -l to choose by").hint("name nodes instead"));
+        }
         let mut evidence = archive::load(path)?;
         let nodes = names(&args.nodes)?;
         check_names(&nodes, evidence.nodes.keys())?;

@@ -31,10 +31,9 @@ use std::collections::BTreeMap;
 /// Family of its nftables tables.
 const FAMILY: &str = "inet";
 /// Kernel parameters that the intent may name (SPEC.md, section 5.7).
-const SYSCTLS: [&str; 5] = [
+const SYSCTLS: [&str; 4] = [
     "net.ipv4.ip_forward",
     "net.ipv4.conf.*.forwarding",
-    "net.ipv4.conf.*.rp_filter",
     "net.ipv6.conf.*.forwarding",
     "net.ipv6.conf.*.accept_ra",
 ];
