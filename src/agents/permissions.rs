@@ -336,7 +336,7 @@ const CAPTURE: [Grant; 1] = [grant(
 )];
 
 /// What a verifier reads; for its agents it needs what a matrix needs for those on nodes.
-const VERIFY: [Grant; 3] = [
+const VERIFY: [Grant; 4] = [
     grant(
         Place::Cluster,
         Way::Both,
@@ -363,6 +363,15 @@ const VERIFY: [Grant; 3] = [
         &["get"],
         false,
         "the configuration of the bundled pod network",
+    ),
+    grant(
+        Place::Cni,
+        Way::Both,
+        "",
+        "pods/exec",
+        &["get", "create"],
+        false,
+        "with --fix: to ask the bundled network's daemons to put right what was found",
     ),
 ];
 

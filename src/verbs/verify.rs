@@ -15,18 +15,20 @@ use crate::{
         evidence::Evidence,
         judge::{Judgement, judge},
         junit, network,
-        report::{Spec, VerifyReport},
+        report::{Fix, Spec, VerifyReport},
         text,
     },
 };
 pub use args::VerifyArgs;
 pub use intent::VerifyPlan;
+use look::Look;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
 mod args;
+mod fix;
 mod intent;
 mod look;
 mod read;
@@ -125,24 +127,32 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
         request = Request::prepare(args, shared) => request?,
         () = shared.interrupt.requested() => return Err(interrupted()),
     };
+    if args.fix && request.read.objects.bundled.is_none() {
+        return Err(
+            Failure::usage("--fix asks netcheck-cni's daemons, and this cluster has another pod network")
+                .hint("without --fix, each finding says what mends it"),
+        );
+    }
     let launch = request.launch_spec(args, shared);
     if shared.flags.dry_run {
         return intent::describe(&request, &launch, shared).map(|()| None);
     }
     let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
     let way = fleet.way().to_string();
-    let looked = request.look(&mut fleet, shared, started).await;
+    let agents = started.elapsed();
+    let looked = request.look(&mut fleet, args, shared).await;
     let farewell = fleet.close(&shared.printer).await;
     for failure in &farewell.failures {
         shared.printer.failure(failure);
     }
-    let (evidence, judgement, agents) = looked?;
+    let (Look { evidence, judgement }, fix) = looked?;
     if let Some(path) = &args.save {
         archive::save(path, &evidence)?;
         shared.printer.note(format!("what was read is in {}", path.display()));
     }
     let mut report = report(args, &request.nodes, &evidence, &judgement.only(&checks));
     report.status.way = way;
+    report.status.fix = fix;
     report
         .status
         .notes
@@ -286,39 +296,46 @@ impl Request {
         }
     }
 
-    /// Looks once, and where something seems wrong once more: what is under way is told from what stays.
+    /// Looks, and with `--fix` has put right what was found, and looks again.
     async fn look(
         &self,
         fleet: &mut Fleet,
+        args: &VerifyArgs,
         shared: &Shared,
-        started: Instant,
-    ) -> Result<(Evidence, Judgement, Duration), Failure> {
-        let order = network::of(&self.read.objects)
+    ) -> Result<(Look, Option<Fix>), Failure> {
+        let phase = shared.printer.phase("reading nodes");
+        let look = tokio::select! {
+            look = self.look_twice(fleet) => look?,
+            () = shared.interrupt.requested() => return Err(interrupted()),
+        };
+        let read = look.evidence.nodes.values().filter(|looked| looked.is_ok()).count();
+        phase.finish(format!("{read} of {} read", look.evidence.nodes.len()));
+        let has_findings = look.judgement.nodes.values().any(|node| !node.found.is_empty());
+        if !args.fix || !has_findings {
+            return Ok((look, None));
+        }
+        tokio::select! {
+            fixed = fix::fix(self, fleet, &look.judgement, &shared.printer) => fixed.map(|(look, fix)| (look, Some(fix))),
+            () = shared.interrupt.requested() => Err(interrupted()),
+        }
+    }
+
+    /// Looks once, and where something seems wrong once more: what is under way is told from what stays.
+    async fn look_twice(&self, fleet: &mut Fleet) -> Result<Look, Failure> {
+        let read = read::read(&self.cluster).await?;
+        let order = network::of(&read.objects)
             .map(|network| network.order())
             .unwrap_or_default();
-        let phase = shared.printer.phase("reading nodes");
-        let work = async {
-            let evidence = look::look(fleet, &self.read, &self.chosen, &order).await;
-            let agents = started.elapsed();
-            let first = judge(&evidence);
-            if !first.is_suspicious() {
-                return Ok((evidence, first, agents));
-            }
-            tokio::time::sleep(SETTLING).await;
-            let read = read::read(&self.cluster).await?;
-            let evidence = look::look(fleet, &read, &self.chosen, &order).await;
-            let second = judge(&evidence).confirming(&first);
-            Ok((evidence, second, agents))
-        };
-        let looked = tokio::select! {
-            looked = work => looked,
-            () = shared.interrupt.requested() => Err(interrupted()),
-        };
-        if let Ok((evidence, ..)) = &looked {
-            let read = evidence.nodes.values().filter(|looked| looked.is_ok()).count();
-            phase.finish(format!("{read} of {} read", evidence.nodes.len()));
+        let evidence = look::look(fleet, &read, &self.chosen, &order).await;
+        let judgement = judge(&evidence);
+        if !judgement.is_suspicious() {
+            return Ok(Look { evidence, judgement });
         }
-        looked
+        tokio::time::sleep(SETTLING).await;
+        let read = read::read(&self.cluster).await?;
+        let evidence = look::look(fleet, &read, &self.chosen, &order).await;
+        let judgement = judge(&evidence).confirming(&judgement);
+        Ok(Look { evidence, judgement })
     }
 
     /// Agents that a node has, by the node's name.

@@ -59,6 +59,9 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// What is wrong, the worst first.
     pub findings: Vec<NodeFinding>,
+    /// What `--fix` came to; absent without it, or where nothing was to be put right. The findings are those that are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<Fix>,
     /// What was not checked, and why.
     pub not_checked: Vec<NotChecked>,
     /// Numbers of them.
@@ -108,6 +111,78 @@ pub struct NodeFinding {
     /// The subject of the finding that this one follows from: mend that one, and this one goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows_from: Option<String>,
+}
+
+/// What `--fix` came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Fix {
+    /// What each daemon that was asked did.
+    pub nodes: Vec<NodeFix>,
+    /// What was found before and is gone.
+    pub gone: Vec<Gone>,
+}
+
+/// What a daemon did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFix {
+    /// Its node.
+    pub node: String,
+    /// Changes it made, by kind.
+    pub changed: BTreeMap<String, u64>,
+    /// What it could not change, a line each.
+    pub failed: Vec<String>,
+    /// Why it was not asked, or did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// A finding that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gone {
+    /// Its id.
+    pub id: String,
+    /// What it was about.
+    pub subject: String,
+}
+
+impl NodeFix {
+    /// Changes and failures by a daemon's answer, or why there is none.
+    pub fn new(node: &str, answer: Result<(BTreeMap<String, u64>, Vec<String>), String>) -> Self {
+        let (answer, why) = match answer {
+            Ok(answer) => (answer, None),
+            Err(why) => (Default::default(), Some(why)),
+        };
+        let (changed, failed) = answer;
+        Self {
+            node: node.to_owned(),
+            changed,
+            failed,
+            why,
+        }
+    }
+}
+
+impl Fix {
+    /// By what was found before and after.
+    pub fn new(nodes: Vec<NodeFix>, before: &Judgement, after: &Judgement) -> Self {
+        let mut gone = Vec::new();
+        for (node, differences) in &before.nodes {
+            let left = after
+                .nodes
+                .get(node)
+                .map(|left| left.found.as_slice())
+                .unwrap_or_default();
+            let is_gone = |one: &&super::found::Found| !left.iter().any(|left| left.is_same(one));
+            gone.extend(differences.found.iter().filter(is_gone).map(|one| Gone {
+                id: one.id.to_owned(),
+                subject: one.finding(node).subject,
+            }));
+        }
+        Self { nodes, gone }
+    }
 }
 
 /// What was not checked.

@@ -139,7 +139,33 @@ fn finding(out: &mut String, report: &VerifyReport, one: &NodeFinding, printer: 
     }
 }
 
+fn fixed(out: &mut String, report: &VerifyReport, printer: Option<&Printer>) {
+    let Some(fix) = &report.status.fix else { return };
+    out.push('\n');
+    for one in &fix.nodes {
+        let changed: Vec<String> = one
+            .changed
+            .iter()
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
+        let what = match &one.why {
+            Some(why) => format!("not asked: {why}"),
+            None if changed.is_empty() => "its daemon changed nothing".to_owned(),
+            None => format!("its daemon changed {}", changed.join(", ")),
+        };
+        let _ = writeln!(out, "fix: {}: {}", safe(&one.node), safe(&what));
+        for line in &one.failed {
+            let _ = writeln!(out, "  failed: {}", safe(line));
+        }
+    }
+    for one in &fix.gone {
+        let word = paint(Tone::Good, "gone", printer);
+        let _ = writeln!(out, "{word}: {} ({})", safe(&one.subject), one.id);
+    }
+}
+
 fn closing(out: &mut String, report: &VerifyReport, printer: Option<&Printer>) {
+    fixed(out, report, printer);
     let status = &report.status;
     out.push('\n');
     for one in status.not_checked.iter().take(MOST_REASONS) {

@@ -33,6 +33,8 @@ pub enum Instead {
         #[arg(long)]
         evict: bool,
     },
+    /// Ask the daemon of this node to look at everything now, and print as JSON what it changed
+    Reconcile,
 }
 
 /// Where things are on the node.

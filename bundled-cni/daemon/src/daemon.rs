@@ -2,6 +2,7 @@
 
 use crate::{
     arguments::Arguments,
+    asked::{self, Answer},
     cluster::Cluster,
     connection::Connection,
     counting, events,
@@ -21,7 +22,7 @@ use std::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     time::{sleep, timeout},
 };
 
@@ -47,7 +48,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let connection = Connection::open(&cluster, &node, &statements).await?;
     let metrics = Arc::new(Metrics::new(counting::root(&arguments.places)));
     let health = Arc::new(Health::new(Duration::from_mins(2)));
-    tokio::spawn(serve::serve(listener, health.clone(), metrics.clone()));
+    let (asking, mut asked) = asked::channel();
+    tokio::spawn(serve::serve(listener, health.clone(), metrics.clone(), asking));
 
     let kernel = listen_to_kernel()?;
     events::read(counting::root(&arguments.places), metrics.clone()).context("cannot start a thread")?;
@@ -64,14 +66,23 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate()).context("cannot take signals")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("cannot take signals")?;
     tracing::info!(node = daemon.node, version = env!("CARGO_PKG_VERSION"), "started");
+    let mut askers: Vec<oneshot::Sender<Answer>> = Vec::new();
     loop {
-        let again_after = daemon.turn().await;
+        let (again_after, answer) = daemon.turn().await;
+        for asker in std::mem::take(&mut askers) {
+            // Who does not wait any more is not told.
+            drop(asker.send(answer.clone()));
+        }
         tokio::select! {
             // Everything stays as it is: the next of us finds it.
             _ = terminated.recv() => return Ok(()),
             _ = interrupted.recv() => return Ok(()),
             () = daemon.cluster.changed() => sleep(GATHER).await,
             () = kernel.notified() => sleep(GATHER).await,
+            asking = asked.next() => {
+                askers = asking;
+                daemon.keeper.look_at_all();
+            }
             () = sleep(again_after) => {}
         }
     }
@@ -113,8 +124,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// One pass and what is said of it; when to look again at the latest.
-    async fn turn(&mut self) -> Duration {
+    /// One pass and what is said of it; when to look again at the latest, and what was done.
+    async fn turn(&mut self) -> (Duration, Answer) {
         let mut outcome = self.pass(false);
         if self.keeper.has_lost_address() {
             self.connect_anew().await;
@@ -127,6 +138,7 @@ impl Daemon {
                 Err(_) => tracing::warn!("the API server does not list the Nodes again; nothing is removed"),
             }
         }
+        let answer = Answer::of(&outcome);
         self.statements.send_replace(Statement {
             annotations: outcome.annotations,
             conditions: outcome.conditions,
@@ -136,7 +148,7 @@ impl Daemon {
             again_after * PERIODS_TO_LIVE + Duration::from_mins(1),
             outcome.not_ready,
         );
-        again_after
+        (again_after, answer)
     }
 
     /// Connections that were made from an address that is gone are dead, and the news of the node's other address would come by them.

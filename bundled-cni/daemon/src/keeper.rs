@@ -152,6 +152,11 @@ impl Keeper {
         seconds.map_or(PERIOD, Duration::from_secs)
     }
 
+    /// Looks at everything in the next pass, too, what changes rarely.
+    pub fn look_at_all(&mut self) {
+        self.looked_at_all = None;
+    }
+
     /// Compares and mends, once. `was_asked_again`: the view's Nodes were listed anew because of the last outcome's `list_again`.
     pub fn pass(&mut self, view: &View, was_asked_again: bool) -> Outcome {
         if self.last_view.as_ref() != Some(view) {

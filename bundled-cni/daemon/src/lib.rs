@@ -14,6 +14,7 @@
 mod actual;
 pub mod apply;
 pub mod arguments;
+pub mod asked;
 mod attachments;
 mod chained;
 pub mod cluster;

@@ -4,10 +4,10 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use netcheck_cni_daemon::{
     arguments::{Arguments, Instead},
-    daemon,
+    asked, daemon,
     uninstall::uninstall,
 };
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     use_the_hosts_parameters();
     let outcome = match arguments.instead {
         Some(Instead::Uninstall { evict }) => uninstall(&arguments.places, evict),
+        Some(Instead::Reconcile) => asked::ask_at(arguments.listen).and_then(|answer| say(&answer)),
         None => keep(arguments),
     };
     match outcome {
@@ -30,6 +31,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn say(answer: &str) -> anyhow::Result<()> {
+    std::io::stdout()
+        .write_all(answer.as_bytes())
+        .context("cannot write to stdout")
 }
 
 fn keep(arguments: Arguments) -> anyhow::Result<()> {

@@ -1,6 +1,9 @@
 //! Health and metrics, on a loopback address: the kubelet and a scraper on the node read them, nobody else.
 
-use crate::metrics::Metrics;
+use crate::{
+    asked::{self, Asking},
+    metrics::Metrics,
+};
 use anyhow::{Context as _, Result};
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Bytes, server::conn::http1, service::service_fn};
@@ -77,7 +80,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Answers until the process ends.
-pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metrics>) {
+pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metrics>, asking: Asking) {
     loop {
         let connection = match listener.accept().await {
             Ok((connection, _)) => connection,
@@ -88,10 +91,18 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metr
                 continue;
             }
         };
-        let (health, metrics) = (health.clone(), metrics.clone());
+        let (health, metrics, asking) = (health.clone(), metrics.clone(), asking.clone());
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            let answer = answer(request.method(), request.uri().path(), &health, &metrics);
-            async { Ok::<_, Infallible>(answer) }
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let (health, metrics, asking) = (health.clone(), metrics.clone(), asking.clone());
+            async move {
+                let answer = if (&method, path.as_str()) == (&Method::POST, asked::PATH) {
+                    reconcile(&asking).await
+                } else {
+                    answer(&method, &path, &health, &metrics)
+                };
+                Ok::<_, Infallible>(answer)
+            }
         });
         tokio::spawn(async move {
             let connection = http1::Builder::new()
@@ -120,7 +131,19 @@ fn answer(method: &Method, path: &str, health: &Health, metrics: &Metrics) -> Re
             }
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz, /metrics\n".to_owned()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "/healthz, /readyz, /metrics, and POST /reconcile\n".to_owned(),
+        ),
+    }
+}
+
+async fn reconcile(asking: &Asking) -> Response<Full<Bytes>> {
+    let answer = asking.ask().await;
+    let answer = answer.and_then(|answer| serde_json::to_string(&answer).map_err(|error| error.to_string()));
+    match answer {
+        Ok(answer) => text(StatusCode::OK, answer + "\n"),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 

@@ -18,6 +18,9 @@ Examples:
   # One node, all findings, a line each
   kubectl netcheck verify n1 -o wide
 
+  # Have the bundled network's daemons put right what is wrong, and see before and after
+  kubectl netcheck verify --fix
+
   # Keep what was read, and judge it elsewhere
   kubectl netcheck verify --save evidence.json
   kubectl netcheck verify --from evidence.json
@@ -48,6 +51,10 @@ pub struct VerifyArgs {
     /// Judge what --save has written, without any cluster
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub from: Option<PathBuf>,
+
+    /// Ask the bundled network's daemons to put right what was found, look again, and show both
+    #[arg(long, help_heading = RESULT, conflicts_with = "from")]
+    pub fix: bool,
 
     /// Write a JUnit report, also if the run fails before it has results
     #[arg(long, value_name = "FILE", help_heading = RESULT)]

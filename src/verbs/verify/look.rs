@@ -4,12 +4,24 @@ use super::{Request, read::Read};
 use crate::{
     agents::{AgentIndex, Fleet, Piece},
     cluster::inventory::Subject,
-    verify::evidence::{Evidence, Looked},
+    verify::{
+        evidence::{Evidence, Looked},
+        judge::Judgement,
+    },
 };
 use futures::future::join_all;
 use netcheck_node_state::record::{NodeRecord, RECORD};
 use netcheck_wire::{Task, message::RecordOrder};
 use std::collections::BTreeMap;
+
+/// What was read, and what it comes to.
+#[derive(Debug)]
+pub struct Look {
+    /// Of the last look.
+    pub evidence: Evidence,
+    /// What all looks have found.
+    pub judgement: Judgement,
+}
 
 /// A record larger than this is not taken: whoever sends it is no agent of ours.
 const MOST: usize = 256 << 20;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use netcheck_e2e::{
-    bundled::{PATIENCE, settled, two_pods, without_daemons},
+    bundled::{PATIENCE, configure, settled, two_pods, without_daemons},
     catalogue::{self, Injection, VARIABLES},
     lab::{Lab, Namespace, said},
     ledger,
@@ -10,6 +10,7 @@ use netcheck_e2e::{
     verify::Verify,
 };
 use netcheck_rig::{Node, wait_until};
+use serde_json::json;
 use std::{collections::BTreeSet, fmt::Write as _, fs, time::Duration};
 
 pub const CASES: &[Case] = &[
@@ -24,6 +25,10 @@ pub const CASES: &[Case] = &[
     (
         "verify: the printed Role is enough, and without it the verb says so",
         guest,
+    ),
+    (
+        "verify: with --fix the daemons put right what nothing has told them of",
+        fixed,
     ),
     ("verify: pods that come and go are no findings", churn),
     (
@@ -146,6 +151,50 @@ fn guest(lab: &Lab) -> Result<()> {
     })?;
     // It stays by design; later cases want to see one come and go.
     lab.kubectl("delete namespace netcheck").map(drop)
+}
+
+/// With a period of a day only events and askers make a daemon look, and a falsified map is no event.
+fn fixed(lab: &Lab) -> Result<()> {
+    let _pods = two_pods(lab)?;
+    configure(lab, &json!({ "periodSeconds": "86400" }))?;
+    let outcome = falsified_and_fixed(lab);
+    configure(lab, &json!({ "periodSeconds": null }))?;
+    outcome
+}
+
+fn falsified_and_fixed(lab: &Lab) -> Result<()> {
+    const PARAMETER: &str = "net.ipv4.ip_forward";
+    let n1 = lab.rig.node("n1")?;
+    sh(&n1, &format!("sysctl -qw {PARAMETER}=0"))?;
+    let verify = Verify::run(lab, ["--fix"])?;
+    let fix = &verify.report["status"]["fix"];
+    ensure!(verify.held(), "{}", verify.told());
+    let asked: Vec<_> = fix["nodes"].as_array().into_iter().flatten().collect();
+    ensure!(
+        asked.len() == 1 && asked[0]["node"] == "n1" && asked[0]["changed"]["sysctl"].as_u64() >= Some(1),
+        "{}",
+        verify.told()
+    );
+    let gone = fix["gone"].as_array().into_iter().flatten();
+    let gone: BTreeSet<&str> = gone.filter_map(|one| one["id"].as_str()).collect();
+    ensure!(gone == BTreeSet::from(["verify-forwarding-off"]), "{}", verify.told());
+    let now = sh(&n1, &format!("sysctl -n {PARAMETER}"))?;
+    ensure!(now.trim() == "1", "{PARAMETER} is {now}");
+    // Somebody else's firewall is nothing that a daemon touches.
+    sh(
+        &n1,
+        "nft add table inet fault; nft add chain inet fault f '{ type filter hook forward priority 0 ; policy drop ; }'",
+    )?;
+    let verify = Verify::run(lab, ["--fix"]);
+    let left = sh(&n1, "nft list tables | grep -c fault");
+    sh(&n1, "nft delete table inet fault")?;
+    let verify = verify?;
+    ensure!(
+        verify.exit == 1 && verify.roots("n1") == BTreeSet::from(["verify-forward-dropped"]) && left?.trim() == "1",
+        "{}",
+        verify.told()
+    );
+    lab.wait_until_clean(CLEAN)
 }
 
 fn churn(lab: &Lab) -> Result<()> {
