@@ -8,6 +8,8 @@
 pub mod archive;
 pub mod bundled;
 pub mod evidence;
+pub mod expected;
+pub mod flannel;
 pub mod found;
 pub mod group;
 pub mod judge;
@@ -15,5 +17,6 @@ pub mod junit;
 pub mod network;
 pub mod objects;
 pub mod pods;
+pub mod relate;
 pub mod report;
 pub mod text;

@@ -46,6 +46,22 @@ pub(super) const PAGES: &[Page] = &[
         fix: &["kubectl netcheck explain cni-peer-refused says what mends each reason"],
     },
     Page {
+        id: "verify-node-unpublished",
+        severity: Severity::Error,
+        title: "A node says nothing of itself to its network",
+        proves: "The Node lacks the annotation by which the network's agent tells other nodes where it is reached.",
+        expected: "Each node's agent publishes it when it starts.",
+        breaks: "No other node has a way to its pods.",
+        look: &[
+            (
+                "What nodes publish",
+                "kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name}{\" \"}{.metadata.annotations}{\"\\n\"}{end}'",
+            ),
+            ("The agents", "kubectl get pods -A -o wide | grep -i flannel"),
+        ],
+        fix: &["Look at the log of the network's agent on that node, and start it anew"],
+    },
+    Page {
         id: "verify-pod-range",
         severity: Severity::Error,
         title: "A pod's address is not of its node",

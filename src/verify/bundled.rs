@@ -13,6 +13,7 @@ use super::{
     group::Group,
     network::{Differences, Network, Unchecked},
     objects::Objects,
+    relate::relate,
 };
 use disk::Disk;
 use netcheck_cni_intent::{
@@ -179,7 +180,7 @@ fn compare(desired: &Desired, looked: &Looked, disk: &Disk, differences: &mut Di
             .found
             .extend(hooks::differences(desired, maps, &host.devices, pins));
     }
-    deltas::relate(&mut differences.found);
+    relate(&mut differences.found);
 }
 
 fn unchecked(differences: &mut Differences, group: Group, why: &str) {

@@ -70,6 +70,7 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
         &[
             "verify-internal-ip",
             "verify-node-refused",
+            "verify-node-unpublished",
             "verify-peer-refused",
             "verify-pod-range",
             "verify-pod-ip-shared",

@@ -1,6 +1,6 @@
 //! The pod network of a cluster: what must be on its nodes, as far as that is known.
 
-use super::{bundled::Bundled, evidence::Looked, found::Found, objects::Objects};
+use super::{bundled::Bundled, evidence::Looked, flannel::Flannel, found::Found, objects::Objects};
 use netcheck_wire::message::RecordOrder;
 
 /// A kind of pod network whose intent is known.
@@ -35,5 +35,11 @@ pub struct Unchecked {
 
 /// The network of a cluster; `None`: none that is known.
 pub fn of(objects: &Objects) -> Option<Box<dyn Network>> {
-    objects.bundled.as_ref().map(|_| Box::new(Bundled) as Box<dyn Network>)
+    if objects.bundled.is_some() {
+        Some(Box::new(Bundled))
+    } else if objects.flannel.is_some() {
+        Some(Box::new(Flannel))
+    } else {
+        None
+    }
 }

@@ -15,6 +15,9 @@ pub struct Objects {
     /// Data of the bundled CNI's ConfigMap; `None` if it is not there.
     #[serde(default)]
     pub bundled: Option<BTreeMap<String, String>>,
+    /// `net-conf.json` of flannel's ConfigMap; `None` if that is not there.
+    #[serde(default)]
+    pub flannel: Option<String>,
 }
 
 /// A pod, reduced to what counts.

@@ -53,10 +53,16 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
     let nodes = nodes.map_err(|problem| problem.into_failure("list nodes"))?;
     let pods = pods.map_err(|problem| problem.into_failure("list pods in all namespaces"))?;
     let bundled = allowed(bundled, "look up ConfigMap netcheck-cni/netcheck-cni")?.flatten();
+    let flannel = if bundled.is_some() {
+        None
+    } else {
+        flannel(cluster).await?
+    };
     let mut objects = Objects {
         nodes: nodes.iter().filter_map(node_object).collect(),
         pods: pods.iter().filter_map(pod_object).collect(),
         bundled: bundled.map(|map| map.data.unwrap_or_default()),
+        flannel,
     };
     objects.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Read {
@@ -65,6 +71,23 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
         nodes,
         pods,
     })
+}
+
+/// flannel's `net-conf.json`: its manifests keep it in a namespace of their own, older ones and kubespray's in kube-system.
+async fn flannel(cluster: &Cluster) -> Result<Option<String>, Failure> {
+    const NAME: &str = "kube-flannel-cfg";
+    for namespace in ["kube-flannel", "kube-system"] {
+        let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+        let map = attempt(request::limit(cluster.request_timeout), api.get_opt(NAME)).await;
+        let map = allowed(map, &format!("look up ConfigMap {namespace}/{NAME}"))?.flatten();
+        let text = map
+            .and_then(|map| map.data)
+            .and_then(|mut data| data.remove("net-conf.json"));
+        if text.is_some() {
+            return Ok(text);
+        }
+    }
+    Ok(None)
 }
 
 /// Names of the nodes that a selector chooses; `None` without one.
