@@ -32,6 +32,18 @@ pub struct Binaries {
     /// containerd 2, where a node is to have it.
     #[serde(default)]
     pub containerd2: Option<Containerd>,
+    /// flannel's daemon, where that is the network.
+    #[serde(default)]
+    pub flanneld: Option<PathBuf>,
+}
+
+/// What is built only where somebody asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extra {
+    /// containerd 2.
+    pub containerd2: bool,
+    /// flannel's daemon.
+    pub flanneld: bool,
 }
 
 /// A container runtime of our own building. Its client, `ctr`, and `runc` are the machine's.
@@ -60,7 +72,7 @@ pub(crate) fn cache() -> PathBuf {
 ///
 /// # Errors
 /// When a builder is missing or fails.
-pub fn build(wants_containerd2: bool, progress: &dyn Progress) -> Result<Binaries> {
+pub fn build(extra: Extra, progress: &dyn Progress) -> Result<Binaries> {
     let (cache, _lock) = locked_cache()?;
     let rig = repository().join("tests/rig");
     let (major, minor) = ("1", "34");
@@ -86,7 +98,8 @@ pub fn build(wants_containerd2: bool, progress: &dyn Progress) -> Result<Binarie
         kubernetes: kubernetes.make(&cache, progress)?,
         coredns: coredns.make(&cache, progress)?,
         workload: workload.make(&cache, progress)?,
-        containerd2: wants_containerd2.then(|| containerd2(&cache, progress)).transpose()?,
+        containerd2: extra.containerd2.then(|| containerd2(&cache, progress)).transpose()?,
+        flanneld: extra.flanneld.then(|| flanneld_in(&cache, progress)).transpose()?,
     })
 }
 
@@ -119,17 +132,21 @@ pub fn cnitool(progress: &dyn Progress) -> Result<PathBuf> {
     go_module("cnitool", "cnitool (some seconds, once)", "-s -w").make(&cache, progress)
 }
 
-/// Builds flannel's daemon, a peer in benchmarks, if it is not built yet; where it is.
+/// Builds flannel's daemon, a peer in benchmarks and a network of rigs, if it is not built yet; where it is.
 ///
 /// # Errors
 /// When a builder is missing or fails.
 pub fn flanneld(progress: &dyn Progress) -> Result<PathBuf> {
     let (cache, _lock) = locked_cache()?;
+    flanneld_in(&cache, progress)
+}
+
+fn flanneld_in(cache: &Path, progress: &dyn Progress) -> Result<PathBuf> {
     let note = "flanneld (about a minute on 2 cores, once)";
     let mut recipe = go_tool("flanneld", "flanneld", note, "github.com/flannel-io/flannel");
     // One of its backends is in C.
     recipe.command.env("CGO_ENABLED", "1");
-    recipe.make(&cache, progress)
+    recipe.make(cache, progress)
 }
 
 /// The cache, held against other builders: two at once would do the same work twice, and slower.

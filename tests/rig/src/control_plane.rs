@@ -133,7 +133,7 @@ impl ControlPlane<'_> {
                 "kube-controller-manager" => (self.kubernetes.into(), self.controller_manager(authority)),
                 _ => (self.kubernetes.into(), self.scheduler()),
             };
-            self.hub.start_daemon(part, &program, &arguments)?;
+            self.hub.start_daemon(part, &program, &arguments, &[])?;
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ mod waiting;
 mod workloads;
 
 pub use addresses::{Addresses, Endpoint};
-pub use binaries::{Binaries, Containerd, build as build_binaries, cnitool, flanneld};
+pub use binaries::{Binaries, Containerd, Extra, build as build_binaries, cnitool, flanneld};
 pub use error::{Error, Result};
 pub use layout::{DIRECTORY_VARIABLE, NAME_VARIABLE, default_directory};
 pub use node::{Node, Part};

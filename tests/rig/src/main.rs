@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use netcheck_rig::{
-    Cni, Families, NAME_VARIABLE, Part, ProxyMode, Rig, RigSpec, Stderr, build_binaries, default_directory,
+    Cni, Extra, Families, NAME_VARIABLE, Part, ProxyMode, Rig, RigSpec, Stderr, build_binaries, default_directory,
 };
 use std::{
     ffi::OsString,
@@ -181,6 +181,7 @@ enum ProxyArgument {
 enum CniArgument {
     Bundled,
     Plain,
+    Flannel,
     None,
 }
 
@@ -189,6 +190,7 @@ enum PartArgument {
     Containerd,
     Kubelet,
     KubeProxy,
+    Flanneld,
 }
 
 impl From<PartArgument> for Part {
@@ -197,6 +199,7 @@ impl From<PartArgument> for Part {
             PartArgument::Containerd => Self::Containerd,
             PartArgument::Kubelet => Self::Kubelet,
             PartArgument::KubeProxy => Self::KubeProxy,
+            PartArgument::Flanneld => Self::Flanneld,
         }
     }
 }
@@ -246,6 +249,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 cni: match cni {
                     CniArgument::Bundled => Cni::Bundled,
                     CniArgument::Plain => Cni::Plain,
+                    CniArgument::Flannel => Cni::Flannel,
                     CniArgument::None => Cni::None,
                 },
                 cni_settings: cni_set.into_iter().collect(),
@@ -265,7 +269,13 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             }
         }
         Verb::Build => {
-            build_binaries(true, &progress)?;
+            build_binaries(
+                Extra {
+                    containerd2: true,
+                    flanneld: true,
+                },
+                &progress,
+            )?;
         }
         Verb::Exec { node, command } => {
             let mut child = attach()?.node(&node)?.spawn(command_of(&command))?;

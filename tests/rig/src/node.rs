@@ -9,6 +9,7 @@ use crate::{
     kubeconfig::{self, Credentials},
     layout::Layout,
     mounts::{self, NodeFiles},
+    network::NODE_LINK,
     pki::Authority,
     sandbox::Sandbox,
 };
@@ -31,10 +32,12 @@ pub enum Part {
     Kubelet,
     /// The Service proxy; the rules it made outlive it.
     KubeProxy,
+    /// flannel's daemon, where that is the network; what it made outlives it.
+    Flanneld,
 }
 
 impl Part {
-    /// All, in the order they start.
+    /// All that every node has, in the order they start.
     pub const ALL: [Self; 3] = [Self::Containerd, Self::Kubelet, Self::KubeProxy];
 
     /// The program's name.
@@ -43,6 +46,7 @@ impl Part {
             Self::Containerd => "containerd",
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
+            Self::Flanneld => "flanneld",
         }
     }
 }
@@ -141,8 +145,27 @@ impl Node {
                 self.binaries.kubernetes.clone(),
                 flags(&[("config", config("kube-proxy.json"))]),
             ),
+            Part::Flanneld => {
+                let file = |name: &str| self.flannel_file(name).display().to_string();
+                let arguments = flags(&[
+                    ("kube-subnet-mgr", "true".to_owned()),
+                    ("kubeconfig-file", file("kubeconfig")),
+                    ("net-config-path", file("net-conf.json")),
+                    ("iface", NODE_LINK.to_owned()),
+                    ("ip-masq", "true".to_owned()),
+                ]);
+                let program = self
+                    .binaries
+                    .flanneld
+                    .clone()
+                    .unwrap_or_else(|| PathBuf::from("flanneld"));
+                (program, arguments)
+            }
         };
-        self.sandbox.start_daemon(part.name(), &program, &arguments)
+        // flannel's daemon looks there for its Node; the others do not look.
+        let environment = [("NODE_NAME", self.name.as_str())];
+        self.sandbox
+            .start_daemon(part.name(), &program, &arguments, &environment)
     }
 
     /// Where a part writes what it has to say.
@@ -286,18 +309,30 @@ impl Node {
         })
     }
 
+    /// A file of flannel's daemon.
+    pub(crate) fn flannel_file(&self, name: &str) -> PathBuf {
+        self.home().join(format!("flannel-{name}"))
+    }
+
+    /// Puts a CNI configuration in place.
+    pub(crate) fn write_cni(&self, name: &str, configuration: &Value) -> Result<()> {
+        let text = format!("{configuration:#}\n");
+        self.sandbox.on_files(|| {
+            let folder = Path::new("/etc/cni/net.d");
+            // Renamed into place: containerd watches the folder and must not read half a file.
+            let unfinished = folder.join(".unfinished");
+            write(&unfinished, &text)?;
+            fs::rename(unfinished, folder.join(name))
+                .context(format!("put the CNI configuration of {} in place", self.name))
+        })
+    }
+
     /// Gives pods of this node their network: each in `networks` (the node's `podCIDRs`).
     pub(crate) fn configure_cni(&self, networks: &[String]) -> Result<()> {
         if self.cni != Cni::Plain {
             return Ok(());
         }
-        let text = format!("{:#}\n", plain_configuration(networks));
-        self.sandbox.on_files(|| {
-            // Renamed into place: containerd watches the folder and must not read half a file.
-            write(Path::new("/etc/cni/net.d/.plain"), &text)?;
-            fs::rename("/etc/cni/net.d/.plain", "/etc/cni/net.d/10-plain.conflist")
-                .context(format!("put the CNI configuration of {} in place", self.name))
-        })
+        self.write_cni("10-plain.conflist", &plain_configuration(networks))
     }
 
     /// Loads the archives that this node has not got yet.

@@ -3,6 +3,7 @@
 mod bring_up;
 mod bundled_cni;
 mod environment;
+mod flannel;
 pub(crate) mod machine;
 mod membership;
 mod state;

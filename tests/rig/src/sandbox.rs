@@ -164,7 +164,13 @@ impl Sandbox {
     }
 
     /// Starts a lasting program; `name` becomes its `argv[0]`, which says what it is to us and to multi-call binaries.
-    pub fn start_daemon(&self, name: &str, program: &Path, arguments: &[String]) -> Result<()> {
+    pub fn start_daemon(
+        &self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        environment: &[(&str, &str)],
+    ) -> Result<()> {
         let mut command = Command::new(program);
         command
             .arg0(name)
@@ -172,6 +178,7 @@ impl Sandbox {
             .env_clear()
             .env("PATH", PATH)
             .env("HOME", "/root")
+            .envs(environment.iter().copied())
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::null())

@@ -46,6 +46,8 @@ pub enum Cni {
     Bundled,
     /// The reference plugins `ptp`, `host-local` and `portmap`, with a static route on each node to every other node's pods.
     Plain,
+    /// Real flannel: `flanneld` beside the node's other programs, its objects in the API, and the plugin `bridge` as flannel's own calls it.
+    Flannel,
     /// None: nodes stay NotReady until somebody installs one.
     None,
 }
@@ -63,7 +65,8 @@ pub struct RigSpec {
     pub proxy_mode: ProxyMode,
     /// The network plugin.
     pub cni: Cni,
-    /// What differs from the bundled CNI's default configuration, by key (`underlay`: `ipv6`).
+    /// What differs from the network's default configuration, by key: the bundled CNI's (`underlay`: `ipv6`), or flannel's (`backend`:
+    /// `host-gw`).
     #[serde(default)]
     pub cni_settings: BTreeMap<String, String>,
     /// Nodes whose containerd is of version 2, by name; unlike the machine's own it asks network plugins for STATUS.

@@ -1,12 +1,14 @@
 //! How a rig comes up: what runs already is left alone, so coming up again mends what is missing.
 
 use super::{
-    HUB, PATIENCE, Rig, bundled_cni, in_parallel, layout, machine,
+    HUB, PATIENCE, Rig, bundled_cni, flannel, in_parallel, layout, machine,
     state::{State, lock, sandboxes},
     take_down::clear,
 };
 use crate::{
-    Addresses, Binaries, Cni, Endpoint, Error, Families, Node, Part, Progress, Result, RigSpec, binaries, cluster_dns,
+    Addresses, Binaries, Cni, Endpoint, Error, Families, Node, Part, Progress, Result, RigSpec,
+    binaries::{self, Extra},
+    cluster_dns,
     control_plane::{self, bootstrap_roles},
     error::Context,
     images::{self, Archives},
@@ -37,7 +39,13 @@ impl Rig {
         fs::create_dir_all(directory).context(format!("create {}", directory.display()))?;
         let layout = layout(directory)?;
         let _lock = lock(&layout, progress)?;
-        let binaries = binaries::build(!spec.containerd2.is_empty(), progress)?;
+        let binaries = binaries::build(
+            Extra {
+                containerd2: !spec.containerd2.is_empty(),
+                flanneld: spec.cni == Cni::Flannel,
+            },
+            progress,
+        )?;
         let archives = images::build(&binaries)?;
 
         let found = State::read(&layout)?;
@@ -274,6 +282,9 @@ impl Rig {
             self.say_network_is_available(node)?;
         }
         network::set_routes(&self.hub(), Table::OwnTraffic, &routes_without(HUB))?;
+        if self.state.spec.cni == Cni::Flannel {
+            flannel::install(self, progress)?;
+        }
         if self.state.spec.cni == Cni::Plain {
             progress.step("pods of all nodes have their network");
         }

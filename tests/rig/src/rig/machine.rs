@@ -1,6 +1,6 @@
 //! What the machine must have for a rig.
 
-use super::bundled_cni;
+use super::{bundled_cni, flannel};
 use crate::{Cni, Error, Result, RigSpec, mounts, namespaces, sandbox};
 use std::{env, path::Path};
 
@@ -35,8 +35,10 @@ pub fn check(spec: &RigSpec) -> Result<()> {
             "{name:?} is no name for a node: they are n1 to n32"
         )));
     }
-    if spec.cni == Cni::Bundled {
-        bundled_cni::check(spec)?;
+    match spec.cni {
+        Cni::Bundled => bundled_cni::check(spec)?,
+        Cni::Flannel => flannel::check(spec)?,
+        Cni::Plain | Cni::None => {}
     }
     let path = env::var("PATH").unwrap_or_default();
     let folders: Vec<_> = path.split(':').chain(sandbox::PATH.split(':')).map(Path::new).collect();
