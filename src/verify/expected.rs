@@ -4,7 +4,7 @@
 use super::found::Found;
 use ipnet::IpNet;
 use netcheck_cni_intent::words;
-use netcheck_node_state::{FdbEntry, Link, LinkKind, Mac, Neighbour, NetState, Route, RouteKind};
+use netcheck_node_state::{FdbEntry, Link, LinkKind, Mac, Neighbour, NetState, Route, RouteKind, Vxlan};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -30,25 +30,37 @@ pub struct Expected {
     pub own: Vec<IpNet>,
 }
 
-/// A VXLAN device.
+/// The device of a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tunnel {
     /// Its name.
     pub name: String,
-    /// VXLAN network identifier.
-    pub vni: u32,
-    /// UDP port.
-    pub port: u16,
-    /// Source of what it sends, if that is known.
-    pub local: Option<IpAddr>,
+    /// What kind of device it is.
+    pub kind: TunnelKind,
     /// Its hardware address, if that is known.
     pub mac: Option<Mac>,
     /// In bytes, if that is known.
     pub mtu: Option<u32>,
-    /// Whether it learns.
-    pub learns: bool,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
+}
+
+/// What kind of tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TunnelKind {
+    /// VXLAN (RFC 7348).
+    Vxlan {
+        /// VXLAN network identifier.
+        vni: u32,
+        /// UDP port.
+        port: u16,
+        /// Source of what it sends, if that is known.
+        local: Option<IpAddr>,
+        /// Whether it learns.
+        learns: bool,
+    },
+    /// Another, by `IFLA_INFO_KIND`: `ipip`, `tun`.
+    Other(&'static str),
 }
 
 /// The way to a range.
@@ -56,25 +68,32 @@ pub struct Tunnel {
 pub struct Way {
     /// The range.
     pub to: IpNet,
-    /// The next hop.
-    pub via: IpAddr,
+    /// The next hop, if there is to be one.
+    pub via: Option<IpAddr>,
     /// The device, if that is known.
     pub device: Option<String>,
+}
+
+impl TunnelKind {
+    fn words(&self) -> String {
+        match self {
+            Self::Vxlan { vni, port, .. } => format!("a vxlan with VNI {vni} and port {port}"),
+            Self::Other(kind) => format!("a device of kind {kind}"),
+        }
+    }
 }
 
 impl Way {
     fn fits(&self, route: &Route) -> bool {
         route.kind == RouteKind::Unicast
-            && route.gateway == Some(self.via)
+            && route.gateway == self.via
             && self.device.is_none_or_same(route.device.as_ref())
     }
 
     fn words(&self) -> String {
-        let device = self
-            .device
-            .as_ref()
-            .map_or_else(String::new, |device| format!(" dev {device}"));
-        format!("{} via {}{device}", self.to, self.via)
+        let via = self.via.map(|via| format!(" via {via}")).unwrap_or_default();
+        let device = self.device.as_ref().map(|device| format!(" dev {device}"));
+        format!("{}{via}{}", self.to, device.unwrap_or_default())
     }
 }
 
@@ -111,25 +130,20 @@ fn device(found: &mut Vec<Found>, tunnel: &Tunnel, net: &NetState) {
                 .on(name),
         );
     };
-    let wanted = format!("a vxlan with VNI {} and port {}", tunnel.vni, tunnel.port);
+    let wanted = tunnel.kind.words();
     let Some(link) = net.links.get(name) else {
         say("verify-overlay-missing", wanted, "no such device".to_owned());
         return;
     };
-    let LinkKind::Vxlan(vxlan) = &link.kind else {
-        say("verify-name-taken", wanted, words::link(link));
-        return;
-    };
-    if (vxlan.vni, vxlan.port) != (tunnel.vni, tunnel.port) {
-        say("verify-overlay-settings", wanted, words::link(link));
-    }
-    if !tunnel.local.is_none_or_same(vxlan.local.as_ref()) {
-        let text = |ip: Option<IpAddr>| ip.map_or_else(|| "no local address".to_owned(), |ip| format!("local {ip}"));
-        say("verify-overlay-source", text(tunnel.local), text(vxlan.local));
-    }
-    if vxlan.learns != tunnel.learns {
-        let text = |learns| if learns { "learning" } else { "nolearning" }.to_owned();
-        say("verify-overlay-learning", text(tunnel.learns), text(vxlan.learns));
+    match (&tunnel.kind, &link.kind) {
+        (TunnelKind::Vxlan { .. }, LinkKind::Vxlan(vxlan)) => {
+            vxlan_settings(&mut say, &tunnel.kind, vxlan, link);
+        }
+        (TunnelKind::Other(wanted), LinkKind::Other(kind)) if kind == wanted => {}
+        _ => {
+            say("verify-name-taken", wanted, words::link(link));
+            return;
+        }
     }
     settings(&mut say, tunnel, link);
     for wanted in &tunnel.addresses {
@@ -150,6 +164,29 @@ fn device(found: &mut Vec<Found>, tunnel: &Tunnel, net: &NetState) {
                 format!("{}/{}", stray.ip, stray.prefix),
             );
         }
+    }
+}
+
+fn vxlan_settings(say: &mut impl FnMut(&'static str, String, String), wanted: &TunnelKind, vxlan: &Vxlan, link: &Link) {
+    let TunnelKind::Vxlan {
+        vni,
+        port,
+        local,
+        learns,
+    } = wanted
+    else {
+        return;
+    };
+    if (vxlan.vni, vxlan.port) != (*vni, *port) {
+        say("verify-overlay-settings", wanted.words(), words::link(link));
+    }
+    if !local.is_none_or_same(vxlan.local.as_ref()) {
+        let text = |ip: Option<IpAddr>| ip.map_or_else(|| "no local address".to_owned(), |ip| format!("local {ip}"));
+        say("verify-overlay-source", text(*local), text(vxlan.local));
+    }
+    if vxlan.learns != *learns {
+        let text = |learns| if learns { "learning" } else { "nolearning" }.to_owned();
+        say("verify-overlay-learning", text(*learns), text(vxlan.learns));
     }
 }
 
@@ -284,6 +321,7 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
         let is_part = |route: &&Route| {
             route.destination != way.to
                 && way.to.contains(&route.destination)
+                && !expected.own.iter().any(|own| own.contains(&route.destination))
                 && !expected.ways.iter().any(|way| way.to == route.destination)
         };
         for part in in_main(net).filter(is_part) {

@@ -1,9 +1,9 @@
 //! What must be on the nodes of flannel, by its ConfigMap and what its nodes publish in annotations: backends `vxlan` (with and without
-//! `DirectRouting`) and `host-gw` (pkg/backend/vxlan and pkg/backend/hostgw of flannel-io/flannel).
+//! `DirectRouting`), `host-gw`, `ipip` and `udp` (pkg/backend of flannel-io/flannel).
 
 use super::{
     evidence::Looked,
-    expected::{self, Expected, Tunnel, Way},
+    expected::{self, Expected, Tunnel, TunnelKind, Way},
     found::Found,
     group::Group,
     network::{Differences, Network, Unchecked},
@@ -21,8 +21,41 @@ use std::net::IpAddr;
 const PREFIX: &str = "flannel.alpha.coreos.com/";
 /// The kernel's own port for VXLAN, which flannel takes where `Port` is 0.
 const PORT: u16 = 8472;
-/// What flannel takes from the underlay's MTU, whatever its family (`encapOverhead`, pkg/backend/vxlan/vxlan.go).
-const OVERHEAD: u32 = 50;
+/// The way in which packets go from node to node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Vxlan,
+    HostGw,
+    Ipip,
+    /// flannel's own proxy in user space, with one route for all nodes (pkg/backend/udp).
+    Udp,
+}
+
+impl Carrier {
+    fn of(kind: &str) -> Option<Self> {
+        match kind.to_ascii_lowercase().as_str() {
+            "vxlan" => Some(Self::Vxlan),
+            "host-gw" => Some(Self::HostGw),
+            "ipip" => Some(Self::Ipip),
+            "udp" => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
+    /// What it takes from the underlay's MTU, in bytes, whatever the family (`encapOverhead` of each backend).
+    fn overhead(self) -> u32 {
+        match self {
+            Self::Vxlan => 50,
+            Self::HostGw => 0,
+            Self::Ipip => 20,
+            Self::Udp => 28,
+        }
+    }
+}
+
+/// Its daemon programs everything anew when it starts, and little of it at any other time.
+const RESTART: &str =
+    "flannel's daemon puts it right when it starts: kubectl -n kube-flannel rollout restart daemonset kube-flannel-ds";
 
 /// flannel.
 #[derive(Debug, Clone, Copy)]
@@ -146,29 +179,30 @@ impl Network for Flannel {
             &[Group::Pods, Group::Firewall, Group::Sysctls, Group::Disk],
             "of flannel this version checks devices, routes, neighbours and forwarding entries",
         );
-        let is_vxlan = match config.backend.kind.to_ascii_lowercase().as_str() {
-            "vxlan" => true,
-            "host-gw" => false,
-            other => {
-                let groups = [Group::Device, Group::Routes, Group::Neighbours];
-                unchecked(
-                    &groups,
-                    &format!("flannel's backend {other:?} is none that this version knows"),
-                );
-                return differences;
-            }
+        let Some(carrier) = Carrier::of(&config.backend.kind) else {
+            unchecked(
+                &[Group::Device, Group::Routes, Group::Neighbours],
+                &format!(
+                    "flannel's backend {:?} is none that this version knows",
+                    config.backend.kind
+                ),
+            );
+            return differences;
         };
         let mut expected = Expected::default();
         for (family, is_on, network) in [
             (V4, config.enable_ipv4, config.network),
             (V6, config.enable_ipv6, config.ipv6_network),
         ] {
-            if is_on {
+            // `udp` and `ipip` carry IPv4 alone.
+            let is_carried = family.is_v4 || matches!(carrier, Carrier::Vxlan | Carrier::HostGw);
+            if is_on && is_carried {
                 expected.ranges.extend(network);
                 let way = Ways {
                     config: &config,
                     family,
-                    is_vxlan,
+                    network,
+                    carrier,
                     net: &looked.record.node.net,
                 };
                 way.expect(objects, node, &mut expected, &mut differences.found);
@@ -178,6 +212,9 @@ impl Network for Flannel {
             .found
             .extend(expected::differences(&expected, &looked.record.node.net));
         relate(&mut differences.found);
+        for one in &mut differences.found {
+            one.fix.get_or_insert_with(|| RESTART.to_owned());
+        }
         differences
     }
 }
@@ -186,13 +223,13 @@ impl Network for Flannel {
 struct Ways<'a> {
     config: &'a Config,
     family: Family,
-    is_vxlan: bool,
+    network: Option<IpNet>,
+    carrier: Carrier,
     net: &'a NetState,
 }
 
 impl Ways<'_> {
     fn expect(&self, objects: &Objects, own: &str, expected: &mut Expected, found: &mut Vec<Found>) {
-        let name = self.device();
         let mut published = Vec::new();
         for node in &objects.nodes {
             match Published::read(node, self.family) {
@@ -216,34 +253,54 @@ impl Ways<'_> {
             return;
         };
         expected.own.push(me.range);
-        if self.is_vxlan {
-            expected.tunnels.push(self.tunnel(&name, me));
+        let Some(name) = self.device() else {
+            let direct = |(_, peer): &(_, Published)| Way {
+                to: peer.range,
+                via: Some(peer.ip),
+                device: None,
+            };
+            let others = published.iter().filter(|(name, _)| *name != own);
+            expected.ways.extend(others.map(direct));
+            return;
+        };
+        expected.tunnels.push(self.tunnel(&name, me));
+        if self.carrier == Carrier::Udp {
+            expected.ways.extend(self.network.map(|to| Way {
+                to,
+                via: None,
+                device: Some(name),
+            }));
+            return;
         }
         for (_, peer) in published.iter().filter(|(name, _)| *name != own) {
-            let is_direct = !self.is_vxlan || (self.config.backend.direct_routing && self.is_on_link(peer.ip));
-            if is_direct {
-                expected.ways.push(Way {
-                    to: peer.range,
-                    via: peer.ip,
-                    device: None,
-                });
-                continue;
-            }
+            let is_direct = self.config.backend.direct_routing && self.is_on_link(peer.ip);
+            let (via, device) = match self.carrier {
+                _ if is_direct => (peer.ip, None),
+                Carrier::Vxlan => (peer.range.network(), Some(name.clone())),
+                _ => (peer.ip, Some(name.clone())),
+            };
             expected.ways.push(Way {
                 to: peer.range,
-                via: peer.range.network(),
-                device: Some(name.clone()),
+                via: Some(via),
+                device,
             });
-            if let Some(mac) = peer.mac {
+            if let Some(mac) = peer.mac.filter(|_| !is_direct && self.carrier == Carrier::Vxlan) {
                 expected.neighbours.insert((name.clone(), peer.range.network()), mac);
                 expected.fdb.insert((name.clone(), mac), peer.ip);
             }
         }
     }
 
-    fn device(&self) -> String {
-        let start = if self.family.is_v4 { "flannel" } else { "flannel-v6" };
-        format!("{start}.{}", self.config.backend.vni)
+    /// Name of the tunnel's device, if there is one: only `vxlan` has one for IPv6.
+    fn device(&self) -> Option<String> {
+        let vni = self.config.backend.vni;
+        match (self.carrier, self.family.is_v4) {
+            (Carrier::Vxlan, true) => Some(format!("flannel.{vni}")),
+            (Carrier::Vxlan, false) => Some(format!("flannel-v6.{vni}")),
+            (Carrier::Ipip, _) => Some("flannel.ipip".to_owned()),
+            (Carrier::Udp, _) => Some("flannel0".to_owned()),
+            (Carrier::HostGw, _) => None,
+        }
     }
 
     fn tunnel(&self, name: &str, me: &Published) -> Tunnel {
@@ -253,17 +310,24 @@ impl Ways<'_> {
             .and_then(|address| self.net.links.get(&address.interface))
             .map(|link| link.mtu);
         let underlay = Some(backend.mtu).filter(|mtu| *mtu > 0).or(underlay);
+        let kind = match self.carrier {
+            Carrier::Ipip => TunnelKind::Other("ipip"),
+            Carrier::Udp => TunnelKind::Other("tun"),
+            _ => TunnelKind::Vxlan {
+                vni: backend.vni,
+                port: if backend.port == 0 { PORT } else { backend.port },
+                local: Some(me.ip),
+                learns: backend.learning,
+            },
+        };
         Tunnel {
             name: name.to_owned(),
-            vni: backend.vni,
-            port: if backend.port == 0 { PORT } else { backend.port },
-            local: Some(me.ip),
-            mac: me.mac,
+            kind,
+            mac: me.mac.filter(|_| self.carrier == Carrier::Vxlan),
             // The kernel takes more for IPv6 than flannel reckons with, and says nothing.
             mtu: underlay
                 .filter(|_| self.family.is_v4)
-                .map(|mtu| mtu.saturating_sub(OVERHEAD)),
-            learns: backend.learning,
+                .map(|mtu| mtu.saturating_sub(self.carrier.overhead())),
             addresses: vec![IpNet::from(me.range.network())],
         }
     }

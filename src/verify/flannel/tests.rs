@@ -282,6 +282,56 @@ fn without_a_tunnel_routes_lead_to_the_nodes_themselves() {
 }
 
 #[test]
+fn a_proxy_has_one_route_for_all_and_a_tunnel_without_hardware_addresses_none_by_them() {
+    let with = |device: &str, kind: &str, mtu: u32, routes: &[Route]| {
+        let mut net = recorded();
+        let links = net.links.remove("flannel.1").map(|_| {
+            let link = link(LinkKind::Other(kind.to_owned()), None, mtu);
+            (device.to_owned(), link)
+        });
+        net.links.extend(links);
+        net.addresses.retain(|address| address.interface != "flannel.1");
+        net.addresses.insert(address(device, "10.244.0.0", 32));
+        net.routes.retain(|route| route.device.as_deref() != Some("flannel.1"));
+        net.routes.extend(routes.iter().cloned());
+        net.neighbours.clear();
+        net.fdb.clear();
+        net
+    };
+    let all = Route {
+        gateway: None,
+        is_onlink: false,
+        ..route("10.244.0.0/16", "0.0.0.0", "flannel0")
+    };
+    let udp = VXLAN.replace("vxlan", "udp");
+    let healthy = with("flannel0", "tun", 1472, std::slice::from_ref(&all));
+    assert_eq!(found_with(&udp, healthy), BTreeSet::new());
+    let routeless = with("flannel0", "tun", 1472, &[]);
+    assert_eq!(found_with(&udp, routeless), alone("verify-route-missing"));
+    // The route of a backend before: traffic goes by it, past the proxy.
+    let old = with(
+        "flannel0",
+        "tun",
+        1472,
+        &[all, route("10.244.1.0/24", "10.90.0.22", "eth0")],
+    );
+    assert_eq!(found_with(&udp, old), alone("verify-route-shadowed"));
+    let ipip = VXLAN.replace("vxlan", "ipip");
+    let ways = [
+        route("10.244.1.0/24", "10.90.0.22", "flannel.ipip"),
+        route("10.244.2.0/24", "10.90.0.23", "flannel.ipip"),
+    ];
+    assert_eq!(
+        found_with(&ipip, with("flannel.ipip", "ipip", 1480, &ways)),
+        BTreeSet::new()
+    );
+    let wrong = found_with(&ipip, with("flannel.ipip", "ipip", 1500, &ways));
+    assert_eq!(wrong, alone("verify-overlay-mtu"));
+    let taken = found_with(&ipip, with("flannel.ipip", "dummy", 1480, &ways));
+    assert_eq!(taken, alone("verify-name-taken"));
+}
+
+#[test]
 fn what_cannot_be_decided_is_not_decided() {
     for config in [
         "",
