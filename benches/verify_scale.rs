@@ -113,6 +113,7 @@ fn record(objects: &Objects, own: &NodeObject) -> NodeRecord {
         kernel: String::new(),
         node: Space {
             inode: 1,
+            rules: Vec::new(),
             devices: devices.collect(),
             sysctls: sysctls.collect(),
             net,

@@ -16,6 +16,7 @@ pub mod judge;
 pub mod junit;
 pub mod measure;
 pub mod naming;
+pub mod on_path;
 pub mod plan;
 pub mod ports;
 pub mod report;

@@ -19,4 +19,5 @@ pub mod objects;
 pub mod pods;
 pub mod relate;
 pub mod report;
+mod rules;
 pub mod text;

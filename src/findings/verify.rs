@@ -287,6 +287,20 @@ pub(super) const PAGES: &[Page] = &[
         ],
     },
     Page {
+        id: "verify-route-diverted",
+        severity: Severity::Error,
+        title: "A rule sends pods' packets past the CNI's route",
+        proves: "A policy routing rule that is asked before the main table fits packets of this node's pods to another node's, and its table leads \
+                 elsewhere.",
+        expected: "The main table decides, where the CNI's routes are.",
+        breaks: "Packets to all or some pods of the range go where the rule's table says: often a VPN's, a second uplink's or an old network's.",
+        look: &[("On the node", "ip rule; ip route show table NUMBER")],
+        fix: &[
+            "Find out by the rule's proto and priority who writes it, and have it leave out the pods' ranges",
+            "ip rule del priority PRIORITY",
+        ],
+    },
+    Page {
         id: "verify-range-route-missing",
         severity: Severity::Warning,
         title: "The node's own range is not closed",

@@ -51,6 +51,7 @@ pub fn row(
             .filter(|told| !matches!(told.outcome, Outcome::NotSent { .. }))
             .map(|told| told.elapsed.as_micros() as u64),
         source_saw: told.map(|told| source_saw(&names.in_words(&planned.pair.from), told)),
+        on_path: Vec::new(),
         transit_saw: observed.transit.iter().map(end_saw).collect(),
         destinations_saw: observed.ends.iter().filter(|_| told.is_some()).map(end_saw).collect(),
     }

@@ -3,8 +3,8 @@
 //! Kept free for later: a row's expected verdict (`expected`), further protocols (UDP), path MTU, NodePorts.
 
 use super::{class::Class, evidence::Protocol, family::Family, select::Relation};
-use crate::findings::Finding;
 pub use crate::report::{API_VERSION, Conclusion, Metadata};
+use crate::{findings::Finding, verify::report::NodeFinding};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -74,6 +74,9 @@ pub struct Status {
     /// What is wrong, or could not be told: rows that did not hold, those with one reason together.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// What `verify` found on the nodes of rows that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_findings: Vec<NodeFinding>,
     /// One row for each probe.
     pub rows: Vec<Row>,
 }
@@ -210,6 +213,9 @@ pub struct Row {
     /// What the nodes on the way saw, in the request's direction; asked only if the probe did not succeed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub transit_saw: Vec<Observation>,
+    /// What is wrong on the nodes of its path, a line each, by `status.nodeFindings`; asked only if the probe failed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub on_path: Vec<String>,
     /// A command that looks further.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,

@@ -93,6 +93,7 @@ pub fn row(source: &Party, destination: &Party, port: u16, family: Family, class
         source_saw: None,
         destinations_saw: Vec::new(),
         transit_saw: Vec::new(),
+        on_path: Vec::new(),
         next_step: class
             .finding()
             .map(|finding| format!("kubectl netcheck explain {finding}")),
@@ -214,6 +215,7 @@ pub fn report(rows: Vec<Row>) -> MatrixReport {
                 total_ms: 6000,
             },
             findings: found::findings(&rows),
+            node_findings: Vec::new(),
             rows,
         },
     }

@@ -116,6 +116,7 @@ pub fn evidence(row: &Row) -> Vec<(&'static str, String)> {
             .take(3)
             .map(|saw| ("dest", saw_in_words(saw, None))),
     );
+    lines.extend(row.on_path.iter().map(|line| ("on path", line.clone())));
     lines.extend(row.next_step.clone().map(|step| ("next", step)));
     lines
 }

@@ -1,6 +1,6 @@
 //! `matrix`: who can reach whom.
 
-use super::{Shared, targets::Targets};
+use super::{Shared, targets::Targets, verify};
 use crate::{
     agents::{self, AgentIndex, Farewell, Fleet, LaunchSpec, Way},
     cluster::{
@@ -20,6 +20,7 @@ use crate::{
         junit,
         measure::{Agents, Measured, measure},
         naming::Names,
+        on_path,
         plan::{self, Facts, Plan, Wish},
         report::{API_VERSION, Conclusion, MatrixReport, Row, Untold},
         select::{Choice, Named, Selection, select},
@@ -28,6 +29,7 @@ use crate::{
         untold::{self, Asked},
     },
     output::{Format, Printer, document, safe},
+    verify::report::NodeFinding,
 };
 pub use args::MatrixArgs;
 use netcheck_wire::{Event, Task};
@@ -99,11 +101,12 @@ async fn test(args: &MatrixArgs, shared: &Shared) -> Result<Option<(MatrixReport
     }
     let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
     let way = fleet.way();
-    let tested = request.carry_out(&mut fleet, args.timeout, shared, started).await;
+    let mut tested = request.carry_out(&mut fleet, args.timeout, shared, started).await;
     let farewell = fleet.close(&shared.printer).await;
     for failure in &farewell.failures {
         shared.printer.failure(failure);
     }
+    request.look_at_nodes(&mut tested, &way, args, shared).await;
     let report = request.report(args, tested, &way, &farewell, creation_timestamp, started);
     Ok(Some((report, farewell)))
 }
@@ -126,6 +129,7 @@ struct Request {
 /// What came of it.
 struct Tested {
     rows: Vec<Row>,
+    node_findings: Vec<NodeFinding>,
     notes: Vec<String>,
     untold: Vec<Untold>,
     over_limit: usize,
@@ -334,12 +338,49 @@ impl Request {
         rows.sort_by(|one, other| assemble::order(one).cmp(&assemble::order(other)));
         Tested {
             rows,
+            node_findings: Vec::new(),
             notes,
             untold: self.untold(&plan, &fleet.way()),
             over_limit: plan.over_limit,
             interrupted: measured.interrupted || shared.interrupt.is_requested(),
             agents,
             probes: probing.elapsed(),
+        }
+    }
+
+    /// What `verify` finds on the nodes of rows that failed. Whatever keeps it from that changes no row.
+    async fn look_at_nodes(&self, tested: &mut Tested, way: &Way, args: &MatrixArgs, shared: &Shared) {
+        let nodes = on_path::nodes(&tested.rows);
+        if nodes.is_empty() || tested.interrupted {
+            return;
+        }
+        let names = nodes.iter().cloned().collect::<Vec<_>>().join(", ");
+        let not_looked = |why: &str| format!("what is wrong on nodes {names} was not looked for: {why}");
+        if !matches!(way, Way::Node { .. }) {
+            tested.notes.push(not_looked("there are agents in pods only"));
+            return;
+        }
+        if nodes.len() > self.max_nodes {
+            tested.notes.push(not_looked("they are more than --max-nodes"));
+            return;
+        }
+        let phase = shared.printer.phase("looking for what is wrong on nodes");
+        match verify::of_nodes(&self.cluster, &args.agents, nodes, shared).await {
+            Ok(judgement) => {
+                tested.node_findings = NodeFinding::of(&judgement);
+                let of_node = |name: &str| self.addresses(&Subject::Node(name.to_owned()), &Facts::new());
+                on_path::attach(&mut tested.rows, &tested.node_findings, of_node);
+                phase.finish(format!("{} findings", tested.node_findings.len()));
+                if tested.node_findings.is_empty() {
+                    tested
+                        .notes
+                        .push(format!("nothing was found to be wrong on nodes {names}"));
+                }
+            }
+            Err(failure) => {
+                phase.finish("not possible");
+                tested.notes.push(not_looked(&failure.message));
+            }
         }
     }
 

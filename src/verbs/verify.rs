@@ -2,7 +2,7 @@
 
 use super::Shared;
 use crate::{
-    agents::{self, AgentIndex, Farewell, Fleet, LaunchSpec, Via},
+    agents::{self, AgentFlags, AgentIndex, Farewell, Fleet, LaunchSpec, Via},
     cluster::{
         Cluster,
         inventory::{Inventory, Subject},
@@ -133,7 +133,7 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
                 .hint("without --fix, each finding says what mends it"),
         );
     }
-    let launch = request.launch_spec(args, shared);
+    let launch = request.launch_spec(&args.agents, shared);
     if shared.flags.dry_run {
         return intent::describe(&request, &launch, shared).map(|()| None);
     }
@@ -217,6 +217,41 @@ fn check_names<'a>(wanted: &BTreeSet<String>, there: impl Iterator<Item = &'a St
     }
 }
 
+/// What is wrong on some nodes, for other verbs.
+///
+/// # Errors
+/// If the API may not be read as `verify` does, or no agent may be on a node, or on an interrupt.
+pub async fn of_nodes(
+    cluster: &Cluster,
+    agents: &AgentFlags,
+    nodes: BTreeSet<String>,
+    shared: &Shared,
+) -> Result<Judgement, Failure> {
+    let look = async {
+        let read = read::read(cluster).await?;
+        let names = read.objects.nodes.iter().map(|node| node.name.clone());
+        let chosen: Vec<String> = names.filter(|name| nodes.contains(name)).collect();
+        let request = Request {
+            cluster: cluster.clone(),
+            inventory: read.inventory(),
+            read,
+            nodes,
+            chosen,
+        };
+        let launch = request.launch_spec(agents, shared);
+        let mut fleet = Fleet::launch(cluster, &request.inventory, &launch, &shared.printer).await?;
+        let look = tokio::select! {
+            look = request.look_twice(&mut fleet) => look,
+            () = shared.interrupt.requested() => Err(interrupted()),
+        };
+        for failure in &fleet.close(&shared.printer).await.failures {
+            shared.printer.failure(failure);
+        }
+        Ok(look?.judgement)
+    };
+    Box::pin(look).await
+}
+
 /// What is to be done, with all that is known before an agent runs.
 struct Request {
     cluster: Cluster,
@@ -277,16 +312,14 @@ impl Request {
         })
     }
 
-    fn launch_spec(&self, args: &VerifyArgs, shared: &Shared) -> LaunchSpec {
+    fn launch_spec(&self, agents: &AgentFlags, shared: &Shared) -> LaunchSpec {
         let nodes = self.chosen.iter().map(|node| Subject::Node(node.clone()));
         let pods = self
             .chosen
             .iter()
             .flat_map(|node| self.read.objects.wired_on(node))
             .map(|pod| Subject::Pod(pod.uid.clone()));
-        let spec = args
-            .agents
-            .launch_spec(nodes.chain(pods).collect(), DEADLINE, &shared.flags, &shared.interrupt);
+        let spec = agents.launch_spec(nodes.chain(pods).collect(), DEADLINE, &shared.flags, &shared.interrupt);
         LaunchSpec {
             verb: "verify",
             // The other way in would leave containers in pods and see no node.

@@ -48,6 +48,10 @@ impl Network for Bundled {
         "netcheck-cni"
     }
 
+    fn is_routed_by_main(&self) -> bool {
+        true
+    }
+
     fn order(&self) -> RecordOrder {
         let folder = |(path, with_text): (&str, bool)| Folder {
             path: path.to_owned(),

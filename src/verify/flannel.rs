@@ -155,6 +155,10 @@ impl Network for Flannel {
         "flannel"
     }
 
+    fn is_routed_by_main(&self) -> bool {
+        true
+    }
+
     fn order(&self) -> RecordOrder {
         RecordOrder::default()
     }

@@ -103,6 +103,7 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-route-stale",
             "verify-route-foreign",
             "verify-route-shadowed",
+            "verify-route-diverted",
             "verify-range-route-missing",
             "verify-range-route-wrong",
             "verify-range-route-stale",

@@ -5,8 +5,10 @@ use super::{
     found::Found,
     group::Group,
     network::{self, Differences, Unchecked},
-    pods,
+    objects::Objects,
+    pods, rules,
 };
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found on all nodes.
@@ -35,6 +37,11 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                     one.follows = one.follows.map(|root| root + before);
                 }
                 differences.found.append(&mut more.found);
+                if network.is_routed_by_main() {
+                    let (own, others) = ranges(&evidence.objects, node);
+                    let diversions = rules::diversions(&looked.record.node, &own, &others);
+                    differences.found.extend(diversions);
+                }
                 differences.unchecked.append(&mut more.unchecked);
             }
             (None, Ok(_)) => differences.unchecked.extend(all(
@@ -52,6 +59,17 @@ pub fn judge(evidence: &Evidence) -> Judgement {
             .map(|(node, looked)| of_node(node, looked))
             .collect(),
     }
+}
+
+/// A node's ranges of pods, and those of all others.
+fn ranges(objects: &Objects, node: &str) -> (Vec<IpNet>, Vec<IpNet>) {
+    let of_nodes = objects.nodes.iter().flat_map(|one| {
+        let ranges = one.pod_cidrs.iter().filter_map(|text| text.parse().ok());
+        ranges.map(|range| (one.name == node, range))
+    });
+    let (own, others): (Vec<_>, Vec<_>) = of_nodes.partition(|(is_own, _)| *is_own);
+    let without = |all: Vec<(bool, IpNet)>| all.into_iter().map(|(_, range)| range).collect();
+    (without(own), without(others))
 }
 
 /// Everything but what the API alone tells.

@@ -11,6 +11,11 @@ pub trait Network {
     /// What must be read of a node besides what is always read.
     fn order(&self) -> RecordOrder;
 
+    /// Whether its routes to other nodes' pods are in the main table, and a rule that leads past them is somebody else's.
+    fn is_routed_by_main(&self) -> bool {
+        false
+    }
+
     /// What differs on a node, and what of it could not be looked at.
     fn differences(&self, objects: &Objects, node: &str, looked: &Looked) -> Differences;
 }

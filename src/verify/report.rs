@@ -1,6 +1,6 @@
 //! The report, as `-o json` and `-o yaml` show it: Kubernetes-shaped, its schema committed and only ever growing.
 
-use super::{group::Group, judge::Judgement};
+use super::{group::Group, judge::Judgement, network::Differences};
 use crate::{
     findings::{Finding, Severity},
     report::{API_VERSION, Conclusion, Metadata},
@@ -225,27 +225,38 @@ pub struct Timing {
     pub total_ms: u64,
 }
 
+impl NodeFinding {
+    /// All findings: roots before what follows from them, the worst first; otherwise as they were found.
+    pub fn of(judgement: &Judgement) -> Vec<Self> {
+        let of_node = |(node, differences): (&String, &Differences)| {
+            let findings: Vec<Finding> = differences.found.iter().map(|one| one.finding(node)).collect();
+            let told = differences.found.iter().zip(&findings).map(|(one, finding)| Self {
+                node: node.clone(),
+                group: Group::of(one.id),
+                finding: finding.clone(),
+                follows_from: one
+                    .follows
+                    .and_then(|root| findings.get(root))
+                    .map(|root| root.subject.clone()),
+            });
+            told.collect::<Vec<_>>()
+        };
+        let mut all: Vec<Self> = judgement.nodes.iter().flat_map(of_node).collect();
+        all.sort_by_key(|one| (one.follows_from.is_some(), std::cmp::Reverse(one.finding.severity)));
+        all
+    }
+}
+
 impl VerifyReport {
     /// The report on a judgement.
     pub fn new(metadata: Metadata, spec: Spec, taken: String, judgement: &Judgement) -> Self {
         let mut status = Status {
             network: judgement.network.map(str::to_owned),
             taken,
+            findings: NodeFinding::of(judgement),
             ..Status::default()
         };
         for (node, differences) in &judgement.nodes {
-            let findings: Vec<Finding> = differences.found.iter().map(|one| one.finding(node)).collect();
-            for (one, finding) in differences.found.iter().zip(&findings) {
-                status.findings.push(NodeFinding {
-                    node: node.clone(),
-                    group: Group::of(one.id),
-                    finding: finding.clone(),
-                    follows_from: one
-                        .follows
-                        .and_then(|root| findings.get(root))
-                        .map(|root| root.subject.clone()),
-                });
-            }
             let mut reasons: BTreeMap<&str, Vec<Group>> = BTreeMap::new();
             for unchecked in &differences.unchecked {
                 let groups = reasons.entry(&unchecked.why).or_default();
@@ -262,10 +273,6 @@ impl VerifyReport {
                 }));
         }
         status.nodes = judgement.nodes.keys().map(|node| status.standing(node)).collect();
-        // Roots before what follows from them, the worst first; otherwise as they were found.
-        status
-            .findings
-            .sort_by_key(|one| (one.follows_from.is_some(), std::cmp::Reverse(one.finding.severity)));
         status.summary = status.count();
         status.conclusion = match status.summary {
             Summary { errors: 1.., .. } => Conclusion::Failed,

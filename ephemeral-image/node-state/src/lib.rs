@@ -64,4 +64,4 @@ pub use residents::{Resident, residents, started_ns};
 pub use resolver::Resolver;
 #[cfg(feature = "kernel")]
 pub use snapshot::{Table, refresh, snapshot};
-pub use state::{Address, FdbEntry, Link, LinkKind, Neighbour, NetState, NextHop, Route, RouteKind, Vxlan};
+pub use state::{Address, FdbEntry, Link, LinkKind, Neighbour, NetState, NextHop, Route, RouteKind, Rule, Vxlan};

@@ -19,7 +19,7 @@ pub use pinned::pins;
 #[cfg(feature = "kernel")]
 pub use space::{SpaceError, space};
 
-use crate::NetState;
+use crate::{NetState, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -64,6 +64,9 @@ pub struct Space {
     pub inode: u64,
     /// Its devices and tables.
     pub net: NetState,
+    /// Rules that choose a routing table, of both families, in the order in which the kernel asks them.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
     /// What is to be seen of a device and is nobody's wish, by its name.
     #[serde(default)]
     pub devices: BTreeMap<String, Device>,
@@ -220,6 +223,7 @@ mod tests {
         let space = Space {
             inode: 4_026_531_840,
             net,
+            rules: vec![Rule::default()],
             devices: BTreeMap::from([("ncvx0".to_owned(), device)]),
             sysctls: BTreeMap::from([("net.ipv4.ip_forward".to_owned(), "1".to_owned())]),
         };

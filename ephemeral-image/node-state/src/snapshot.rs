@@ -3,9 +3,11 @@
 mod devices;
 mod entries;
 mod links;
+mod rules;
 
 pub(crate) use entries::ROUTE_HEADER;
 pub(crate) use links::LinkAnswer;
+pub(crate) use rules::rules;
 
 use crate::{
     Address, NetState,
@@ -129,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_read(kind in 16_u16..32, body in body()) {
+        fn any_answer_is_read(kind in 16_u16..36, body in body()) {
             let names = Names::from([(0, "lo".to_owned())]);
             let answer = Message { kind, body };
             if let Some(link) = LinkAnswer::read(&answer) {
@@ -140,6 +142,7 @@ mod tests {
             entries::route(&answer, &names);
             entries::neighbour(&answer, &names);
             entries::fdb(&answer, &names);
+            rules::rule(&answer);
         }
     }
 }

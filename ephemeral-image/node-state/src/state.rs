@@ -169,6 +169,45 @@ impl From<u8> for RouteKind {
     }
 }
 
+/// A rule that chooses a routing table: the first that fits a packet and whose table knows a way decides.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// Of IPv6, not of IPv4.
+    #[serde(default)]
+    pub is_ipv6: bool,
+    /// The lowest is asked first.
+    pub priority: u32,
+    /// `not` of ip(8): it fits what the rest of it does not.
+    #[serde(default)]
+    pub is_inverted: bool,
+    /// `from`; `None` is `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpNet>,
+    /// `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<IpNet>,
+    /// `iif`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_device: Option<String>,
+    /// `oif`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_device: Option<String>,
+    /// `fwmark`: a value and its mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<(u32, u32)>,
+    /// `FR_ACT_*` of linux/fib_rules.h: 1 asks a table.
+    pub action: u8,
+    /// The table that it asks.
+    pub table: u32,
+    /// `suppress_prefixlength`: ways with a prefix of at most that many bits do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppressed_prefix: Option<u8>,
+    /// What else narrows it, by `FRA_*` of linux/fib_rules.h; 0 is the type of service.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub others: BTreeSet<u16>,
+}
+
 /// A neighbour: the hardware address behind an address on a device.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Neighbour {

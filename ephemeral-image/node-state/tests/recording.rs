@@ -10,11 +10,12 @@ mod sandbox;
 
 use libtest_mimic::Arguments;
 use netcheck_node_state::{
+    Rule,
     record::{Device, NO_SUCH_FOLDER, Space, folder, limits, space},
     within,
 };
 use sandbox::{Sandbox, trial, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
@@ -31,6 +32,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = vec![
         trial("devices_are_those_of_ip", devices_are_those_of_ip),
+        trial("rules_are_those_of_ip", rules_are_those_of_ip),
         trial("parameters_are_those_of_sysctl", parameters_are_those_of_sysctl),
         trial("a_folder_is_read_and_never_left", a_folder_is_read_and_never_left),
         trial(
@@ -128,6 +130,86 @@ fn devices_are_those_of_ip() {
     );
     assert!(!ours["idle"].has_carrier && ours["eth0"].has_carrier);
     assert_eq!(ours["away"].peer, Some(record(&elsewhere, &[]).devices["far"].index));
+}
+
+/// What a rule says, in the words of `ip -j -N rule`; a prefix of all bits is left out there.
+fn in_words_of_ip(rule: &Rule) -> Value {
+    let mut words = json!({
+        "priority": rule.priority,
+        "src": rule.source.map_or_else(|| "all".to_owned(), |net| net.addr().to_string()),
+    });
+    let mut put = |key: &str, value: Value| words[key] = value;
+    if rule.is_inverted {
+        put("not", Value::Null);
+    }
+    if let Some(net) = rule.source.filter(|net| net.prefix_len() < net.max_prefix_len()) {
+        put("srclen", json!(net.prefix_len()));
+    }
+    if let Some(net) = rule.destination {
+        put("dst", json!(net.addr().to_string()));
+        if net.prefix_len() < net.max_prefix_len() {
+            put("dstlen", json!(net.prefix_len()));
+        }
+    }
+    if let Some(name) = &rule.in_device {
+        put("iif", json!(name));
+    }
+    if let Some(name) = &rule.out_device {
+        put("oif", json!(name));
+    }
+    if let Some((value, mask)) = rule.mark {
+        put("fwmark", json!(format!("{value:#x}")));
+        if mask != u32::MAX {
+            put("fwmask", json!(format!("{mask:#x}")));
+        }
+    }
+    if let Some(length) = rule.suppressed_prefix {
+        put("suppress_prefixlen", json!(length));
+    }
+    match rule.action {
+        1 => put("table", json!(rule.table.to_string())),
+        6 => put("action", json!("6")),
+        _ => {}
+    }
+    words
+}
+
+fn rules_are_those_of_ip() {
+    let sandbox = Sandbox::new();
+    sandbox.run(
+        "ip rule add from 10.0.0.0/24 to 10.0.1.0/24 lookup 4242 priority 100
+         ip rule add not from 10.0.9.1 fwmark 0x100/0xf00 lookup 77 priority 101
+         ip rule add iif lo oif lo lookup 300 suppress_prefixlength 0 priority 102
+         ip rule add to 10.0.8.0/24 blackhole priority 103
+         ip rule add fwmark 7 lookup 78 priority 104
+         ip -6 rule add from fd00:1::/64 lookup 4243 priority 105",
+    );
+    let theirs = |family: &str| -> Vec<Value> {
+        let listing = sandbox.run(&format!("ip {family} -j -N rule"));
+        let mut rules: Vec<Value> = serde_json::from_str(&listing).unwrap();
+        for rule in rules.iter_mut().filter_map(Value::as_object_mut) {
+            // Who put it there is nothing of what it fits.
+            rule.remove("protocol");
+        }
+        rules
+    };
+    let ours = |is_ipv6: bool| -> Vec<Value> {
+        let rules = record(&sandbox, &[]).rules;
+        let of_family = rules.iter().filter(|rule| rule.is_ipv6 == is_ipv6);
+        of_family.map(in_words_of_ip).collect()
+    };
+    assert_eq!(ours(false), theirs("-4"));
+    assert_eq!(ours(true), theirs("-6"));
+    assert_eq!(ours(false).len(), 8);
+    // What no field has narrows a rule.
+    sandbox.run("ip rule add ipproto tcp dport 80 lookup 79 priority 106");
+    let narrow = record(&sandbox, &[]).rules;
+    let narrow = narrow.iter().find(|rule| rule.priority == 106).unwrap();
+    // FRA_IP_PROTO and FRA_DPORT_RANGE; newer kernels say a mask as well.
+    assert!(
+        [22, 24].iter().all(|number| narrow.others.contains(number)),
+        "{narrow:?}"
+    );
 }
 
 fn parameters_are_those_of_sysctl() {

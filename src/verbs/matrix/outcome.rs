@@ -25,6 +25,7 @@ impl Request {
     ) -> MatrixReport {
         let Tested {
             rows,
+            node_findings,
             notes,
             untold,
             over_limit,
@@ -106,6 +107,7 @@ impl Request {
                     total_ms: started.elapsed().as_millis() as u64,
                 },
                 findings,
+                node_findings,
                 rows,
             },
         }

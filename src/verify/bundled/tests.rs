@@ -114,6 +114,7 @@ fn healthy() -> Evidence {
         kernel: "6.1.0".to_owned(),
         node: Space {
             inode: 1,
+            rules: Vec::new(),
             devices: devices.collect(),
             net,
             sysctls,

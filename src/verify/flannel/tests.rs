@@ -144,6 +144,7 @@ fn found_with(config: &str, net: NetState) -> BTreeSet<&'static str> {
         kernel: String::new(),
         node: Space {
             inode: 1,
+            rules: Vec::new(),
             net,
             devices: BTreeMap::new(),
             sysctls: BTreeMap::new(),

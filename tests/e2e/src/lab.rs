@@ -236,6 +236,16 @@ impl Namespace<'_> {
         self.wait_ready()
     }
 
+    /// `kubectl -n NAMESPACE LINE`.
+    pub fn kubectl(&self, line: &str) -> Result<String> {
+        self.lab.kubectl(&format!("-n {} {line}", self.name))
+    }
+
+    /// Applies a document of the namespace's.
+    pub fn apply(&self, document: &Value) -> Result<()> {
+        self.lab.apply(document)
+    }
+
     /// Waits until every pod of the namespace is ready.
     pub fn wait_ready(&self) -> Result<()> {
         let seconds = READY.as_secs();

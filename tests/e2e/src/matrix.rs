@@ -52,6 +52,9 @@ pub struct Row {
     /// Id of its finding, if it did not hold.
     #[serde(default)]
     pub finding: Option<String>,
+    /// What is wrong on the nodes of its path.
+    #[serde(default, rename = "onPath")]
+    pub on_path: Vec<String>,
 }
 
 impl Row {

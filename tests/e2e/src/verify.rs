@@ -64,6 +64,13 @@ impl Verify {
             .collect()
     }
 
+    /// Whether nothing was found, whatever was not checked.
+    #[must_use]
+    pub fn has_no_findings(&self) -> bool {
+        let findings = self.report["status"]["findings"].as_array();
+        [0, 3].contains(&self.exit) && findings.is_some_and(Vec::is_empty)
+    }
+
     /// Whether each group of checks held on each node.
     #[must_use]
     pub fn held(&self) -> bool {

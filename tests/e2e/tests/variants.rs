@@ -3,6 +3,8 @@
 
 #[path = "cases/cni_refused.rs"]
 mod cni_refused;
+#[path = "cases/flannel.rs"]
+mod flannel;
 
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
@@ -90,7 +92,17 @@ fn main() -> ExitCode {
         ..RigSpec::default()
     };
     let plain = (runner::named(plain), [PLAIN, cni_refused::CASES].concat());
-    runner::run(bundled.into_iter().chain([plain]))
+    let flannel = flannel::BACKENDS.map(|(backend, cases)| {
+        let spec = RigSpec {
+            name: "variants".into(),
+            nodes: 2,
+            cni: Cni::Flannel,
+            cni_settings: BTreeMap::from([("backend".to_owned(), backend.to_owned())]),
+            ..RigSpec::default()
+        };
+        (runner::named(spec), cases.to_vec())
+    });
+    runner::run(bundled.into_iter().chain([plain]).chain(flannel))
 }
 
 fn healthy(lab: &Lab) -> Result<()> {

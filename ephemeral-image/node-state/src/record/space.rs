@@ -1,7 +1,12 @@
 //! What the calling thread's network namespace holds, as a record has it.
 
 use super::Space;
-use crate::{netlink::DumpError, netns::current_inode, snapshot::snapshot_with_devices, sysctl};
+use crate::{
+    netlink::DumpError,
+    netns::current_inode,
+    snapshot::{rules, snapshot_with_devices},
+    sysctl,
+};
 use std::{collections::BTreeMap, io};
 
 /// Why a namespace was not read.
@@ -30,6 +35,7 @@ pub fn space<T: AsRef<str>>(sysctls: &[T]) -> Result<Space, SpaceError> {
     Ok(Space {
         inode,
         net,
+        rules: rules()?,
         devices,
         sysctls: read,
     })

@@ -3,15 +3,20 @@
 use anyhow::{Context as _, Result, ensure};
 use netcheck_e2e::{
     bundled::{PATIENCE, configure, settled, two_pods, without_daemons},
-    catalogue::{self, Injection, VARIABLES},
+    catalogue::{
+        Injection,
+        bundled::{self, VARIABLES},
+    },
+    effect::Probes,
     lab::{Lab, Namespace, said},
     ledger,
     runner::Case,
     verify::Verify,
+    victim::Victim,
 };
 use netcheck_rig::{Node, wait_until};
 use serde_json::json;
-use std::{collections::BTreeSet, fmt::Write as _, fs, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 pub const CASES: &[Case] = &[
     (
@@ -32,7 +37,7 @@ pub const CASES: &[Case] = &[
     ),
     ("verify: pods that come and go are no findings", churn),
     (
-        "verify: each fault of the catalogue is found by its root cause alone",
+        "verify: each fault of the catalogue is found by its root cause alone, and does to traffic what it says",
         faults,
     ),
 ];
@@ -227,53 +232,15 @@ fn churn(lab: &Lab) -> Result<()> {
     lab.wait_until_clean(CLEAN)
 }
 
-/// A node to break things on, with a pod.
-struct Victim {
-    node: Node,
-    name: &'static str,
-    /// Assignments of what the catalogue's lines use.
-    prelude: String,
-}
-
-impl Victim {
-    fn new(lab: &Lab, namespace: &Namespace<'_>, name: &'static str, peer: &str) -> Result<Self> {
-        let node = lab.rig.node(name)?;
-        let pod = format!("on-{name}");
-        let ip = |node: &str| {
-            lab.kubectl(&format!(
-                "get node {node} -o jsonpath={{.status.addresses[?(@.type==\"InternalIP\")].address}}"
-            ))
-            .map(|ips| ips.split_whitespace().next().unwrap_or_default().to_owned())
-        };
-        let mut prelude = format!(
-            "POD4='{}'; POD6='{}'; VETH='{}'; OWN_IP='{}'; PEER_IP='{}'; ",
-            namespace.address(&pod, false)?,
-            namespace.address(&pod, true)?,
-            namespace.host_veth(&pod, name)?,
-            ip(name)?,
-            ip(peer)?
-        );
-        for (variable, line) in VARIABLES {
-            let value = sh(&node, &format!("{prelude}{line}"))?;
-            let value = value.trim();
-            ensure!(!value.is_empty(), "{variable} is empty on {name}: {line}");
-            // Writing to a String cannot fail.
-            let _ = write!(prelude, "{variable}='{value}'; ");
-        }
-        Ok(Self { node, name, prelude })
-    }
-
-    fn run(&self, line: &str) -> Result<()> {
-        sh(&self.node, &format!("{}{line}", self.prelude)).map(drop)
-    }
-}
-
 fn faults(lab: &Lab) -> Result<()> {
     let namespace = two_pods(lab)?;
     settled(lab)?;
     wait_for_others(lab, &namespace)?;
     ledger::wait(&lab.rig, PATIENCE, "what was before")?;
-    without_daemons(lab, |lab| catalogue(lab, &namespace))?;
+    without_daemons(lab, |lab| {
+        effects(lab, &namespace)?;
+        catalogue(lab, &namespace)
+    })?;
     let verify = Verify::run(lab, [] as [&str; 0])?;
     ensure!(verify.held(), "with daemons again: {}", verify.told());
     Ok(())
@@ -295,29 +262,41 @@ fn wait_for_others(lab: &Lab, own: &Namespace<'_>) -> Result<()> {
     })?)
 }
 
-/// Runs the commands of iproute2 and sysctl that the report gives for a node's root causes; how many there were.
-fn by_hand(victim: &Victim, verify: &Verify) -> Result<usize> {
-    let findings = verify.report["status"]["findings"].as_array();
-    let of_node = findings
-        .into_iter()
-        .flatten()
-        .filter(|finding| finding["node"] == victim.name && finding["followsFrom"].is_null());
-    let commands = of_node.filter_map(|finding| Some(finding["fix"].as_str()?.split_once("by hand: ")?.1));
-    let mut count = 0;
-    for command in commands {
-        sh(&victim.node, command)?;
-        count += 1;
+fn victim(lab: &Lab, namespace: &Namespace<'_>, name: &'static str, peer: &str) -> Result<Victim> {
+    let pod = format!("on-{name}");
+    let known = [
+        ("POD4", namespace.address(&pod, false)?.to_string()),
+        ("POD6", namespace.address(&pod, true)?.to_string()),
+        ("VETH", namespace.host_veth(&pod, name)?),
+    ];
+    Victim::new(lab, name, peer, &known, &VARIABLES)
+}
+
+/// Each alone, or they would be taken for each other.
+fn effects(lab: &Lab, namespace: &Namespace<'_>) -> Result<()> {
+    let victim = victim(lab, namespace, "n1", "n2")?;
+    let mut wrong = Vec::new();
+    for lane in bundled::lanes() {
+        for injection in &lane {
+            let probes = Probes::new(lab, namespace)?;
+            let is_of_the_disk = ["conf", "plugin", "address", "attachment"]
+                .iter()
+                .any(|start| injection.finding.starts_with(&format!("verify-{start}")));
+            let probes = if is_of_the_disk { probes.starting_pods() } else { probes };
+            victim.run(&injection.harm).with_context(|| injection.what.to_owned())?;
+            let effect = probes.effect();
+            victim.mend(injection)?;
+            wrong.extend(effect?.is_not(injection));
+        }
     }
-    Ok(count)
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
 fn catalogue(lab: &Lab, namespace: &Namespace<'_>) -> Result<()> {
-    let victims = [
-        Victim::new(lab, namespace, "n1", "n2")?,
-        Victim::new(lab, namespace, "n2", "n1")?,
-    ];
+    let victims = [victim(lab, namespace, "n1", "n2")?, victim(lab, namespace, "n2", "n1")?];
     let (mut wrong, mut commands) = (Vec::new(), 0);
-    let lanes = catalogue::lanes();
+    let lanes = bundled::lanes();
     let all = 1 + lanes.iter().map(Vec::len).sum::<usize>();
     let rounds = lanes.iter().map(|lane| lane.len().div_ceil(victims.len())).max();
     for round in 0..rounds.unwrap_or_default() {
@@ -336,12 +315,12 @@ fn catalogue(lab: &Lab, namespace: &Namespace<'_>) -> Result<()> {
         let tried: Result<usize> = verify.as_ref().map_or(Ok(0), |verify| {
             victims
                 .iter()
-                .try_fold(0, |sum, victim| Ok(sum + by_hand(victim, verify)?))
+                .try_fold(0, |sum, victim| Ok(sum + victim.by_hand(verify)?))
         });
         for (victim, injections) in &done {
             for injection in injections {
                 // What the report's own commands have mended already is no failure; in the end all must be as it was.
-                victim.run(&format!("set +e; {}; true", injection.mend))?;
+                victim.mend(injection)?;
             }
         }
         commands += tried.context("a command that the report gives to mend something by hand")?;
@@ -367,7 +346,7 @@ fn catalogue(lab: &Lab, namespace: &Namespace<'_>) -> Result<()> {
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     let clean = Verify::run(lab, [] as [&str; 0])?;
     ensure!(clean.held(), "after everything was mended: {}", clean.told());
-    let last = catalogue::last();
+    let last = bundled::last();
     let [victim, _] = &victims;
     victim.run(&last.harm)?;
     let verify = Verify::run(lab, [] as [&str; 0])?;
