@@ -48,7 +48,7 @@ pub(super) fn rule(answer: &Message) -> Option<Rule> {
     if service != 0 {
         rule.others.insert(0);
     }
-    let (mut mark, mut mask) = (None, None);
+    let (mut marked, mut bits) = (None, None);
     for (number, value) in answer.attributes(HEADER) {
         match number {
             FRA_DST => rule.destination = IpNet::new(ip(value)?, to_length).ok(),
@@ -56,8 +56,8 @@ pub(super) fn rule(answer: &Message) -> Option<Rule> {
             FRA_IIFNAME => rule.in_device = Some(text(value)),
             FRA_OIFNAME => rule.out_device = Some(text(value)),
             FRA_PRIORITY => rule.priority = u32_at(value, 0)?,
-            FRA_FWMARK => mark = u32_at(value, 0),
-            FRA_FWMASK => mask = u32_at(value, 0),
+            FRA_FWMARK => marked = u32_at(value, 0),
+            FRA_FWMASK => bits = u32_at(value, 0),
             FRA_TABLE => rule.table = u32_at(value, 0)?,
             // -1 is none.
             FRA_SUPPRESS_PREFIXLEN => rule.suppressed_prefix = u8::try_from(u32_at(value, 0)?).ok(),
@@ -67,9 +67,9 @@ pub(super) fn rule(answer: &Message) -> Option<Rule> {
             other => drop(rule.others.insert(other)),
         }
     }
-    rule.mark = match (mark, mask) {
+    rule.mark = match (marked, bits) {
         (None | Some(0), None | Some(0)) => None,
-        (mark, mask) => Some((mark.unwrap_or_default(), mask.unwrap_or(u32::MAX))),
+        _ => Some((marked.unwrap_or_default(), bits.unwrap_or(u32::MAX))),
     };
     Some(rule)
 }

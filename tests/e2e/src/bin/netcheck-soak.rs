@@ -1,6 +1,7 @@
 //! The long counts: the healthy matrix twenty times without a false result, the plugin killed fifty times without a trace, ten times with
 //! nothing but ended ephemeral containers, two million packets captured whole ten times, the bundled CNI through twenty rounds of deaths and
-//! falsifications. An argument names one of them; without, all run. After `packets`: how many times, and packets a second; after `cni`: how many rounds.
+//! falsifications, ten minutes of pods that come and go without a finding of `verify`. An argument names one of them; without, all run. After
+//! `packets`: how many times, and packets a second; after `verify`: how many minutes; after `cni`: how many rounds.
 
 #![allow(clippy::print_stdout, reason = "figures are this program's output")]
 
@@ -12,6 +13,7 @@ use netcheck_e2e::{
     flood::{self, Flood, PORT},
     lab::{Lab, Namespace, said},
     manifests,
+    verify::Verify,
 };
 use netcheck_rig::RigSpec;
 use sha2::{Digest, Sha256};
@@ -33,6 +35,9 @@ const NODES: [&str; 3] = ["n1", "n2", "n3"];
 const CAPTURES: u32 = 10;
 const PACKETS: u64 = 2_000_000;
 const PACKETS_PER_SECOND: u64 = 50_000;
+/// How long pods come and go under `verify`, and how many there are at most.
+const CHURN: Duration = Duration::from_mins(10);
+const COMERS: u64 = 24;
 /// Longest life of what a killed run may leave: the agents' idle time, and the garbage collector's pace on top.
 const GONE: Duration = Duration::from_secs(90);
 
@@ -54,19 +59,27 @@ fn main() -> Result<()> {
                 kills_in_pods(lab)?;
                 packets(lab, &[])
             })?;
-            on(&churn::spec(), |lab| churn::count(lab, churn::ROUNDS))
+            on(&churn::spec(), |lab| {
+                verify(lab, CHURN)?;
+                churn::count(lab, churn::ROUNDS)
+            })
         }
         ["healthy"] => on(&plain, healthy),
         ["kills"] => on(&plain, kills),
         ["kills-in-pods"] => on(&plain, kills_in_pods),
         ["packets", ref options @ ..] => on(&plain, |lab| packets(lab, options)),
+        ["verify"] => on(&churn::spec(), |lab| verify(lab, CHURN)),
+        ["verify", minutes] => {
+            let minutes = Duration::from_mins(minutes.parse().context("how many minutes")?);
+            on(&churn::spec(), |lab| verify(lab, minutes))
+        }
         ["cni"] => on(&churn::spec(), |lab| churn::count(lab, churn::ROUNDS)),
         ["cni", rounds] => {
             let rounds = rounds.parse().context("how many rounds")?;
             on(&churn::spec(), |lab| churn::count(lab, rounds))
         }
         _ => Err(anyhow::anyhow!(
-            "no count {arguments:?}; there are: healthy, kills, kills-in-pods, packets [TIMES [PACKETS-PER-SECOND]], cni [ROUNDS]"
+            "no count {arguments:?}; there are: healthy, kills, kills-in-pods, packets [TIMES [PACKETS-PER-SECOND]], verify [MINUTES], cni [ROUNDS]"
         )),
     }
 }
@@ -93,6 +106,30 @@ fn healthy(lab: &Lab) -> Result<()> {
     }
     println!(
         "healthy: {HEALTHY_RUNS} of {HEALTHY_RUNS} runs, {rows} rows, none false, in {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Pods come and go all the time, and `verify` finds nothing wrong.
+fn verify(lab: &Lab, during: Duration) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.kubectl("create deployment comers --image=docker.io/rig/workload:1 --replicas=1")?;
+    let start = Instant::now();
+    let (mut runs, mut pods) = (0, 1);
+    while start.elapsed() < during {
+        let next = 1 + RandomState::new().hash_one(runs) % COMERS;
+        namespace.kubectl(&format!("scale deployment comers --replicas={next}"))?;
+        let verify = Verify::run(lab, [] as [&str; 0])?;
+        ensure!(
+            verify.held(),
+            "run {runs}, from {pods} to {next} pods: {}",
+            verify.told()
+        );
+        (runs, pods) = (runs + 1, next);
+    }
+    println!(
+        "verify: {runs} runs while pods came and went for {:.0} s, none with a finding",
         start.elapsed().as_secs_f64()
     );
     Ok(())

@@ -6,6 +6,7 @@ use netcheck_e2e::{
     lab::Lab,
     ledger,
     runner::Case,
+    verify::Verify,
 };
 use netcheck_rig::{Rig, Stderr};
 use std::time::Instant;
@@ -25,6 +26,7 @@ fn members(lab: &Lab) -> Result<()> {
     outcome?;
     // The API's objects of the pods that were on it go when the garbage collector comes to them.
     ledger::wait(&rig, PATIENCE, "a node's end")?;
+    verified(&lab.anew()?, "a node's end")?;
     for node in rig.nodes() {
         let state = node.run([
             "sh",
@@ -40,6 +42,12 @@ fn members(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn verified(lab: &Lab, after: &str) -> Result<()> {
+    let verify = Verify::run(lab, [] as [&str; 0])?;
+    ensure!(verify.held(), "after {after}: {}", verify.told());
+    Ok(())
+}
+
 fn joins_and_moves(lab: &Lab, rig: &mut Rig, joined: &str) -> Result<()> {
     let pod = format!("on-{joined}");
     let namespace = lab.namespace("privileged")?;
@@ -50,6 +58,7 @@ fn joins_and_moves(lab: &Lab, rig: &mut Rig, joined: &str) -> Result<()> {
     };
     both_ways("a node's coming")?;
     ledger::wait(rig, PATIENCE, "a node's coming")?;
+    verified(lab, "a node's coming")?;
 
     let before = rig.node(joined)?.addresses();
     rig.readdress_node(joined, &Stderr::start())?;
@@ -62,6 +71,7 @@ fn joins_and_moves(lab: &Lab, rig: &mut Rig, joined: &str) -> Result<()> {
     );
     settled(lab)?;
     ledger::wait(rig, PATIENCE, "other addresses")?;
+    verified(lab, "other addresses")?;
     namespace.pod_per_node(&["n2"])?;
     reach(&namespace, "on-n2", &pod, "other addresses")
 }

@@ -90,7 +90,10 @@ fn route_lost(lab: &Lab) -> Result<()> {
     // Either way it is the rule on n1, whose table knows no pods.
     for row in [&there, &back] {
         let is_the_rule = |line: &String| line.starts_with("node/n1 rule ") && line.contains("(verify-route-diverted)");
-        ensure!(row.on_path.len() == 1 && row.on_path.iter().all(is_the_rule), "{row:#?}");
+        ensure!(
+            row.on_path.len() == 1 && row.on_path.iter().all(is_the_rule),
+            "{row:#?}"
+        );
     }
     let touched = |name: &str| name.ends_with("n1") || name.ends_with("n2");
     matrix.others_reached(|row| row.family == "ipv4" && touched(&row.source.name) && touched(&row.destination.name))?;
