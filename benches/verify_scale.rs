@@ -62,6 +62,7 @@ fn pod(number: u32) -> PodObject {
         // Their attachments are a matter of their node alone, and few.
         host_network: true,
         running: true,
+        ..PodObject::default()
     }
 }
 

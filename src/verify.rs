@@ -14,6 +14,7 @@ pub mod found;
 pub mod group;
 pub mod judge;
 pub mod junit;
+pub mod multus;
 pub mod network;
 pub mod objects;
 pub mod pods;

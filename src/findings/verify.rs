@@ -526,6 +526,43 @@ pub(super) const PAGES: &[Page] = &[
         ],
     },
     Page {
+        id: "verify-network-missing",
+        severity: Severity::Error,
+        title: "A network that a pod asks for was not given",
+        proves: "Annotation k8s.v1.cni.cncf.io/networks names a network, and network-status tells of no interface of it.",
+        expected: "Each network that a running pod asks for is one of its interfaces.",
+        breaks: "The pod has no such interface: what it sends there goes by the cluster's network, or nowhere.",
+        look: &[
+            ("Of the pod", "kubectl describe pod POD"),
+            ("Of the network", "kubectl get network-attachment-definitions -A"),
+        ],
+        fix: &[
+            "Look at the events of the pod and the log of Multus on its node, then delete the pod: networks are attached when it starts",
+        ],
+    },
+    Page {
+        id: "verify-network-interface-missing",
+        severity: Severity::Error,
+        title: "An interface that a pod was given is gone",
+        proves: "Annotation network-status tells of an interface that is not in the pod's network namespace.",
+        expected: "Each interface of network-status is there.",
+        breaks: "The pod does not reach that network any more.",
+        look: &[("In the pod's network namespace", "ip address")],
+        fix: &[
+            "Delete the pod: networks are attached when it starts. Devices of a physical function go when its driver is loaded anew",
+        ],
+    },
+    Page {
+        id: "verify-network-changed",
+        severity: Severity::Error,
+        title: "An interface that a pod was given is otherwise",
+        proves: "An interface of network-status is down, has lost an address, or has another MAC.",
+        expected: "It is up, with the addresses and the MAC of network-status.",
+        breaks: "Peers of that network do not reach the pod, or it does not reach them.",
+        look: &[("In the pod's network namespace", "ip address")],
+        fix: &["Find out what in the pod changes it; delete the pod to have it anew"],
+    },
+    Page {
         id: "verify-nft-missing",
         severity: Severity::Error,
         title: "The masquerading table is missing",

@@ -136,6 +136,9 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-pod-mtu",
             "verify-pod-changed",
             "verify-veth-unclaimed",
+            "verify-network-missing",
+            "verify-network-interface-missing",
+            "verify-network-changed",
         ],
     ),
     (

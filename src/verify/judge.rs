@@ -4,6 +4,7 @@ use super::{
     evidence::Evidence,
     found::Found,
     group::Group,
+    multus,
     network::{self, Differences, Unchecked},
     objects::Objects,
     pods, rules,
@@ -48,6 +49,11 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                 "the pod network is none that this version knows what to expect of: only what holds for every network was checked",
             )),
             (_, Err(why)) => differences.unchecked.extend(all(why)),
+        }
+        if let Ok(looked) = looked {
+            let mut more = multus::differences(&evidence.objects, node, looked);
+            differences.found.append(&mut more.found);
+            differences.unchecked.append(&mut more.unchecked);
         }
         (node.clone(), differences)
     };

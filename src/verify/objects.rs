@@ -40,6 +40,12 @@ pub struct PodObject {
     /// `Running`, and not being deleted.
     #[serde(default)]
     pub running: bool,
+    /// Annotation `k8s.v1.cni.cncf.io/networks`: further networks that it asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<String>,
+    /// Annotation `k8s.v1.cni.cncf.io/network-status`: what it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_status: Option<String>,
 }
 
 impl PodObject {

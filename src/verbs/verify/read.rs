@@ -146,6 +146,11 @@ fn of_networks(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<Strin
 }
 
 fn pod_object(pod: &Pod) -> Option<PodObject> {
+    let annotation = |name: &str| {
+        let annotations = pod.metadata.annotations.as_ref()?;
+        annotations.get(&format!("k8s.v1.cni.cncf.io/{name}")).cloned()
+    };
+    let (networks, network_status) = (annotation("networks"), annotation("network-status"));
     let pod = convert::pod(pod)?;
     Some(PodObject {
         node: pod.node?,
@@ -155,5 +160,7 @@ fn pod_object(pod: &Pod) -> Option<PodObject> {
         ips: pod.ips,
         host_network: pod.host_network,
         running: pod.running,
+        networks,
+        network_status,
     })
 }

@@ -26,8 +26,8 @@ fn objects() -> Objects {
             uid: "0000aaaa-0000-4000-8000-00000000000a".to_owned(),
             node: "n1".to_owned(),
             ips: vec!["10.244.1.2".parse().unwrap()],
-            host_network: false,
             running: true,
+            ..PodObject::default()
         }],
         flannel: None,
         bundled: Some(CONFIG.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),

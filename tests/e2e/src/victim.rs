@@ -57,7 +57,8 @@ impl Victim {
         let _ = write!(self.prelude, "{variable}='{value}'; ");
     }
 
-    fn ask(&self, line: &str) -> Result<String> {
+    /// Runs a line of sh with what is known of the node; gives what it prints.
+    pub fn ask(&self, line: &str) -> Result<String> {
         let line = format!("{}{line}", self.prelude);
         self.node.run(["sh", "-ec", &line]).with_context(|| line.clone())
     }

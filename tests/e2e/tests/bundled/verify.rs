@@ -15,7 +15,7 @@ use netcheck_e2e::{
     victim::Victim,
 };
 use netcheck_rig::{Node, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 
 pub const CASES: &[Case] = &[
@@ -36,6 +36,10 @@ pub const CASES: &[Case] = &[
         fixed,
     ),
     ("verify: pods that come and go are no findings", churn),
+    (
+        "verify: further networks of pods are what they ask for, and what is in them",
+        further_networks,
+    ),
     (
         "verify: each fault of the catalogue is found by its root cause alone, and does to traffic what it says",
         faults,
@@ -260,6 +264,56 @@ fn wait_for_others(lab: &Lab, own: &Namespace<'_>) -> Result<()> {
             others => Err(others.join(", ")),
         }
     })?)
+}
+
+/// A real interface by the real macvlan plugin. What Multus does besides, calling the plugin and writing the annotation, this test does in its
+/// place.
+fn further_networks(lab: &Lab) -> Result<()> {
+    let namespace = two_pods(lab)?;
+    settled(lab)?;
+    let victim = victim(lab, &namespace, "n1", "n2")?;
+    let configuration = json!({
+        "cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "master": "eth0", "mode": "bridge",
+        "ipam": { "type": "static", "addresses": [{ "address": "192.0.2.7/24" }] },
+    });
+    let added = victim.ask(&format!(
+        "echo '{configuration}' | CNI_COMMAND=ADD CNI_CONTAINERID=further CNI_NETNS=$NETNS CNI_IFNAME=net1 CNI_PATH=/opt/cni/bin \
+         /opt/cni/bin/macvlan"
+    ))?;
+    let added: Value = serde_json::from_str(&added).context("read the plugin's result")?;
+    let status = json!([
+        { "name": "netcheck", "interface": "eth0", "ips": [namespace.address("on-n1", false)?], "default": true, "dns": {} },
+        { "name": format!("{}/lan", namespace.name), "interface": "net1", "ips": ["192.0.2.7"],
+          "mac": added["interfaces"][0]["mac"], "dns": {} },
+    ]);
+    let annotate = |networks: &str| {
+        let patch = json!({ "metadata": { "annotations": {
+            "k8s.v1.cni.cncf.io/networks": networks, "k8s.v1.cni.cncf.io/network-status": status.to_string(),
+        } } });
+        let patch = patch.to_string();
+        lab.rig
+            .kubectl(["-n", &namespace.name, "patch", "pod", "on-n1", "-p", &patch])
+    };
+    annotate("lan@net1")?;
+    let verify = Verify::run(lab, [] as [&str; 0])?;
+    ensure!(verify.held(), "with all that was asked for: {}", verify.told());
+    for (what, harm, finding) in [
+        ("down", "ip link set net1 down", "verify-network-changed"),
+        ("gone", "ip link del net1", "verify-network-interface-missing"),
+    ] {
+        victim.run(&format!("nsenter --net=$NETNS {harm}"))?;
+        let verify = Verify::run(lab, [] as [&str; 0])?;
+        ensure!(
+            verify.roots("n1") == BTreeSet::from([finding]),
+            "{what}: {}",
+            verify.told()
+        );
+    }
+    annotate("lan@net1,other")?;
+    let verify = Verify::run(lab, [] as [&str; 0])?;
+    let both = BTreeSet::from(["verify-network-interface-missing", "verify-network-missing"]);
+    ensure!(verify.roots("n1") == both, "{}", verify.told());
+    Ok(())
 }
 
 fn victim(lab: &Lab, namespace: &Namespace<'_>, name: &'static str, peer: &str) -> Result<Victim> {
