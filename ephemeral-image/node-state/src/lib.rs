@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod change;
 #[cfg(feature = "kernel")]
 pub mod changer;
+pub mod counters;
 #[cfg(feature = "kernel")]
 pub mod interfaces;
 #[cfg(feature = "kernel")]
@@ -28,6 +29,7 @@ pub mod netlink;
 pub mod netns;
 #[cfg_attr(not(feature = "kernel"), allow(dead_code, reason = "most are for messages"))]
 mod numbers;
+pub mod observation;
 pub mod record;
 #[cfg(feature = "kernel")]
 pub mod residents;

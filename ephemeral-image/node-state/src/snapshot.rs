@@ -52,8 +52,22 @@ pub fn snapshot() -> Result<NetState, DumpError> {
 pub(crate) fn snapshot_with_devices() -> Result<(NetState, BTreeMap<String, Device>), DumpError> {
     let mut state = NetState::default();
     let (links, names) = read(&mut state, &Table::ALL, Counters::Told)?;
-    let devices = links.iter().filter_map(|answer| devices::device(answer, &names));
-    Ok((state, devices.collect()))
+    Ok((state, of_links(&links, &names)))
+}
+
+/// What is to be seen of devices and is nobody's wish, alone.
+pub(crate) fn devices() -> Result<BTreeMap<String, Device>, DumpError> {
+    let links = dump_links(Counters::Told)?;
+    let read = links.iter().filter_map(LinkAnswer::read);
+    let names: Names = read.map(|link| (link.index, link.name)).collect();
+    Ok(of_links(&links, &names))
+}
+
+fn of_links(links: &[Message], names: &Names) -> BTreeMap<String, Device> {
+    links
+        .iter()
+        .filter_map(|answer| devices::device(answer, names))
+        .collect()
 }
 
 /// Reads some tables again, and the links always: they name what the others number.
