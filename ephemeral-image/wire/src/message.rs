@@ -104,6 +104,9 @@ pub enum Task {
     Clock,
     /// Read what the node holds: data frames that make up one JSON document, a `NodeRecord` of the node-state library.
     Record(RecordOrder),
+    /// Read what the node has counted, at both ends of an interval, and count what its kernel drops between: [`Event::Observing`] when it has
+    /// begun, and in the end data frames that make up one JSON document, a `NodeObservation` of the node-state library.
+    Observe(ObserveOrder),
     /// What the watch saw of some probes; one [`Event::Seen`] for each query, those without a sighting included.
     Look {
         /// What to look for and where.
@@ -134,6 +137,16 @@ pub struct Folder {
     /// Whether what its files say is to be read, too; those larger than the agent allows say so instead.
     #[serde(default)]
     pub with_text: bool,
+}
+
+/// What is to be observed besides the node's own network namespace, and how long.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObserveOrder {
+    /// Numbers of located places whose namespaces are to be read as well.
+    pub places: Vec<u32>,
+    /// Milliseconds between the two readings.
+    pub for_ms: u64,
 }
 
 /// From agent to plugin, numbered.
@@ -225,6 +238,11 @@ pub enum Event {
     Released {
         /// The source's number.
         source: u32,
+    },
+    /// The first readings are made, and drops are counted from now on.
+    Observing {
+        /// Whether drops are; else why not.
+        drops: Result<(), String>,
     },
     /// The node's real-time clock.
     Time {

@@ -25,7 +25,8 @@ pub fn parts(task: Task) -> Vec<Task> {
         | Task::Claim(_)
         | Task::Release { .. }
         | Task::Clock
-        | Task::Record(_)) => {
+        | Task::Record(_)
+        | Task::Observe(_)) => {
             vec![whole]
         }
     }

@@ -4,9 +4,11 @@ mod arrivals;
 mod capture;
 mod claims;
 mod clock;
+mod document;
 mod folders;
 mod locate;
 mod look;
+mod observe;
 mod record;
 mod room;
 mod watching;
@@ -26,6 +28,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 /// Reports that may wait for the session's thread; a task that has more to say waits, and with it its probes.
@@ -135,6 +138,20 @@ impl Reporter {
     /// Waits until the task is to stop.
     pub fn wait_for_stop(&self) {
         while poll(&mut [PollFd::new(&*self.stop, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+    }
+
+    /// Waits until then; whether the task is to stop.
+    pub fn wait_until(&self, then: Instant) -> bool {
+        loop {
+            let left = then.saturating_duration_since(Instant::now());
+            // More than any task waits is cut, and waited for again.
+            let left = rustix::event::Timespec::try_from(left.min(Duration::from_hours(1))).unwrap_or_default();
+            match poll(&mut [PollFd::new(&*self.stop, PollFlags::IN)], Some(&left)) {
+                Ok(0) if Instant::now() >= then => return false,
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(_) => return true,
+            }
+        }
     }
 
     fn report(&self, report: Report) -> Result<(), Gone> {
@@ -296,6 +313,7 @@ fn run(task: Task, shared: &Arc<Shared>, reporter: &Reporter) -> Result<(), Stri
         }
         Task::Clock => clock::run(reporter),
         Task::Record(order) => return record::run(&order, shared, reporter),
+        Task::Observe(order) => return observe::run(&order, shared, reporter),
         Task::Probe {
             probes,
             timeout_ms,

@@ -10,6 +10,7 @@ mod support;
 
 mod arrivals;
 mod lifetime;
+mod observing;
 mod probing;
 mod recording;
 mod resuming;
@@ -24,6 +25,7 @@ fn main() {
         lifetime::trials(),
         arrivals::trials(),
         recording::trials(),
+        observing::trials(),
     ]
     .into_iter()
     .flatten()

@@ -2,12 +2,14 @@
 //!
 //! Each part is read only when it is its turn to be sent, and forgotten after that: the agent may use little memory, and a node may hold much.
 
-mod document;
 mod program;
 mod rulesets;
 
-use super::{Reporter, Shared, not_located};
-use document::{Document, OneByOne};
+use super::{
+    Reporter, Shared,
+    document::{Document, OneByOne},
+    not_located,
+};
 use netcheck_node_state::{
     record::{self, RECORD, Reading, Space},
     within,
