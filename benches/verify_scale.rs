@@ -147,6 +147,7 @@ fn main() {
         context: None,
         nodes: looked.collect(),
         objects: objects.clone(),
+        observed: None,
     };
     let entries: usize = evidence
         .nodes

@@ -5,6 +5,7 @@ mod agents;
 mod capture;
 mod cni;
 mod matrix;
+mod observe;
 mod verify;
 
 pub use absence::{Absence, Obstacle};
@@ -104,6 +105,7 @@ pub fn all() -> impl Iterator<Item = &'static Page> {
         .chain(capture::PAGES)
         .chain(cni::PAGES)
         .chain(verify::PAGES)
+        .chain(observe::PAGES)
         .chain(agents::PAGES)
 }
 
@@ -137,7 +139,10 @@ mod tests {
     fn ids_in(text: &str) -> impl Iterator<Item = &str> {
         text.split('"').filter(|word| {
             word.split_once('-').is_some_and(|(family, rest)| {
-                ["matrix", "capture", "cni", "verify", "agent", "node", "stream"].contains(&family)
+                [
+                    "matrix", "capture", "cni", "verify", "observe", "agent", "node", "stream",
+                ]
+                .contains(&family)
                     && !rest.is_empty()
                     && rest.chars().all(|c| c.is_ascii_lowercase() || c == '-')
             })

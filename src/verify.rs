@@ -3,7 +3,7 @@
 //! ```text
 //! Evidence (API objects + a record of each node) ─► Network (what must be) ─► judge ─► report ─► text · JSON · JUnit
 //! ```
-//! All of it is pure: the same evidence, from a live cluster or from an archive, leads to the same report.
+//! All of it is pure ([`observed`] adds what nodes counted in an interval): the same evidence, from a live cluster or from an archive, leads to the same report.
 
 pub mod archive;
 pub mod bundled;
@@ -17,6 +17,7 @@ pub mod junit;
 pub mod multus;
 pub mod network;
 pub mod objects;
+pub mod observed;
 pub mod pods;
 pub mod relate;
 pub mod report;

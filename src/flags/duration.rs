@@ -9,17 +9,32 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
 /// agent would not obey. (`ephemeral-image/WIRE.md`: Messages, Limits)
 const OF_A_PROBE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(2);
 
+/// How long nodes may be observed: below, hardly a packet comes; above, the agent would not obey.
+const OF_AN_OBSERVATION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(10);
+
 /// Parses how long a probe may wait for its answer.
 ///
 /// # Errors
 /// Says what is accepted.
 pub fn of_a_probe(text: &str) -> Result<Duration, String> {
+    within(text, &OF_A_PROBE, "a probe waits")
+}
+
+/// Parses how long nodes are observed.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn of_an_observation(text: &str) -> Result<Duration, String> {
+    within(text, &OF_AN_OBSERVATION, "nodes are observed")
+}
+
+fn within(text: &str, range: &RangeInclusive<Duration>, what: &str) -> Result<Duration, String> {
     let duration = parse(text)?;
-    if OF_A_PROBE.contains(&duration) {
+    if range.contains(&duration) {
         return Ok(duration);
     }
-    let (least, most) = (OF_A_PROBE.start().as_secs(), OF_A_PROBE.end().as_secs());
-    Err(format!("a probe waits between {least}s and {most}s"))
+    let (least, most) = (words(*range.start()), words(*range.end()));
+    Err(format!("{what} between {least} and {most}"))
 }
 
 /// Go's `time.ParseDuration` without fractions of a unit's sign, plus a bare number, which kubectl takes as seconds.

@@ -15,6 +15,7 @@ use crate::{
         evidence::Evidence,
         judge::{Judgement, judge},
         junit, network,
+        observed::{report::ObservedReport, with_observed},
         report::{Fix, Spec, VerifyReport},
         text,
     },
@@ -31,6 +32,7 @@ mod args;
 mod fix;
 mod intent;
 mod look;
+mod observe;
 mod read;
 
 /// Nodes without `--max-nodes` and `--yes`.
@@ -110,8 +112,11 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
         check_names(&nodes, evidence.nodes.keys())?;
         if !nodes.is_empty() {
             evidence.nodes.retain(|node, _| nodes.contains(node));
+            if let Some(interval) = &mut evidence.observed {
+                interval.nodes.retain(|node, _| nodes.contains(node));
+            }
         }
-        let judgement = judge(&evidence).only(&checks);
+        let judgement = with_observed(judge(&evidence), &evidence).only(&checks);
         let mut report = report(args, &nodes, &evidence, &judgement);
         report.spec.from = Some(path.display().to_string());
         report.status.timing.total_ms = milliseconds(started.elapsed());
@@ -133,7 +138,7 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
                 .hint("without --fix, each finding says what mends it"),
         );
     }
-    let launch = request.launch_spec(&args.agents, shared);
+    let launch = request.launch_spec(&args.agents, args.observe.unwrap_or_default(), shared);
     if shared.flags.dry_run {
         return intent::describe(&request, &launch, shared).map(|()| None);
     }
@@ -190,7 +195,8 @@ fn report(args: &VerifyArgs, nodes: &BTreeSet<String>, evidence: &Evidence, judg
         checks: args.check.clone(),
         from: None,
     };
-    VerifyReport::new(metadata, spec, evidence.taken.clone(), judgement)
+    let observed = ObservedReport::new(evidence);
+    VerifyReport::new(metadata, spec, evidence.taken.clone(), judgement, observed)
 }
 
 /// Names of nodes, as `NAME`, `node/NAME`, or as kubectl's other words for the kind.
@@ -238,7 +244,7 @@ pub async fn of_nodes(
             nodes,
             chosen,
         };
-        let launch = request.launch_spec(agents, shared);
+        let launch = request.launch_spec(agents, Duration::ZERO, shared);
         let mut fleet = Fleet::launch(cluster, &request.inventory, &launch, &shared.printer).await?;
         let look = tokio::select! {
             look = request.look_twice(&mut fleet) => look,
@@ -312,14 +318,19 @@ impl Request {
         })
     }
 
-    fn launch_spec(&self, agents: &AgentFlags, shared: &Shared) -> LaunchSpec {
+    fn launch_spec(&self, agents: &AgentFlags, observe: Duration, shared: &Shared) -> LaunchSpec {
         let nodes = self.chosen.iter().map(|node| Subject::Node(node.clone()));
         let pods = self
             .chosen
             .iter()
             .flat_map(|node| self.read.objects.wired_on(node))
             .map(|pod| Subject::Pod(pod.uid.clone()));
-        let spec = agents.launch_spec(nodes.chain(pods).collect(), DEADLINE, &shared.flags, &shared.interrupt);
+        let spec = agents.launch_spec(
+            nodes.chain(pods).collect(),
+            DEADLINE + observe,
+            &shared.flags,
+            &shared.interrupt,
+        );
         LaunchSpec {
             verb: "verify",
             // The other way in would leave containers in pods and see no node.
@@ -329,8 +340,29 @@ impl Request {
         }
     }
 
-    /// Looks, and with `--fix` has put right what was found, and looks again.
+    /// Looks, with `--fix` has put right what was found and looks again, and with `--observe` observes what is there then.
     async fn look(
+        &self,
+        fleet: &mut Fleet,
+        args: &VerifyArgs,
+        shared: &Shared,
+    ) -> Result<(Look, Option<Fix>), Failure> {
+        let (mut look, fix) = self.look_and_fix(fleet, args, shared).await?;
+        if let Some(interval) = args.observe {
+            let phase = shared.printer.phase("observing nodes");
+            let observed = tokio::select! {
+                observed = observe::observe(fleet, &look.evidence.objects, &self.chosen, interval) => observed,
+                () = shared.interrupt.requested() => return Err(interrupted()),
+            };
+            let told = observed.nodes.values().filter(|node| node.is_ok()).count();
+            phase.finish(format!("{told} of {} observed", observed.nodes.len()));
+            look.evidence.observed = Some(observed);
+            look.judgement = with_observed(look.judgement, &look.evidence);
+        }
+        Ok((look, fix))
+    }
+
+    async fn look_and_fix(
         &self,
         fleet: &mut Fleet,
         args: &VerifyArgs,

@@ -2,7 +2,7 @@
 
 use super::evidence::Evidence;
 use crate::{exit::Failure, output::file};
-use netcheck_node_state::record::RECORD;
+use netcheck_node_state::{observation::OBSERVATION, record::RECORD};
 use serde::{Deserialize, Serialize};
 use std::{fs, io::Write as _, path::Path};
 
@@ -101,6 +101,16 @@ pub fn parse(bytes: &[u8]) -> Result<Evidence, String> {
             ));
         }
     }
+    for (node, observed) in body.evidence.observed.iter().flat_map(|interval| &interval.nodes) {
+        if let Ok(observed) = observed
+            && observed.observation.observation != OBSERVATION
+        {
+            return Err(format!(
+                "the observation of node {node} is of version {}; this netcheck reads version {OBSERVATION}",
+                observed.observation.observation
+            ));
+        }
+    }
     Ok(body.evidence)
 }
 
@@ -117,6 +127,7 @@ mod tests {
             context: None,
             objects: Objects::default(),
             nodes: BTreeMap::from([("n1".to_owned(), Err("no agent".to_owned()))]),
+            observed: None,
         }
     }
 

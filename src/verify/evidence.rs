@@ -1,6 +1,6 @@
 //! Everything that a judgement stands on, as plain data: it can be kept in an archive and judged again.
 
-use super::objects::Objects;
+use super::{objects::Objects, observed::Interval};
 use netcheck_node_state::record::NodeRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +18,9 @@ pub struct Evidence {
     pub objects: Objects,
     /// Nodes that were to be looked at, by name: what was read there, or why nothing was.
     pub nodes: BTreeMap<String, Result<Looked, String>>,
+    /// What was observed of them in an interval, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Interval>,
 }
 
 /// What was read of one node.

@@ -17,6 +17,8 @@ pub struct Found {
     pub fix: Option<String>,
     /// A command on the node that shows it.
     pub look: Option<String>,
+    /// What else was seen of it, a line each.
+    pub seen: Vec<String>,
     /// The device that it is on, if it is on one.
     pub device: Option<String>,
     /// It is there, or not, because of what is wrong with its device: so the comparison says.
@@ -40,6 +42,7 @@ impl Found {
             actual: actual.into(),
             fix: None,
             look: None,
+            seen: Vec::new(),
             device: None,
             goes_with_device: false,
             follows: None,
@@ -89,7 +92,12 @@ impl Found {
             subject: format!("node/{node} {}", self.object),
             expected: self.expected.clone(),
             actual: self.actual.clone(),
-            evidence: self.look.iter().map(|look| format!("on {node}: {look}")).collect(),
+            evidence: self
+                .look
+                .iter()
+                .map(|look| format!("on {node}: {look}"))
+                .chain(self.seen.iter().cloned())
+                .collect(),
             cause: None,
             fix: self.fix.clone().or_else(|| Some((*page?.fix.first()?).to_owned())),
         }

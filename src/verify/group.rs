@@ -25,10 +25,12 @@ pub enum Group {
     Bpf,
     /// Files: CNI configuration, plugins, addresses given out.
     Disk,
+    /// What nodes counted in an interval: only where one was observed.
+    Observed,
 }
 
 impl Group {
-    /// All of them, in the order of the columns.
+    /// All of a node's state, in the order of the columns.
     pub const ALL: [Self; 9] = [
         Self::Api,
         Self::Device,
@@ -53,6 +55,7 @@ impl Group {
             Self::Sysctls => "SYSCTLS",
             Self::Bpf => "BPF",
             Self::Disk => "DISK",
+            Self::Observed => "OBSERVED",
         }
     }
 
@@ -64,7 +67,7 @@ impl Group {
 }
 
 /// All checks, by group.
-pub const CHECKS: [(Group, &[&str]); 9] = [
+pub const CHECKS: [(Group, &[&str]); 10] = [
     (
         Group::Api,
         &[
@@ -183,6 +186,26 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-pod-address",
         ],
     ),
+    (
+        Group::Observed,
+        &[
+            "observe-tunnel-otherhost",
+            "observe-tunnel-undeliverable",
+            "observe-tunnel-unknown",
+            "observe-no-socket",
+            "observe-not-forwarded",
+            "observe-misdelivered",
+            "observe-reverse-path",
+            "observe-no-route",
+            "observe-too-big",
+            "observe-checksum",
+            "observe-backlog",
+            "observe-tracking",
+            "observe-firewall",
+            "observe-device",
+            "observe-probes-lost",
+        ],
+    ),
 ];
 
 #[cfg(test)]
@@ -198,8 +221,9 @@ mod tests {
         assert_eq!(ids.len(), distinct.len());
         let pages = findings::all()
             .map(|page| page.id)
-            .filter(|id| id.starts_with("verify-"));
+            .filter(|id| id.starts_with("verify-") || id.starts_with("observe-"));
         assert_eq!(distinct, pages.collect());
-        assert_eq!(CHECKS.map(|(group, _)| group), Group::ALL);
+        let groups: Vec<Group> = CHECKS.iter().map(|(group, _)| *group).collect();
+        assert_eq!(groups, [&Group::ALL[..], &[Group::Observed]].concat());
     }
 }

@@ -1,6 +1,6 @@
 //! The report, as `-o json` and `-o yaml` show it: Kubernetes-shaped, its schema committed and only ever growing.
 
-use super::{group::Group, judge::Judgement, network::Differences};
+use super::{group::Group, judge::Judgement, network::Differences, observed::report::ObservedReport};
 use crate::{
     findings::{Finding, Severity},
     report::{API_VERSION, Conclusion, Metadata},
@@ -62,6 +62,9 @@ pub struct Status {
     /// What `--fix` came to; absent without it, or where nothing was to be put right. The findings are those that are left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<Fix>,
+    /// What was observed in an interval; absent where that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<ObservedReport>,
     /// What was not checked, and why.
     pub not_checked: Vec<NotChecked>,
     /// Numbers of them.
@@ -249,8 +252,15 @@ impl NodeFinding {
 
 impl VerifyReport {
     /// The report on a judgement.
-    pub fn new(metadata: Metadata, spec: Spec, taken: String, judgement: &Judgement) -> Self {
+    pub fn new(
+        metadata: Metadata,
+        spec: Spec,
+        taken: String,
+        judgement: &Judgement,
+        observed: Option<ObservedReport>,
+    ) -> Self {
         let mut status = Status {
+            observed,
             network: judgement.network.map(str::to_owned),
             taken,
             findings: NodeFinding::of(judgement),
@@ -291,6 +301,12 @@ impl VerifyReport {
 }
 
 impl Status {
+    /// Groups of checks that were made, in the order of the columns.
+    pub fn groups(&self) -> impl Iterator<Item = Group> {
+        let observed = self.observed.is_some().then_some(Group::Observed);
+        Group::ALL.into_iter().chain(observed)
+    }
+
     fn standing(&self, node: &str) -> Node {
         let of_group = |group: Group| {
             let here = |one: &&NodeFinding| one.node == node && one.group == group;
@@ -308,7 +324,7 @@ impl Status {
         };
         Node {
             name: node.to_owned(),
-            groups: Group::ALL.into_iter().map(|group| (group, of_group(group))).collect(),
+            groups: self.groups().map(|group| (group, of_group(group))).collect(),
         }
     }
 

@@ -6,15 +6,18 @@ use super::{
 };
 use crate::{
     findings::Severity,
+    flags::duration,
     output::{Cell, Printer, Table, Tone, safe},
     report::Conclusion,
 };
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 /// Findings that are shown with all they rest on; others are counted.
 const MOST_SHOWN: usize = 12;
 /// Reasons for what was not checked.
 const MOST_REASONS: usize = 12;
+/// Reasons of dropped packets, for each node.
+const MOST_DROPS: usize = 3;
 
 /// `-o table`: one screen. Writing to a String cannot fail, so the results of `writeln!` are dropped throughout.
 pub fn table(report: &VerifyReport, printer: Option<&Printer>) -> String {
@@ -90,10 +93,10 @@ fn roots(report: &VerifyReport) -> impl Iterator<Item = &NodeFinding> {
 }
 
 fn overview(report: &VerifyReport, printer: Option<&Printer>) -> String {
-    let heads = std::iter::once("NODE").chain(Group::ALL.map(Group::head));
+    let heads = std::iter::once("NODE").chain(report.status.groups().map(Group::head));
     let mut table = Table::new(heads);
     for node in &report.status.nodes {
-        let cells = Group::ALL.into_iter().map(|group| match node.groups.get(&group) {
+        let cells = report.status.groups().map(|group| match node.groups.get(&group) {
             Some(Standing::Held) => Cell::toned(Tone::Good, "ok"),
             Some(Standing::Warned) => Cell::toned(Tone::Doubtful, "warn"),
             Some(Standing::Failed) => {
@@ -105,7 +108,38 @@ fn overview(report: &VerifyReport, printer: Option<&Printer>) -> String {
         });
         table.push(std::iter::once(Cell::from(&node.name)).chain(cells));
     }
-    render(&table, printer)
+    render(&table, printer) + &observed(report, printer)
+}
+
+/// What died on each node in the interval, and of what.
+fn observed(report: &VerifyReport, printer: Option<&Printer>) -> String {
+    let Some(observed) = &report.status.observed else {
+        return String::new();
+    };
+    let mut table = Table::new(["NODE", "PACKETS DROPPED", "WHY", "UNATTRIBUTED"]);
+    for row in &observed.nodes {
+        let unknown = row.no_reasons.as_ref().map(|_| "?".to_owned());
+        let number = |count: u64| unknown.clone().unwrap_or_else(|| count.to_string());
+        table.push([
+            Cell::from(&row.node),
+            Cell::from(number(row.dropped)),
+            Cell::from(row.why(MOST_DROPS)),
+            Cell::from(number(row.unattributed)),
+        ]);
+    }
+    let mut out = format!("\n{}", render(&table, printer));
+    let (sent, answered): (u32, u32) = observed.probes.iter().fold((0, 0), |(sent, answered), one| {
+        (sent + one.sent, answered + one.answered)
+    });
+    let seconds = duration::words(Duration::from_millis(observed.interval_ms));
+    let _ = writeln!(
+        out,
+        "observed for {seconds}: {answered} of {sent} echo requests between nodes' pods answered"
+    );
+    for why in observed.not_probed.iter().take(MOST_REASONS) {
+        let _ = writeln!(out, "not probed: {}", safe(why));
+    }
+    out
 }
 
 fn finding(out: &mut String, report: &VerifyReport, one: &NodeFinding, printer: Option<&Printer>) {

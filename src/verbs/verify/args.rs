@@ -1,8 +1,8 @@
 //! Arguments of `verify`.
 
-use crate::{agents::AgentFlags, verify::group::CHECKS};
+use crate::{agents::AgentFlags, flags::duration, verify::group::CHECKS};
 use clap::{Args, builder::PossibleValuesParser};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Heading of the flags that say what is checked.
 const SCOPE: &str = "What is checked";
@@ -20,6 +20,9 @@ Examples:
 
   # Have the bundled network's daemons put right what is wrong, and see before and after
   kubectl netcheck verify --fix
+
+  # And watch five seconds of traffic: where packets die, and of what
+  kubectl netcheck verify --observe 5s
 
   # Keep what was read, and judge it elsewhere
   kubectl netcheck verify --save evidence.json
@@ -43,6 +46,10 @@ pub struct VerifyArgs {
     /// Use at most this many nodes (default: 20; with --yes no limit)
     #[arg(long, value_name = "NUMBER", help_heading = SCOPE)]
     pub max_nodes: Option<usize>,
+
+    /// Observe nodes for so long with probes between their pods, and say why packets die: counters, and the kernel's own reasons
+    #[arg(long, value_name = "DURATION", value_parser = duration::of_an_observation, help_heading = SCOPE, conflicts_with = "from")]
+    pub observe: Option<Duration>,
 
     /// Write what was read of API and nodes into a file, to be judged with --from
     #[arg(long, value_name = "FILE", help_heading = RESULT, conflicts_with = "from")]

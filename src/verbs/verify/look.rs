@@ -2,7 +2,7 @@
 
 use super::{Request, read::Read};
 use crate::{
-    agents::{AgentIndex, Fleet, Piece},
+    agents::{AgentIndex, Fleet, Flow, Piece},
     cluster::inventory::Subject,
     verify::{
         evidence::{Evidence, Looked},
@@ -12,6 +12,7 @@ use crate::{
 use futures::future::join_all;
 use netcheck_node_state::record::{NodeRecord, RECORD};
 use netcheck_wire::{Task, message::RecordOrder};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// What was read, and what it comes to.
@@ -23,7 +24,7 @@ pub struct Look {
     pub judgement: Judgement,
 }
 
-/// A record larger than this is not taken: whoever sends it is no agent of ours.
+/// A document larger than this is not taken: whoever sends it is no agent of ours.
 const MOST: usize = 256 << 20;
 
 /// Reads all nodes at once. A node that cannot be read is told, and the others are read.
@@ -57,6 +58,7 @@ pub async fn look(fleet: &mut Fleet, read: &Read, nodes: &[String], order: &Reco
         context: read.context.clone(),
         objects: read.objects.clone(),
         nodes: join_all(looks).await.into_iter().collect(),
+        observed: None,
     }
 }
 
@@ -75,7 +77,19 @@ async fn record(
         ..order.clone()
     };
     let flow = fleet.flow(agent, Task::Record(order)).await;
-    let mut flow = flow.map_err(|error| error.to_string())?;
+    let mut record: NodeRecord = document(flow.map_err(|error| error.to_string())?).await?;
+    if record.record != RECORD {
+        return Err(format!(
+            "its agent sends a record of version {}, not {RECORD}",
+            record.record
+        ));
+    }
+    forget_credentials(&mut record);
+    Ok(Looked { record, places })
+}
+
+/// The document that a task's data make up.
+pub async fn document<T: DeserializeOwned>(mut flow: Flow) -> Result<T, String> {
     let mut bytes = Vec::new();
     while let Some(piece) = flow.next().await {
         if let Piece::Data(more) = piece {
@@ -87,16 +101,7 @@ async fn record(
     }
     // An error unless every piece has arrived.
     flow.end().await.map_err(|error| error.to_string())?;
-    let mut record: NodeRecord =
-        serde_json::from_slice(&bytes).map_err(|error| format!("what its agent sends cannot be read: {error}"))?;
-    if record.record != RECORD {
-        return Err(format!(
-            "its agent sends a record of version {}, not {RECORD}",
-            record.record
-        ));
-    }
-    forget_credentials(&mut record);
-    Ok(Looked { record, places })
+    serde_json::from_slice(&bytes).map_err(|error| format!("what its agent sends cannot be read: {error}"))
 }
 
 /// Networks keep kubeconfigs with tokens beside their CNI configurations (`calico-kubeconfig`, `multus.kubeconfig`): what no runtime reads as a

@@ -131,6 +131,7 @@ fn healthy() -> Evidence {
         context: None,
         objects,
         nodes: BTreeMap::from([("n1".to_owned(), Ok(Looked { record, places }))]),
+        observed: None,
     }
 }
 

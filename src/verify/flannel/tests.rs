@@ -161,6 +161,7 @@ fn found_with(config: &str, net: NetState) -> BTreeSet<&'static str> {
         context: None,
         objects: objects(config),
         nodes: BTreeMap::from([("n1".to_owned(), Ok(Looked { record, places }))]),
+        observed: None,
     });
     assert_eq!(judgement.network, Some("flannel"));
     let roots = judgement.nodes["n1"].found.iter().filter(|one| one.follows.is_none());

@@ -1,0 +1,85 @@
+//! What nodes counted in an interval with probes in it, and what that says of packets that die.
+
+mod fingerprints;
+mod judge;
+pub mod pairs;
+pub mod report;
+mod scene;
+#[cfg(test)]
+mod tests;
+
+pub use judge::with_observed;
+
+use netcheck_node_state::observation::NodeObservation;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// An interval that was observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interval {
+    /// How long it was to be, in milliseconds.
+    pub wanted_ms: u64,
+    /// Probes that were sent in it.
+    #[serde(default)]
+    pub probes: Vec<Probed>,
+    /// Why some were not, a line each.
+    #[serde(default)]
+    pub not_probed: Vec<String>,
+    /// Nodes that were to be observed, by name; or why they were not.
+    pub nodes: BTreeMap<String, Result<ObservedNode, String>>,
+}
+
+/// What was observed of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedNode {
+    /// What its agent told.
+    pub observation: NodeObservation,
+    /// Pods whose network namespaces were read, by UID: their number in the observation.
+    pub places: BTreeMap<String, u32>,
+}
+
+/// Echo requests from one end to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probed {
+    /// Where they came from.
+    pub from: End,
+    /// Where they were to go.
+    pub to: End,
+    /// The address that they were sent to.
+    pub address: IpAddr,
+    /// How many left.
+    pub sent: u32,
+    /// How many were answered.
+    pub answered: u32,
+    /// What the kernel said of one that was not: `EHOSTUNREACH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Probed {
+    /// Those that were not answered.
+    pub fn lost(&self) -> u32 {
+        self.sent.saturating_sub(self.answered)
+    }
+}
+
+/// An end of probes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// Its node.
+    pub node: String,
+    /// Its pod, as `NAMESPACE/NAME`; `None`: the node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+}
+
+impl End {
+    /// For people: the pod, else the node.
+    pub fn name(&self) -> String {
+        self.pod.clone().unwrap_or_else(|| format!("node/{}", self.node))
+    }
+}
