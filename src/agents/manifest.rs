@@ -23,7 +23,8 @@ pub const AGENT: &str = "/netcheck-agent";
 pub const IDLE: Duration = Duration::from_secs(30);
 /// Capabilities of a node agent: raw sockets to watch, entering namespaces, and reaching them through other users' `/proc` (`SYS_ADMIN`
 /// alone cannot open `/proc/PID/ns/net` of a process that has capabilities of its own). `NET_ADMIN` is for one thing: reading the sequence
-/// number of its own sockets (`TCP_REPAIR`), which recognises a probe even where NAT in the source's namespace rewrites its ports.
+/// number of its own sockets (`TCP_REPAIR`), which recognises a probe even where NAT in the source's namespace rewrites its ports. By `SYS_ADMIN` the
+/// agent reads pinned BPF objects, too, and counts what the kernel drops, on kernels with and without `BPF` and `PERFMON`.
 pub const NODE_CAPABILITIES: [&str; 4] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"];
 
 /// What all node agents of a run have in common.

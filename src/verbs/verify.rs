@@ -140,7 +140,7 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
     }
     let launch = request.launch_spec(&args.agents, args.observe.unwrap_or_default(), shared);
     if shared.flags.dry_run {
-        return intent::describe(&request, &launch, shared).map(|()| None);
+        return intent::describe(&request, &launch, args.observe, shared).map(|()| None);
     }
     let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
     let way = fleet.way().to_string();

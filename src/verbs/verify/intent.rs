@@ -1,16 +1,17 @@
 //! What `--dry-run` answers: all that would be created and read.
 
-use super::{Request, Shared};
+use super::{Request, Shared, milliseconds};
 use crate::{
     agents::{self, LaunchSpec, Planned},
     cluster::inventory::Subject,
     exit::Failure,
     output::{Table, document, safe},
     report::API_VERSION,
+    verify::observed::pairs::pairs,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 /// Kind of the document.
 const KIND: &str = "VerifyPlan";
@@ -29,13 +30,31 @@ pub struct VerifyPlan {
     pub without_agent: Vec<String>,
     /// Nodes that would be read.
     pub nodes: Vec<String>,
+    /// What would be sent while they are observed; absent without `--observe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observe: Option<ObservePlan>,
+}
+
+/// What `--observe` would do.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservePlan {
+    /// How long, in milliseconds.
+    pub interval_ms: u64,
+    /// Ways between pods of two nodes that echo requests would be sent on, once a second and ten times at most.
+    pub ways: usize,
 }
 
 /// Prints it.
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub fn describe(request: &Request, launch: &LaunchSpec, shared: &Shared) -> Result<(), Failure> {
+pub fn describe(
+    request: &Request,
+    launch: &LaunchSpec,
+    interval: Option<Duration>,
+    shared: &Shared,
+) -> Result<(), Failure> {
     let (objects, absent) = agents::describe(launch, &request.inventory)?;
     let of_node = |subject: &Subject| match subject {
         Subject::Node(name) => Some(name.clone()),
@@ -50,6 +69,10 @@ pub fn describe(request: &Request, launch: &LaunchSpec, shared: &Shared) -> Resu
             .filter_map(|(subject, why)| Some(format!("{}: {}", safe(&of_node(subject)?), safe(&why.why))))
             .collect(),
         nodes: request.chosen.iter().map(|node| safe(node)).collect(),
+        observe: interval.map(|interval| ObservePlan {
+            interval_ms: milliseconds(interval),
+            ways: pairs(&request.read.objects, &request.chosen, |_| true).len(),
+        }),
     };
     let text = document(shared.flags.output.format, &plan)?;
     shared.printer.data(&text.unwrap_or_else(|| plan.text()))
@@ -67,6 +90,13 @@ impl VerifyPlan {
             let _ = writeln!(text, "no agent: {line}");
         }
         let _ = writeln!(text, "nodes: {}", self.nodes.join(" "));
+        if let Some(observe) = &self.observe {
+            let _ = writeln!(
+                text,
+                "echo requests: on {} ways between pods of two nodes",
+                observe.ways
+            );
+        }
         text.push_str("nothing was created\n");
         text
     }

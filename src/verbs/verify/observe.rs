@@ -1,6 +1,6 @@
 //! `--observe`: counters of every node at both ends of an interval, with probes between.
 
-use super::{Request, look::document};
+use super::{Request, look::document, milliseconds};
 use crate::{
     agents::{AgentIndex, Fleet, Flow, Piece},
     cluster::inventory::Subject,
@@ -58,7 +58,7 @@ pub async fn observe(fleet: &Fleet, objects: &Objects, nodes: &[String], interva
     });
     let ((probes, not_probed), observed) = tokio::join!(probe(fleet, &pairs, interval), join_all(ends));
     Interval {
-        wanted_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+        wanted_ms: milliseconds(interval),
         probes,
         not_probed: not_probed.into_iter().collect(),
         nodes: nodes.iter().cloned().zip(observed).collect(),
@@ -80,7 +80,7 @@ async fn begin(
     let places: BTreeMap<String, u32> = objects.wired_on(node).filter_map(place).collect();
     let order = ObserveOrder {
         places: places.values().copied().collect(),
-        for_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+        for_ms: milliseconds(interval),
     };
     let flow = fleet.flow(agent, Task::Observe(order)).await;
     let mut flow = flow.map_err(|error| error.to_string())?;

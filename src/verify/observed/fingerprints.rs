@@ -134,7 +134,8 @@ pub const FINGERPRINTS: [Fingerprint; 14] = [
     },
     Fingerprint {
         id: "observe-no-route",
-        place: Where::Anywhere,
+        // Whatever is not forwarded is nobody's to route.
+        place: Where::Node,
         counters: &["IpExtInNoRoutes", "Ip6InNoRoutes"],
         reasons: &["IP_INNOROUTES"],
         only_with_loss: false,

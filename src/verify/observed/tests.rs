@@ -1,6 +1,7 @@
 //! Intervals as they were measured in a laboratory for one fault each, and what they are called.
 
 use super::{End, Interval, ObservedNode, Probed, pairs::pairs, report::ObservedReport, with_observed};
+use crate::report::Metadata;
 use crate::verify::{
     evidence::{Evidence, Looked},
     found::Found,
@@ -8,6 +9,8 @@ use crate::verify::{
     judge::{Judgement, judge},
     network::Differences,
     objects::{Objects, PodObject},
+    report::{Spec, VerifyReport},
+    text,
 };
 use netcheck_cni_intent::NodeObject;
 use netcheck_node_state::{
@@ -460,6 +463,46 @@ fn the_report_tells_where_packets_died() {
         .drops = Err("too old".to_owned());
     let report = ObservedReport::new(&without).unwrap();
     assert_eq!(report.nodes[0].why(3), "not available: too old");
+}
+
+#[test]
+fn people_see_a_column_and_a_table_of_it() {
+    let evidence = evidence(&Moved {
+        drops: &[(NODE, "eth0", "NETFILTER_DROP", 5), (ELSEWHERE, "", "IP_INNOROUTES", 8)],
+        lost: Some(1),
+        ..Moved::default()
+    });
+    let judgement = with_observed(judge(&evidence), &evidence);
+    let text = |observed| {
+        let report = VerifyReport::new(
+            Metadata::default(),
+            Spec::default(),
+            String::new(),
+            &judgement,
+            observed,
+        );
+        text::table(&report, None)
+    };
+    let with = text(ObservedReport::new(&evidence));
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = with.lines().map(words).collect();
+    assert_eq!(lines[0].last().unwrap(), "OBSERVED");
+    assert_eq!(lines[1].last().unwrap(), "warn");
+    assert_eq!(lines[3], ["NODE", "PACKETS", "DROPPED", "WHY", "UNATTRIBUTED"]);
+    assert_eq!(lines[4], ["n1", "5", "NETFILTER_DROP", "5", "(eth0)", "8"]);
+    assert!(
+        with.contains("observed for 5s: 2 of 3 echo requests between nodes' pods answered"),
+        "{with}"
+    );
+    assert!(
+        with.contains("node/n1 its network: warning: A firewall drops packets (observe-firewall)"),
+        "{with}"
+    );
+    let without = text(None);
+    assert!(
+        !without.contains("OBSERVED") && !without.contains("UNATTRIBUTED"),
+        "{without}"
+    );
 }
 
 #[test]

@@ -41,6 +41,29 @@ impl Verify {
         })?)
     }
 
+    /// Of a node's findings that an interval has come to, those of this id (of any, if it is empty): ids of what they follow from, or nothing of one that follows
+    /// from none.
+    #[must_use]
+    pub fn told_of(&self, node: &str, id: &str) -> Vec<&str> {
+        let findings = self.report["status"]["findings"].as_array();
+        let findings = || findings.into_iter().flatten().filter(|one| one["node"] == node);
+        let is_it = |one: &&Value| one["group"] == "observed" && (id.is_empty() || one["id"] == id);
+        let root = |one: &Value| {
+            let root = findings().find(|root| root["subject"] == one["followsFrom"]);
+            root.and_then(|root| root["id"].as_str()).unwrap_or_default()
+        };
+        findings().filter(is_it).map(root).collect()
+    }
+
+    /// What packets died of on a node and in its pods.
+    #[must_use]
+    pub fn died_of(&self, node: &str) -> BTreeSet<&str> {
+        let rows = self.report["status"]["observed"]["nodes"].as_array();
+        let rows = rows.into_iter().flatten().filter(|row| row["node"] == node);
+        let reasons = rows.filter_map(|row| row["reasons"].as_array()).flatten();
+        reasons.filter_map(|one| one["reason"].as_str()).collect()
+    }
+
     /// The status, for people who see a test fail.
     #[must_use]
     pub fn told(&self) -> String {

@@ -41,6 +41,10 @@ pub const CASES: &[Case] = &[
         further_networks,
     ),
     (
+        "verify: observed nodes tell why packets die, and of what that follows",
+        observed,
+    ),
+    (
         "verify: each fault of the catalogue is found by its root cause alone, and does to traffic what it says",
         faults,
     ),
@@ -248,6 +252,51 @@ fn faults(lab: &Lab) -> Result<()> {
     let verify = Verify::run(lab, [] as [&str; 0])?;
     ensure!(verify.held(), "with daemons again: {}", verify.told());
     Ok(())
+}
+
+/// Faults, with what an interval must show of each on its node: the finding, and the kernel's reason.
+const OBSERVED: [(&str, &str, &str); 2] = [
+    ("verify-fdb-missing", "observe-tunnel-undeliverable", "NO_TX_TARGET"),
+    ("verify-forwarding-off", "observe-not-forwarded", "IP_INADDRERRORS"),
+];
+
+fn observed(lab: &Lab) -> Result<()> {
+    const OBSERVE: [&str; 2] = ["--observe", "3s"];
+    let namespace = two_pods(lab)?;
+    settled(lab)?;
+    wait_for_others(lab, &namespace)?;
+    ledger::wait(&lab.rig, PATIENCE, "what was before")?;
+    let healthy = Verify::run(lab, OBSERVE)?;
+    ensure!(
+        healthy.held() && healthy.told_of("n1", "").is_empty(),
+        "{}",
+        healthy.told()
+    );
+    let nodes = healthy.report["status"]["observed"]["nodes"].as_array();
+    ensure!(nodes.map_or(0, Vec::len) == 2, "{}", healthy.told());
+    let probes = healthy.report["status"]["observed"]["probes"].as_array();
+    let answered = |probe: &serde_json::Value| probe["sent"].as_u64() > Some(0) && probe["sent"] == probe["answered"];
+    ensure!(
+        probes.is_some_and(|probes| !probes.is_empty() && probes.iter().all(answered)),
+        "{}",
+        healthy.told()
+    );
+    without_daemons(lab, |lab| {
+        let victim = Victim::new(lab, &namespace, "n1", "n2")?;
+        for (fault, finding, reason) in OBSERVED {
+            let mut injections = catalogue::lanes().into_iter().flatten();
+            let injection = injections.find(|injection| injection.finding == fault);
+            let injection = injection.with_context(|| format!("the catalogue has no {fault}"))?;
+            victim.run(&injection.harm)?;
+            let verify = Verify::run(lab, OBSERVE);
+            victim.run(&injection.mend)?;
+            let verify = verify?;
+            ensure!(verify.told_of("n1", finding) == [fault], "{fault}: {}", verify.told());
+            ensure!(verify.died_of("n1").contains(reason), "{fault}: {}", verify.told());
+        }
+        Ok(())
+    })?;
+    lab.wait_until_clean(CLEAN)
 }
 
 /// Until earlier cases' pods are gone: without a daemon nothing is cleaned up after them.
