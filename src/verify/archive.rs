@@ -117,9 +117,36 @@ pub fn parse(bytes: &[u8]) -> Result<Evidence, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::objects::Objects;
+    use crate::verify::{
+        judge::judge,
+        objects::Objects,
+        observed::{Interval, report::ObservedReport, with_observed},
+    };
     use proptest::prelude::*;
+    use serde_json::json;
     use std::collections::BTreeMap;
+
+    /// Something in each place.
+    fn observed() -> Interval {
+        let space = json!({
+            "inode": 1, "counters": { "before": {}, "after": {
+                "protocols": { "IpInReceives": u64::MAX }, "conntrack": { "drop": 1 }, "devices": { "eth0": { "index": 2, "counters": { "tx_dropped": 1 } } },
+            } },
+        });
+        let node = json!({
+            "observation": {
+                "observation": OBSERVATION, "kernel": "6.18", "elapsedMs": 5000, "node": space, "pods": { "3": { "Ok": space }, "4": { "Err": "gone" } },
+                "softnet": { "Ok": { "before": {}, "after": { "dropped": 1 } } },
+                "drops": { "Ok": { "counts": [{ "inode": 1, "device": 2, "reason": "NO_SOCKET", "packets": u64::MAX }], "uncounted": 0 } },
+            },
+            "places": { "uid": 3 },
+        });
+        serde_json::from_value(json!({
+            "wantedMs": 5000, "nodes": { "n1": { "Ok": node }, "n2": { "Err": "no agent" } },
+            "probes": [{ "from": { "node": "n1" }, "to": { "node": "n2", "pod": "a/b" }, "address": "10.0.0.1", "sent": u32::MAX, "answered": 1 }],
+        }))
+        .unwrap()
+    }
 
     fn evidence() -> Evidence {
         Evidence {
@@ -127,7 +154,7 @@ mod tests {
             context: None,
             objects: Objects::default(),
             nodes: BTreeMap::from([("n1".to_owned(), Err("no agent".to_owned()))]),
-            observed: None,
+            observed: Some(observed()),
         }
     }
 
@@ -173,11 +200,14 @@ mod tests {
         }
 
         #[test]
-        fn a_falsified_one_is_read_or_refused(at in 0_usize..200, byte in any::<u8>()) {
+        fn a_falsified_one_is_read_and_judged_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = saved();
-            let length = bytes.len();
-            bytes[at % length] = byte;
-            let _ = parse(&bytes);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(evidence) = parse(&bytes) {
+                let _ = with_observed(judge(&evidence), &evidence);
+                ObservedReport::new(&evidence);
+            }
         }
     }
 }

@@ -83,3 +83,8 @@ impl End {
         self.pod.clone().unwrap_or_else(|| format!("node/{}", self.node))
     }
 }
+
+/// A sum of numbers that may come from an archive, and so may be anything.
+fn total(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add)
+}

@@ -128,9 +128,7 @@ fn observed(report: &VerifyReport, printer: Option<&Printer>) -> String {
         ]);
     }
     let mut out = format!("\n{}", render(&table, printer));
-    let (sent, answered): (u32, u32) = observed.probes.iter().fold((0, 0), |(sent, answered), one| {
-        (sent + one.sent, answered + one.answered)
-    });
+    let (sent, answered) = observed.probed();
     let seconds = duration::words(Duration::from_millis(observed.interval_ms));
     let _ = writeln!(
         out,

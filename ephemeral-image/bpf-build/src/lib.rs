@@ -26,6 +26,8 @@ pub fn compile(source: &str, headers: &[&str]) {
     command.args([
         "-target", target, "-mcpu=v2", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
     ]);
+    // BTF tells where the source was, and what is built must not differ by that.
+    command.arg("-fdebug-compilation-dir=.");
     // <asm/types.h> is in a folder of the architecture, of which clang knows nothing for this target.
     if let Some(folder) = architecture_headers() {
         command.arg("-idirafter").arg(folder);

@@ -1,6 +1,9 @@
 //! Fingerprints: which counters and reasons move when packets die in which way.
 
-use super::scene::{Lost, Place, Scene};
+use super::{
+    scene::{Lost, Place, Scene},
+    total,
+};
 use netcheck_node_state::counters::{Counters, Numbers};
 
 /// Where the counters of a fingerprint are.
@@ -279,7 +282,8 @@ impl Fingerprint {
                 lost.place == Place::Node && lost.device.as_deref() == Some(name)
             });
             // What a device says of itself when it comes up goes to a group that a tunnel may have no way to: it is nobody's loss.
-            let greetings = counters.protocol("Icmp6OutMLDv2Reports") + counters.protocol("Icmp6OutRouterSolicits");
+            let greetings =
+                total(["Icmp6OutMLDv2Reports", "Icmp6OutRouterSolicits"].map(|name| counters.protocol(name)));
             for counter in ["tx_dropped", "tx_carrier_errors"] {
                 numbers
                     .entry(counter.to_owned())
@@ -297,7 +301,7 @@ impl Fingerprint {
     fn dropped(&self, scene: &Scene, is_here: impl Fn(&Lost) -> bool) -> Vec<(&'static str, u64)> {
         let of_reason = |reason: &&'static str| {
             let here = scene.lost.iter().filter(|lost| lost.reason == *reason && is_here(lost));
-            (*reason, here.map(|lost| lost.packets).sum())
+            (*reason, total(here.map(|lost| lost.packets)))
         };
         self.reasons.iter().map(of_reason).collect()
     }

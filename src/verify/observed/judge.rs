@@ -4,6 +4,7 @@ use super::{
     Interval, Probed,
     fingerprints::{FINGERPRINTS, Fingerprint, Sign},
     scene::Scene,
+    total,
 };
 use crate::{
     findings::page,
@@ -105,11 +106,10 @@ fn lost(differences: &mut Differences, interval: &Interval, node: &str, state: &
     };
     let cause = differences.found.iter().position(is_cause);
     for (target, probes) in by_target {
-        let (sent, lost): (u32, u32) = probes
-            .iter()
-            .fold((0, 0), |(sent, lost), one| (sent + one.sent, lost + one.lost()));
+        let sent = total(probes.iter().map(|one| one.sent.into()));
+        let answered = total(probes.iter().map(|one| one.answered.into()));
         let expected = page(LOST).map_or("", |page| page.expected);
-        let actual = format!("{} of {sent} answered", sent - lost);
+        let actual = format!("{answered} of {sent} answered");
         let mut found = Found::new(LOST, format!("to node/{target}"), expected, actual);
         found.follows = cause;
         found.seen = probes.iter().map(|one| told(one)).collect();

@@ -3,6 +3,7 @@
 use super::{
     Interval,
     scene::{Place, Scene},
+    total,
 };
 use crate::verify::evidence::Evidence;
 use netcheck_node_state::counters::{Counters, Numbers};
@@ -151,7 +152,7 @@ fn row(scene: &Scene, elapsed_ms: u64) -> ObservedRow {
     ObservedRow {
         node: scene.node.to_owned(),
         elapsed_ms,
-        dropped: reasons.iter().filter(|one| !one.usual).map(|one| one.packets).sum(),
+        dropped: total(reasons.iter().filter(|one| !one.usual).map(|one| one.packets)),
         reasons,
         unattributed: scene.unattributed,
         uncounted: scene.uncounted,
@@ -171,6 +172,14 @@ fn grown(counters: &Counters) -> Grown {
         protocols: counters.protocols.clone(),
         conntrack: counters.conntrack.clone(),
         devices: devices.collect(),
+    }
+}
+
+impl ObservedReport {
+    /// Echo requests that were sent, and those that were answered.
+    pub fn probed(&self) -> (u64, u64) {
+        let of = |count: fn(&ProbeRow) -> u32| total(self.probes.iter().map(|row| count(row).into()));
+        (of(|row| row.sent), of(|row| row.answered))
     }
 }
 
