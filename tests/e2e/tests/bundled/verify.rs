@@ -275,16 +275,16 @@ fn observed(lab: &Lab) -> Result<()> {
     let nodes = healthy.report["status"]["observed"]["nodes"].as_array();
     ensure!(nodes.map_or(0, Vec::len) == 2, "{}", healthy.told());
     let probes = healthy.report["status"]["observed"]["probes"].as_array();
-    let answered = |probe: &serde_json::Value| probe["sent"].as_u64() > Some(0) && probe["sent"] == probe["answered"];
+    let answered = |probe: &Value| probe["sent"].as_u64() > Some(0) && probe["sent"] == probe["answered"];
     ensure!(
         probes.is_some_and(|probes| !probes.is_empty() && probes.iter().all(answered)),
         "{}",
         healthy.told()
     );
     without_daemons(lab, |lab| {
-        let victim = Victim::new(lab, &namespace, "n1", "n2")?;
+        let victim = victim(lab, &namespace, "n1", "n2")?;
         for (fault, finding, reason) in OBSERVED {
-            let mut injections = catalogue::lanes().into_iter().flatten();
+            let mut injections = bundled::lanes().into_iter().flatten();
             let injection = injections.find(|injection| injection.finding == fault);
             let injection = injection.with_context(|| format!("the catalogue has no {fault}"))?;
             victim.run(&injection.harm)?;
