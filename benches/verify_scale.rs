@@ -133,6 +133,7 @@ fn main() {
         nodes: (0..NODES).map(node).collect(),
         pods: (0..NODES * PODS_PER_NODE).map(pod).collect(),
         flannel: None,
+        services: None,
         bundled: Some(config.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
     };
     let looked = objects.nodes.iter().take(LOOKED_AT as usize).map(|own| {

@@ -7,6 +7,7 @@ mod cni;
 mod matrix;
 mod observe;
 mod verify;
+mod verify_firewall;
 
 pub use absence::{Absence, Obstacle};
 
@@ -106,6 +107,7 @@ pub fn all() -> impl Iterator<Item = &'static Page> {
         .chain(cni::PAGES)
         .chain(verify::PAGES)
         .chain(observe::PAGES)
+        .chain(verify_firewall::PAGES)
         .chain(agents::PAGES)
 }
 

@@ -336,7 +336,7 @@ const CAPTURE: [Grant; 1] = [grant(
 )];
 
 /// What a verifier reads; for its agents it needs what a matrix needs for those on nodes.
-const VERIFY: [Grant; 4] = [
+const VERIFY: [Grant; 6] = [
     grant(
         Place::Cluster,
         Way::Both,
@@ -354,6 +354,24 @@ const VERIFY: [Grant; 4] = [
         &["list"],
         true,
         "and from the pods on it",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "",
+        "services",
+        &["list"],
+        false,
+        "what a node must do with packets to Services",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "discovery.k8s.io",
+        "endpointslices",
+        &["list"],
+        false,
+        "and where they must go",
     ),
     grant(
         Place::Cni,

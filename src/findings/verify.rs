@@ -596,7 +596,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "verify-forward-dropped",
         severity: Severity::Error,
         title: "A firewall on the node drops forwarded packets",
-        proves: "A base chain at hook forward drops, by its policy or by a rule, what pods send each other: a test packet was led through the rules that were read.",
+        proves: "A chain that forwarded packets meet drops or rejects, by its policy or by a rule, what pods send each other: test packets between several pods were led through all rules that were read, of nft and of both flavours of iptables. Rules of engines that enforce NetworkPolicies are not counted.",
         expected: "Each chain at that hook lets pods' packets through: an accept in one cannot overrule a drop in another.",
         breaks: "Pods of the node reach nothing outside it, and nothing reaches them.",
         look: &[("On the node", "nft list ruleset | grep -B1 -A3 'hook forward'")],

@@ -34,6 +34,7 @@ mod intent;
 mod look;
 mod observe;
 mod read;
+mod services;
 
 /// Nodes without `--max-nodes` and `--yes`.
 const MAX_NODES: usize = 20;

@@ -17,15 +17,11 @@ use super::{
 };
 use disk::Disk;
 use netcheck_cni_intent::{
-    Actual, Config, Desired, Hold, Inputs, diff, forward, intent,
+    Actual, Config, Desired, Hold, Inputs, diff, intent,
     local::local,
     names::{BPF_PINS, NFT_POLICY_TABLE, NFT_TABLE},
 };
-use netcheck_node_state::{
-    NetState,
-    record::Space,
-    ruleset::{BaseChain, NftTable},
-};
+use netcheck_node_state::{NetState, record::Space, ruleset::NftTable};
 use netcheck_wire::message::{Folder, RecordOrder};
 use std::collections::BTreeMap;
 
@@ -175,10 +171,6 @@ fn compare(desired: &Desired, looked: &Looked, disk: &Disk, differences: &mut Di
     differences
         .found
         .extend(difference.findings.iter().map(deltas::of_finding));
-    if let Ok(listing) = &record.nft {
-        let dropped = forward_dropped(listing, desired);
-        differences.found.extend(dropped.iter().map(deltas::of_finding));
-    }
     if let (Some(maps), Some(Ok(pins))) = (&desired.bpf, &record.pins) {
         differences
             .found
@@ -192,19 +184,6 @@ fn unchecked(differences: &mut Differences, group: Group, why: &str) {
         group,
         why: why.to_owned(),
     });
-}
-
-/// Which chains of others at hook forward drop what pods send.
-fn forward_dropped(listing: &serde_json::Value, desired: &Desired) -> Vec<netcheck_cni_intent::Finding> {
-    let chains = BaseChain::read(listing, "forward");
-    let mut tables = BTreeMap::new();
-    forward::dropped(&chains, &desired.node_json.pod_cidrs, &mut |base, chain| {
-        let place = (base.family.clone(), base.table.clone());
-        let table = tables
-            .entry(place)
-            .or_insert_with(|| NftTable::read(listing, &base.family, &base.table));
-        table.chains.get(chain).map(|chain| chain.rules.clone())
-    })
 }
 
 /// The inside of each attachment whose namespace was read, found by the number of its file.

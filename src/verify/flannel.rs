@@ -180,8 +180,8 @@ impl Network for Flannel {
             }
         };
         unchecked(
-            &[Group::Pods, Group::Firewall, Group::Sysctls, Group::Disk],
-            "of flannel this version checks devices, routes, neighbours and forwarding entries",
+            &[Group::Pods, Group::Sysctls, Group::Disk],
+            "of flannel this version checks devices, routes, neighbours, forwarding entries and firewalls",
         );
         let Some(carrier) = Carrier::of(&config.backend.kind) else {
             unchecked(

@@ -21,6 +21,8 @@ pub enum Group {
     Firewall,
     /// Kernel parameters.
     Sysctls,
+    /// Services, and what is behind them.
+    Services,
     /// BPF programs, hooks and maps.
     Bpf,
     /// Files: CNI configuration, plugins, addresses given out.
@@ -31,7 +33,7 @@ pub enum Group {
 
 impl Group {
     /// All of a node's state, in the order of the columns.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Api,
         Self::Device,
         Self::Routes,
@@ -39,6 +41,7 @@ impl Group {
         Self::Pods,
         Self::Firewall,
         Self::Sysctls,
+        Self::Services,
         Self::Bpf,
         Self::Disk,
     ];
@@ -53,6 +56,7 @@ impl Group {
             Self::Pods => "PODS",
             Self::Firewall => "FIREWALL",
             Self::Sysctls => "SYSCTLS",
+            Self::Services => "SERVICES",
             Self::Bpf => "BPF",
             Self::Disk => "DISK",
             Self::Observed => "OBSERVED",
@@ -67,7 +71,7 @@ impl Group {
 }
 
 /// All checks, by group.
-pub const CHECKS: [(Group, &[&str]); 10] = [
+pub const CHECKS: [(Group, &[&str]); 11] = [
     (
         Group::Api,
         &[
@@ -151,9 +155,24 @@ pub const CHECKS: [(Group, &[&str]); 10] = [
             "verify-nft-wrong",
             "verify-nft-stale",
             "verify-forward-dropped",
+            "verify-overlay-blocked",
+            "verify-masquerade-missing",
+            "verify-masquerade-pods",
+            "verify-iptables-both",
         ],
     ),
     (Group::Sysctls, &["verify-forwarding-off", "verify-sysctl"]),
+    (
+        Group::Services,
+        &[
+            "verify-service-missing",
+            "verify-service-endpoint-missing",
+            "verify-service-endpoint-stale",
+            "verify-service-wrong-port",
+            "verify-service-unrejected",
+            "verify-service-proxy-missing",
+        ],
+    ),
     (
         Group::Bpf,
         &[

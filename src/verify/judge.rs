@@ -2,12 +2,13 @@
 
 use super::{
     evidence::Evidence,
+    firewall::{self, Scene},
     found::Found,
     group::Group,
     multus,
     network::{self, Differences, Unchecked},
     objects::Objects,
-    pods, rules,
+    pods, rules, services,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,13 @@ pub fn judge(evidence: &Evidence) -> Judgement {
             found: pods::differences(&evidence.objects, &owners, node),
             unchecked: Vec::new(),
         };
+        if let Ok(looked) = looked {
+            let scene = Scene::new(&evidence.objects, node, looked);
+            for mut more in [firewall::differences(&scene), services::differences(&scene)] {
+                differences.found.append(&mut more.found);
+                differences.unchecked.append(&mut more.unchecked);
+            }
+        }
         match (&network, looked) {
             (Some(network), Ok(looked)) => {
                 let mut more = network.differences(&evidence.objects, node, looked);
@@ -45,9 +53,10 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                 }
                 differences.unchecked.append(&mut more.unchecked);
             }
-            (None, Ok(_)) => differences.unchecked.extend(all(
-                "the pod network is none that this version knows what to expect of: only what holds for every network was checked",
-            )),
+            (None, Ok(_)) => differences.unchecked.extend(
+                all("the pod network is none that this version knows what to expect of: only what holds for every network was checked")
+                    .filter(|one| ![Group::Firewall, Group::Services].contains(&one.group)),
+            ),
             (_, Err(why)) => differences.unchecked.extend(all(why)),
         }
         if let Ok(looked) = looked {
@@ -55,6 +64,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
             differences.found.append(&mut more.found);
             differences.unchecked.append(&mut more.unchecked);
         }
+        follow_tables(&mut differences.found);
         (node.clone(), differences)
     };
     Judgement {
@@ -76,6 +86,16 @@ fn ranges(objects: &Objects, node: &str) -> (Vec<IpNet>, Vec<IpNet>) {
     let (own, others): (Vec<_>, Vec<_>) = of_nodes.partition(|(is_own, _)| *is_own);
     let without = |all: Vec<(bool, IpNet)>| all.into_iter().map(|(_, range)| range).collect();
     (without(own), without(others))
+}
+
+/// Where a table that masquerades is not as it must be, what is masqueraded is not either.
+fn follow_tables(found: &mut [Found]) {
+    const TABLES: [&str; 2] = ["verify-nft-missing", "verify-nft-wrong"];
+    const MASQUERADED: [&str; 2] = ["verify-masquerade-missing", "verify-masquerade-pods"];
+    let table = found.iter().position(|one| TABLES.contains(&one.id));
+    for one in found.iter_mut().filter(|one| MASQUERADED.contains(&one.id)) {
+        one.follows = one.follows.or(table);
+    }
 }
 
 /// Everything but what the API alone tells.

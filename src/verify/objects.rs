@@ -1,5 +1,6 @@
 //! What the API says, as far as a verifier asks: of Nodes, pods and the networks' configurations.
 
+use super::services::Services;
 use netcheck_cni_intent::NodeObject;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -18,6 +19,9 @@ pub struct Objects {
     /// `net-conf.json` of flannel's ConfigMap; `None` if that is not there.
     #[serde(default)]
     pub flannel: Option<String>,
+    /// Services and their endpoints, or why they could not be read; `None`: nobody asked.
+    #[serde(default)]
+    pub services: Option<Result<Services, String>>,
 }
 
 /// A pod, reduced to what counts.

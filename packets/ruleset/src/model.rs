@@ -101,6 +101,8 @@ pub(crate) struct Table {
     pub unknown: Option<String>,
     pub chains: Vec<Chain>,
     pub by_name: HashMap<String, usize>,
+    /// Which chains are base chains: there may be ten thousands of others.
+    pub bases: Vec<(usize, Base)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -333,6 +335,7 @@ impl Table {
             unknown: None,
             chains: Vec::new(),
             by_name: HashMap::new(),
+            bases: Vec::new(),
         }
     }
 
@@ -354,6 +357,10 @@ impl Table {
     }
 
     fn finish(&mut self) {
+        let bases = self.chains.iter().enumerate();
+        self.bases = bases
+            .filter_map(|(number, chain)| Some((number, chain.base?)))
+            .collect();
         for chain in &mut self.chains {
             chain.index = Index::of(self.family, &chain.rules);
         }

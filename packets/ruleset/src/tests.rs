@@ -196,6 +196,18 @@ fn a_loop_ends() {
     assert!(why.contains("ways"), "{why}");
 }
 
+#[test]
+fn affinity_leads_to_the_same_endpoints() {
+    let ruleset = iptables(
+        "*nat\n:PREROUTING ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n-A PREROUTING -m recent --rcheck --seconds 10800 --reap --name A --mask 255.255.255.255 --rsource -j A\n\
+         -A PREROUTING -m statistic --mode random --probability 0.5 -j A\n-A PREROUTING -j B\n\
+         -A A -p tcp -m recent --set --name A --mask 255.255.255.255 --rsource -m tcp -j DNAT --to-destination 10.244.1.4:1\n\
+         -A B -p tcp -m recent --set --name B --mask 255.255.255.255 --rsource -m tcp -j DNAT --to-destination 10.244.1.5:1\nCOMMIT\n",
+    );
+    let outcomes = ruleset.walk(&THROUGH, &tcp("10.244.0.9", "10.96.0.1", 80)).unwrap();
+    assert_eq!(targets(&outcomes), set(&["10.244.1.4:1", "10.244.1.5:1"]));
+}
+
 /// A chain of an inet table at a hook with these rules, each a list of expressions.
 fn table(flags: &str, rules: &[&str]) -> Ruleset {
     let rule =

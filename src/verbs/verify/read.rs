@@ -1,5 +1,6 @@
 //! What `verify` reads of the API.
 
+use super::services;
 use crate::{
     cluster::{
         Cluster,
@@ -45,9 +46,10 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
     let client = &cluster.client;
     let (node_api, pod_api): (Api<Node>, Api<Pod>) = (Api::all(client.clone()), Api::all(client.clone()));
     let map_api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
-    let (nodes, pods, bundled) = tokio::join!(
+    let (nodes, pods, services, bundled) = tokio::join!(
         list(cluster, &node_api, None),
         list(cluster, &pod_api, None),
+        Box::pin(services::read(cluster)),
         attempt(request::limit(cluster.request_timeout), map_api.get_opt(NAMESPACE)),
     );
     let nodes = nodes.map_err(|problem| problem.into_failure("list nodes"))?;
@@ -63,6 +65,7 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
         pods: pods.iter().filter_map(pod_object).collect(),
         bundled: bundled.map(|map| map.data.unwrap_or_default()),
         flannel,
+        services: Some(services?),
     };
     objects.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Read {

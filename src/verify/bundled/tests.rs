@@ -1,7 +1,7 @@
 //! A node as the intent wants it, then falsified: what the verifier calls it. On a real kernel the catalogue of faults does the same.
 
 use super::*;
-use crate::verify::{evidence::Evidence, judge::judge, objects::PodObject};
+use crate::verify::{evidence::Evidence, judge::judge, objects::PodObject, services::Services};
 use netcheck_cni_intent::{NodeObject, recorded};
 use netcheck_node_state::record::{Device, Entry, NodeRecord, RECORD};
 use netcheck_node_state::{Address, FdbEntry, Link, LinkKind, Neighbour};
@@ -30,6 +30,7 @@ fn objects() -> Objects {
             ..PodObject::default()
         }],
         flannel: None,
+        services: Some(Ok(Services::default())),
         bundled: Some(CONFIG.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
     }
 }

@@ -102,10 +102,13 @@ fn module(reader: &mut Reader<'_>) -> Condition {
             reader.rest();
             Condition::Always
         }
-        "statistic" | "recent" => {
+        "statistic" => {
             reader.rest();
             Condition::Chance
         }
+        // What notes a source matches always, what asks for one depends on who has come before.
+        "recent" if reader.rest().split(' ').any(|word| word == "--set") => Condition::Always,
+        "recent" => Condition::Chance,
         // Where the packet came from is on the way back to its source, so says what packets are.
         "rpfilter" => {
             let is_inverted = reader.rest().split(' ').any(|word| word == "--invert");

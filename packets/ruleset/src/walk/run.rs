@@ -62,16 +62,13 @@ impl<'a> Run<'a> {
                 if !table.family.sees(is_v6) {
                     continue;
                 }
-                for (chain, base) in table.chains.iter().enumerate() {
-                    if let Some(base) = base.base.filter(|base| base.hook == *hook) {
-                        of_hook.push(Stop {
-                            table: number,
-                            chain,
-                            hook: *hook,
-                            base,
-                        });
-                    }
-                }
+                let bases = table.bases.iter().filter(|(_, base)| base.hook == *hook);
+                of_hook.extend(bases.map(|(chain, base)| Stop {
+                    table: number,
+                    chain: *chain,
+                    hook: *hook,
+                    base: *base,
+                }));
             }
             of_hook.sort_by_key(|stop| order(&stop.base));
             stops.extend(of_hook);
