@@ -295,20 +295,31 @@ fn compare(door: &Door<'_>, expected: &Expected, outcomes: &[Outcome]) -> Vec<Fo
             say("verify-service-endpoint-stale", &object, wanted, actual);
         }
     }
-    for wanted in missing.iter().filter(|wanted| !misled.contains(*wanted)) {
-        let actual = if is_partly_bare {
-            "nothing is sent there, and a part of its connections is not translated at all"
-        } else {
-            "nothing is sent there"
+    let missing = missing.into_iter().filter(|wanted| !misled.contains(wanted));
+    if is_partly_bare {
+        // Worse than that an endpoint has no share: its share is lost.
+        let lost: BTreeSet<SocketAddr> = missing.collect();
+        let actual = match lost.len() {
+            0 => "a part of them is not".to_owned(),
+            _ => format!("a part of them is not, and nothing is sent to {}", words(&lost)),
         };
+        say(
+            "verify-service-missing",
+            &door.name,
+            "all its connections are translated".to_owned(),
+            actual,
+        );
+        return found;
+    }
+    for wanted in missing {
         let object = format!("{} {wanted}", door.name);
         let share = format!("a share of its connections goes to {wanted}");
-        say("verify-service-endpoint-missing", &object, share, actual.to_owned());
-    }
-    if is_partly_bare && found.is_empty() {
-        let wanted = "all its connections are translated".to_owned();
-        let actual = "a part of them is not".to_owned();
-        found.push(Found::new("verify-service-missing", &door.name, wanted, actual).look(door.look()));
+        say(
+            "verify-service-endpoint-missing",
+            &object,
+            share,
+            "nothing is sent there".to_owned(),
+        );
     }
     found
 }

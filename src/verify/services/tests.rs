@@ -152,7 +152,7 @@ fn what_is_gone_from_the_rules_is_found() {
     );
     // The last one of a chain takes what is left: without it, a part goes nowhere.
     let rules = without(RULES, "-j KUBE-SEP-AYLFJTZQ3EBVAVEB");
-    assert_eq!(found(&iptables(&rules)), ids(&["verify-service-endpoint-missing"]));
+    assert_eq!(found(&iptables(&rules)), ids(&["verify-service-missing"]));
     let mut nft = nftables();
     let text = NFT.replace("[\"10.96.9.1\", \"tcp\", 80]", "[\"10.96.9.1\", \"tcp\", 81]");
     record(&mut nft).nft = Ok(serde_json::from_str(&text).unwrap());
