@@ -31,8 +31,8 @@ pub fn evidence(rules: &str) -> Evidence {
         uid: name.to_owned(),
         node: node.to_owned(),
         ips: vec![ip.parse().unwrap()],
-        host_network: false,
         running: true,
+        ..PodObject::default()
     };
     let objects = Objects {
         nodes: vec![node(0), node(1), node(2)],
@@ -54,6 +54,7 @@ pub fn evidence(rules: &str) -> Evidence {
         node: Space {
             inode: 1,
             net: net(),
+            rules: Vec::new(),
             devices: BTreeMap::new(),
             sysctls: BTreeMap::new(),
         },
@@ -69,6 +70,7 @@ pub fn evidence(rules: &str) -> Evidence {
         context: None,
         objects,
         nodes: BTreeMap::from([("n1".to_owned(), Ok(Looked { record, places }))]),
+        observed: None,
     }
 }
 
