@@ -6,6 +6,7 @@ mod capture;
 mod cni;
 mod matrix;
 mod verify;
+mod verify_networks;
 
 pub use absence::{Absence, Obstacle};
 
@@ -104,6 +105,7 @@ pub fn all() -> impl Iterator<Item = &'static Page> {
         .chain(capture::PAGES)
         .chain(cni::PAGES)
         .chain(verify::PAGES)
+        .chain(verify_networks::PAGES)
         .chain(agents::PAGES)
 }
 

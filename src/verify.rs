@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod expected;
 pub mod flannel;
 pub mod found;
+pub mod generic;
 pub mod group;
 pub mod judge;
 pub mod junit;
@@ -19,4 +20,6 @@ pub mod objects;
 pub mod pods;
 pub mod relate;
 pub mod report;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod text;

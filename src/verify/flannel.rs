@@ -5,6 +5,7 @@ use super::{
     evidence::Looked,
     expected::{self, Expected, Tunnel, Way},
     found::Found,
+    generic::Concern,
     group::Group,
     network::{Differences, Network, Unchecked},
     objects::Objects,
@@ -126,6 +127,10 @@ impl Network for Flannel {
         RecordOrder::default()
     }
 
+    fn covers(&self) -> &'static [Concern] {
+        &[Concern::Ways]
+    }
+
     fn differences(&self, objects: &Objects, node: &str, looked: &Looked) -> Differences {
         let mut differences = Differences::default();
         let mut unchecked = |groups: &[Group], why: &str| {
@@ -142,10 +147,7 @@ impl Network for Flannel {
                 return differences;
             }
         };
-        unchecked(
-            &[Group::Pods, Group::Firewall, Group::Sysctls, Group::Disk],
-            "of flannel this version checks devices, routes, neighbours and forwarding entries",
-        );
+        unchecked(&[Group::Firewall], "of flannel this version checks no firewall");
         let is_vxlan = match config.backend.kind.to_ascii_lowercase().as_str() {
             "vxlan" => true,
             "host-gw" => false,

@@ -93,6 +93,7 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-device-address-stray",
             "verify-device-alias",
             "verify-device-link-local",
+            "verify-leftover",
         ],
     ),
     (
@@ -135,6 +136,11 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-pod-mtu",
             "verify-pod-changed",
             "verify-veth-unclaimed",
+            "verify-pod-ip-absent",
+            "verify-pod-interface-down",
+            "verify-pod-loopback-down",
+            "verify-pod-default-missing",
+            "verify-bridge-route-missing",
         ],
     ),
     (
@@ -146,7 +152,16 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-forward-dropped",
         ],
     ),
-    (Group::Sysctls, &["verify-forwarding-off", "verify-sysctl"]),
+    (
+        Group::Sysctls,
+        &[
+            "verify-forwarding-off",
+            "verify-sysctl",
+            "verify-bridge-netfilter",
+            "verify-neighbours-full",
+            "verify-conntrack-full",
+        ],
+    ),
     (
         Group::Bpf,
         &[
@@ -177,6 +192,7 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-address-lost",
             "verify-pod-unattached",
             "verify-pod-address",
+            "verify-cache-leaked",
         ],
     ),
 ];

@@ -3,8 +3,9 @@
 use super::{
     evidence::Evidence,
     found::Found,
+    generic::{self, Habits},
     group::Group,
-    network::{self, Differences, Unchecked},
+    network::{self, Differences, Network, Unchecked},
     pods,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,31 +22,28 @@ pub struct Judgement {
 /// Judges all nodes of the evidence.
 pub fn judge(evidence: &Evidence) -> Judgement {
     let network = network::of(&evidence.objects);
+    let network = network.as_deref();
+    let habits = Habits::of(evidence, network);
     let owners = pods::owners(&evidence.objects);
+    let has_ranges = network.is_some_and(Network::uses_node_ranges) || pods::has_ranges(&evidence.objects);
     let of_node = |node: &String, looked: &Result<_, String>| {
         let mut differences = Differences {
-            found: pods::differences(&evidence.objects, &owners, node),
+            found: pods::differences(&evidence.objects, &owners, has_ranges, node),
             unchecked: Vec::new(),
         };
-        match (&network, looked) {
-            (Some(network), Ok(looked)) => {
-                let mut more = network.differences(&evidence.objects, node, looked);
-                let before = differences.found.len();
-                for one in &mut more.found {
-                    one.follows = one.follows.map(|root| root + before);
+        match looked {
+            Ok(looked) => {
+                if let Some(network) = network {
+                    differences.append(network.differences(&evidence.objects, node, looked));
                 }
-                differences.found.append(&mut more.found);
-                differences.unchecked.append(&mut more.unchecked);
+                differences.append(generic::differences(evidence, network, &habits, node, looked));
             }
-            (None, Ok(_)) => differences.unchecked.extend(all(
-                "the pod network is none that this version knows what to expect of: only what holds for every network was checked",
-            )),
-            (_, Err(why)) => differences.unchecked.extend(all(why)),
+            Err(why) => differences.unchecked.extend(all(why)),
         }
         (node.clone(), differences)
     };
     Judgement {
-        network: network.as_ref().map(|network| network.name()),
+        network: network.map(Network::name).or(habits.style),
         nodes: evidence
             .nodes
             .iter()

@@ -1,6 +1,6 @@
 //! The pod network of a cluster: what must be on its nodes, as far as that is known.
 
-use super::{bundled::Bundled, evidence::Looked, flannel::Flannel, found::Found, objects::Objects};
+use super::{bundled::Bundled, evidence::Looked, flannel::Flannel, found::Found, generic::Concern, objects::Objects};
 use netcheck_wire::message::RecordOrder;
 
 /// A kind of pod network whose intent is known.
@@ -10,6 +10,16 @@ pub trait Network {
 
     /// What must be read of a node besides what is always read.
     fn order(&self) -> RecordOrder;
+
+    /// Whether pods have addresses of their nodes' `podCIDRs` for sure.
+    fn uses_node_ranges(&self) -> bool {
+        true
+    }
+
+    /// Generic checks that it makes itself, more precisely.
+    fn covers(&self) -> &'static [Concern] {
+        &[]
+    }
 
     /// What differs on a node, and what of it could not be looked at.
     fn differences(&self, objects: &Objects, node: &str, looked: &Looked) -> Differences;
@@ -22,6 +32,18 @@ pub struct Differences {
     pub found: Vec<Found>,
     /// What was not checked, and why.
     pub unchecked: Vec<Unchecked>,
+}
+
+impl Differences {
+    /// Adds others, whose roots are among themselves.
+    pub fn append(&mut self, mut more: Self) {
+        let before = self.found.len();
+        for one in &mut more.found {
+            one.follows = one.follows.map(|root| root + before);
+        }
+        self.found.append(&mut more.found);
+        self.unchecked.append(&mut more.unchecked);
+    }
 }
 
 /// Something that was not checked.
