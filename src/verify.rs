@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod bundled;
+pub mod calico;
 pub mod evidence;
 pub mod expected;
 pub mod flannel;

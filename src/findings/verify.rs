@@ -290,7 +290,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "verify-range-route-missing",
         severity: Severity::Warning,
         title: "The node's own range is not closed",
-        proves: "The unreachable route for the node's own range is missing.",
+        proves: "The route that closes the node's own range (unreachable; of Calico: blackhole) is missing.",
         expected: "Addresses of the range that no pod has are answered as unreachable.",
         breaks: "Packets to pods that are gone may loop between nodes by the default route.",
         look: &[("On the node", "ip route show; ip -6 route show")],

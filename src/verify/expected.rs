@@ -16,8 +16,12 @@ const MAIN: u32 = 254;
 /// What must be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
+    /// What the pods of its agent are called, which puts things right when it starts.
+    pub agent: &'static str,
     /// Tunnels; permanent neighbours and all forwarding entries on them are the network's.
     pub tunnels: Vec<Tunnel>,
+    /// Nothing is known of ways: no route is one too many.
+    pub has_unknown_ways: bool,
     /// Ways to other nodes' ranges.
     pub ways: Vec<Way>,
     /// Neighbours on tunnels, by device and address.
@@ -69,6 +73,13 @@ impl Way {
             && self.device.is_none_or_same(route.device.as_ref())
     }
 
+    /// Whether it is a route to the next hop alone, by the same device: it leads nobody astray.
+    fn is_next_hop(&self, route: &Route) -> bool {
+        route.gateway.is_none()
+            && route.destination == IpNet::from(self.via)
+            && self.device.is_none_or_same(route.device.as_ref())
+    }
+
     fn words(&self) -> String {
         let device = self
             .device
@@ -93,21 +104,24 @@ impl<T: PartialEq> NoneOrSame<T> for Option<T> {
 pub fn differences(expected: &Expected, net: &NetState) -> Vec<Found> {
     let mut found = Vec::new();
     for tunnel in &expected.tunnels {
-        device(&mut found, tunnel, net);
+        device(&mut found, tunnel, net, expected.agent);
     }
     neighbours(&mut found, expected, net);
     fdb(&mut found, expected, net);
-    ways(&mut found, expected, net);
+    if !expected.has_unknown_ways {
+        ways(&mut found, expected, net);
+    }
     found
 }
 
-fn device(found: &mut Vec<Found>, tunnel: &Tunnel, net: &NetState) {
+fn device(found: &mut Vec<Found>, tunnel: &Tunnel, net: &NetState, agent: &str) {
     let name = &tunnel.name;
     let look = format!("ip -d address show dev {name}");
     let mut say = |id, expected: String, actual: String| {
         found.push(
             Found::new(id, format!("link {name}"), expected, actual)
                 .look(&look)
+                .fix(anew(agent))
                 .on(name),
         );
     };
@@ -151,6 +165,11 @@ fn device(found: &mut Vec<Found>, tunnel: &Tunnel, net: &NetState) {
             );
         }
     }
+}
+
+/// Agents look at devices and routes when they start, and few of them later.
+fn anew(agent: &str) -> String {
+    format!("delete the {agent} pod of this node: it puts that right when it starts")
 }
 
 fn settings(say: &mut impl FnMut(&'static str, String, String), tunnel: &Tunnel, link: &Link) {
@@ -267,7 +286,9 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
         let lowest = there.iter().map(|route| route.metric).min();
         let first = there.iter().find(|route| Some(route.metric) == lowest);
         let say = |id, actual: String| {
-            let one = Found::new(id, format!("route {}", way.to), way.words(), actual).look(look(&way.to));
+            let one = Found::new(id, format!("route {}", way.to), way.words(), actual)
+                .look(look(&way.to))
+                .fix(anew(expected.agent));
             match &way.device {
                 Some(device) => one.on(device),
                 None => one,
@@ -284,6 +305,8 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
         let is_part = |route: &&Route| {
             route.destination != way.to
                 && way.to.contains(&route.destination)
+                && !expected.own.contains(&route.destination)
+                && !way.is_next_hop(route)
                 && !expected.ways.iter().any(|way| way.to == route.destination)
         };
         for part in in_main(net).filter(is_part) {

@@ -160,7 +160,10 @@ impl Network for Flannel {
                 return differences;
             }
         };
-        let mut expected = Expected::default();
+        let mut expected = Expected {
+            agent: "kube-flannel",
+            ..Expected::default()
+        };
         for (family, is_on, network) in [
             (V4, config.enable_ipv4, config.network),
             (V6, config.enable_ipv6, config.ipv6_network),

@@ -1,6 +1,14 @@
 //! The pod network of a cluster: what must be on its nodes, as far as that is known.
 
-use super::{bundled::Bundled, evidence::Looked, flannel::Flannel, found::Found, generic::Concern, objects::Objects};
+use super::{
+    bundled::Bundled,
+    calico::{self, Calico},
+    evidence::Looked,
+    flannel::Flannel,
+    found::Found,
+    generic::Concern,
+    objects::Objects,
+};
 use netcheck_wire::message::RecordOrder;
 
 /// A kind of pod network whose intent is known.
@@ -61,6 +69,8 @@ pub fn of(objects: &Objects) -> Option<Box<dyn Network>> {
         Some(Box::new(Bundled))
     } else if objects.flannel.is_some() {
         Some(Box::new(Flannel))
+    } else if calico::is_at_work(objects) {
+        Some(Box::new(Calico))
     } else {
         None
     }

@@ -1,5 +1,6 @@
 //! What the API says, as far as a verifier asks: of Nodes, pods and the networks' configurations.
 
+use super::calico::objects::CalicoObjects;
 use netcheck_cni_intent::NodeObject;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -18,6 +19,12 @@ pub struct Objects {
     /// `net-conf.json` of flannel's ConfigMap; `None` if that is not there.
     #[serde(default)]
     pub flannel: Option<String>,
+    /// Calico's objects; `None` if no Node says anything of it.
+    #[serde(default)]
+    pub calico: Option<CalicoObjects>,
+    /// Data of Cilium's ConfigMap; `None` if it is not there.
+    #[serde(default)]
+    pub cilium: Option<BTreeMap<String, String>>,
 }
 
 /// A pod, reduced to what counts.

@@ -29,8 +29,8 @@ fn objects() -> Objects {
             host_network: false,
             running: true,
         }],
-        flannel: None,
         bundled: Some(CONFIG.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        ..Objects::default()
     }
 }
 
