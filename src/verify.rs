@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod bundled;
 pub mod calico;
+pub mod cilium;
 pub mod evidence;
 pub mod expected;
 pub mod flannel;
@@ -16,6 +17,7 @@ pub mod generic;
 pub mod group;
 pub mod judge;
 pub mod junit;
+pub mod kindnet;
 pub mod network;
 pub mod objects;
 pub mod pods;

@@ -336,7 +336,7 @@ const CAPTURE: [Grant; 1] = [grant(
 )];
 
 /// What a verifier reads; for its agents it needs what a matrix needs for those on nodes.
-const VERIFY: [Grant; 8] = [
+const VERIFY: [Grant; 9] = [
     grant(
         Place::Cluster,
         Way::Both,
@@ -399,6 +399,15 @@ const VERIFY: [Grant; 8] = [
         &["list"],
         false,
         "",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "cilium.io",
+        "ciliumnodes",
+        &["list"],
+        false,
+        "where Cilium is: which node has which ranges",
     ),
     grant(
         Place::Cni,

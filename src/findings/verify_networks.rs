@@ -139,4 +139,41 @@ pub(super) const PAGES: &[Page] = &[
             "Remove the file, and the address that the plugin has given out",
         ],
     },
+    Page {
+        id: "verify-device-missing",
+        severity: Severity::Error,
+        title: "A device of the network is missing",
+        proves: "The node's namespace does not hold a device that the network's agent makes on every node.",
+        expected: "It is there as long as the agent's configuration is in force.",
+        breaks: "Routes by it are gone with it: what the node itself sends to pods, and mostly what it forwards, goes astray.",
+        look: &[("On the node", "ip -d address show; ip route show")],
+        fix: &["Delete the pod of the network's agent on that node: it makes its devices when it starts"],
+    },
+    Page {
+        id: "verify-device-down",
+        severity: Severity::Error,
+        title: "A device of the network is down",
+        proves: "It has no IFF_UP; its routes went with that.",
+        expected: "It is up.",
+        breaks: "As if it was not there.",
+        look: &[("On the node", "ip -d address show; ip route show")],
+        fix: &[
+            "ip link set DEVICE up, and delete the pod of the network's agent on that node: it makes the routes anew",
+        ],
+    },
+    Page {
+        id: "verify-rp-filter",
+        severity: Severity::Warning,
+        title: "Strict reverse path filtering is on where it breaks the network",
+        proves: "rp_filter is 1 for a device that packets come in by which the routes would not send back by it; the higher of the device's and all's value counts.",
+        expected: "Cilium's devices have 0: its programs answer from others than the routes say.",
+        breaks: "Answers are dropped (IPReversePathFilter in nstat), often only some of them.",
+        look: &[(
+            "On the node",
+            "sysctl -a | grep '\\.rp_filter'; nstat -az | grep IPReversePathFilter",
+        )],
+        fix: &[
+            "A file in /etc/sysctl.d/ behind systemd's 50-default.conf that sets net.ipv4.conf.lxc*.rp_filter = 0 and net.ipv4.conf.all.rp_filter = 0",
+        ],
+    },
 ];

@@ -333,18 +333,29 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
                 || route.device.as_ref().is_some_and(|device| is_tunnel(expected, device)))
             && !expected.own.contains(&route.destination)
     };
-    for route in in_main(net).filter(is_stale) {
-        found.push(
-            Found::new(
-                "verify-route-stale",
-                format!("route {}", route.destination),
-                "nothing",
-                words::route(route),
-            )
-            .look(look(&route.destination))
-            .fix(format!("ip route del {}", words::route(route))),
-        );
-    }
+    found.extend(in_main(net).filter(is_stale).map(stale_route));
+}
+
+/// A route of the network that leads to nobody.
+pub fn stale_route(route: &Route) -> Found {
+    Found::new(
+        "verify-route-stale",
+        format!("route {}", route.destination),
+        "nothing",
+        words::route(route),
+    )
+    .look(format!("ip route show {}", route.destination))
+    .fix(format!("ip route del {}", words::route(route)))
+}
+
+/// Whether an address is on a link of the node.
+pub fn is_on_link(net: &NetState, ip: IpAddr) -> bool {
+    let nets = net
+        .addresses
+        .iter()
+        .filter_map(|address| IpNet::new(address.ip, address.prefix).ok());
+    nets.filter(|net| net.prefix_len() < net.max_prefix_len())
+        .any(|net| net.contains(&ip))
 }
 
 fn in_main(net: &NetState) -> impl Iterator<Item = &Route> + Clone {

@@ -225,7 +225,8 @@ impl Ways<'_> {
             expected.tunnels.push(self.tunnel(&name, me));
         }
         for (_, peer) in published.iter().filter(|(name, _)| *name != own) {
-            let is_direct = !self.is_vxlan || (self.config.backend.direct_routing && self.is_on_link(peer.ip));
+            let is_direct =
+                !self.is_vxlan || (self.config.backend.direct_routing && expected::is_on_link(self.net, peer.ip));
             if is_direct {
                 expected.ways.push(Way {
                     to: peer.range,
@@ -271,17 +272,6 @@ impl Ways<'_> {
             learns: backend.learning,
             addresses: vec![IpNet::from(me.range.network())],
         }
-    }
-
-    /// Whether an address is on a link of the node.
-    fn is_on_link(&self, ip: IpAddr) -> bool {
-        let nets = self
-            .net
-            .addresses
-            .iter()
-            .filter_map(|address| IpNet::new(address.ip, address.prefix).ok());
-        nets.filter(|net| net.prefix_len() < net.max_prefix_len())
-            .any(|net| net.contains(&ip))
     }
 }
 

@@ -32,8 +32,10 @@ pub enum Concern {
     Configuration,
     /// The node's own address.
     NodeAddress,
-    /// Pods' devices, addresses and routes.
+    /// Pods' devices and addresses, and with [`Concern::PodRoutes`] routes to them.
     Pods,
+    /// The node's routes to its pods: there are none for single pods where programs deliver.
+    PodRoutes,
     /// Routes to other nodes' pods.
     Ways,
     /// Forwarding and what bridges hand to firewalls.
@@ -112,14 +114,13 @@ pub fn differences(
     if is_left(Concern::Pods) {
         pods::unread(looked, &mut differences);
         let is_gateway = configuration.as_ref().is_some_and(|first| first.bridge_is_gateway);
-        pods::judge(
-            &wirings,
-            &looked.record.node,
-            &routes,
-            &attachments,
-            is_gateway,
-            &mut differences.found,
-        );
+        let found = &mut differences.found;
+        let ways = pods::Ways {
+            routes: &routes,
+            are_judged: is_left(Concern::PodRoutes),
+            has_gateway_bridge: is_gateway,
+        };
+        pods::judge(&wirings, &looked.record.node, &ways, &attachments, found);
     }
     if is_left(Concern::Ways) {
         ways::judge(habits, node, &routes, &mut differences.found);

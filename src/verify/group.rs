@@ -94,6 +94,8 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-device-alias",
             "verify-device-link-local",
             "verify-leftover",
+            "verify-device-missing",
+            "verify-device-down",
         ],
     ),
     (
@@ -160,6 +162,7 @@ pub const CHECKS: [(Group, &[&str]); 9] = [
             "verify-bridge-netfilter",
             "verify-neighbours-full",
             "verify-conntrack-full",
+            "verify-rp-filter",
         ],
     ),
     (

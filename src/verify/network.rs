@@ -3,10 +3,12 @@
 use super::{
     bundled::Bundled,
     calico::{self, Calico},
+    cilium::{self, Cilium},
     evidence::Looked,
     flannel::Flannel,
     found::Found,
     generic::Concern,
+    kindnet::{self, Kindnet},
     objects::Objects,
 };
 use netcheck_wire::message::RecordOrder;
@@ -69,6 +71,10 @@ pub fn of(objects: &Objects) -> Option<Box<dyn Network>> {
         Some(Box::new(Bundled))
     } else if objects.flannel.is_some() {
         Some(Box::new(Flannel))
+    } else if kindnet::is_at_work(objects) {
+        Some(Box::new(Kindnet))
+    } else if cilium::is_at_work(objects) {
+        Some(Box::new(Cilium))
     } else if calico::is_at_work(objects) {
         Some(Box::new(Calico))
     } else {

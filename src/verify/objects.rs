@@ -1,6 +1,6 @@
 //! What the API says, as far as a verifier asks: of Nodes, pods and the networks' configurations.
 
-use super::calico::objects::CalicoObjects;
+use super::{calico::objects::CalicoObjects, cilium::objects::CiliumObjects};
 use netcheck_cni_intent::NodeObject;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -22,9 +22,9 @@ pub struct Objects {
     /// Calico's objects; `None` if no Node says anything of it.
     #[serde(default)]
     pub calico: Option<CalicoObjects>,
-    /// Data of Cilium's ConfigMap; `None` if it is not there.
+    /// Cilium's objects; `None` if its ConfigMap is not there.
     #[serde(default)]
-    pub cilium: Option<BTreeMap<String, String>>,
+    pub cilium: Option<CiliumObjects>,
 }
 
 /// A pod, reduced to what counts.

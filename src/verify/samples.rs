@@ -1,6 +1,10 @@
 //! Nodes for tests: one healthy node each, as evidence; tests change it.
 
-use super::{evidence::Evidence, judge::judge, objects::Objects};
+use super::{
+    evidence::Evidence,
+    judge::judge,
+    objects::{Objects, PodObject},
+};
 use netcheck_node_state::{
     NetState,
     record::{Entry, NodeRecord, Space},
@@ -50,6 +54,20 @@ impl Sample {
             text: Some(Ok(text.to_owned())),
         };
         self.folder(folder).insert(name.to_owned(), entry);
+    }
+
+    /// Has an agent of a network run on the node.
+    pub fn agent(&mut self, name: &str) {
+        let agent = PodObject {
+            namespace: "kube-system".to_owned(),
+            name: name.to_owned(),
+            uid: "agent".to_owned(),
+            node: NODE.to_owned(),
+            ips: Vec::new(),
+            host_network: true,
+            running: true,
+        };
+        self.objects().pods.push(agent);
     }
 
     pub fn sysctl(&mut self, key: &str, value: &str) {

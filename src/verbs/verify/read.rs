@@ -13,6 +13,7 @@ use crate::{
             self,
             objects::{Block, CalicoObjects, Felix, Pool, Ways},
         },
+        cilium::objects::{CiliumNode, CiliumObjects, SETTINGS, TUNNEL_PORT},
         objects::{Objects, PodObject},
     },
 };
@@ -76,6 +77,9 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
         calico: None,
         cilium: None,
     };
+    if objects.bundled.is_none() && objects.flannel.is_none() {
+        objects.cilium = cilium(cluster).await?;
+    }
     if has_annotations(&objects, calico::PREFIX) {
         objects.calico = Some(calico(cluster).await?);
     }
@@ -113,10 +117,11 @@ fn has_annotations(objects: &Objects, start: &str) -> bool {
 
 /// Calico's pools, block affinities and settings, as far as they are in the API and may be read.
 async fn calico(cluster: &Cluster) -> Result<CalicoObjects, Failure> {
+    let kind = |kind| GroupVersionKind::gvk(calico::objects::GROUP, calico::objects::VERSION, kind);
     let (pools, blocks, felix) = tokio::join!(
-        specs::<Pool>(cluster, "IPPool", "ippools"),
-        specs::<Block>(cluster, "BlockAffinity", "blockaffinities"),
-        specs::<Felix>(cluster, "FelixConfiguration", "felixconfigurations"),
+        specs::<Pool>(cluster, kind("IPPool"), "ippools"),
+        specs::<Block>(cluster, kind("BlockAffinity"), "blockaffinities"),
+        specs::<Felix>(cluster, kind("FelixConfiguration"), "felixconfigurations"),
     );
     let ways = match (pools?, blocks?) {
         (Ok(pools), Ok(blocks)) => Ok(Ways {
@@ -140,13 +145,30 @@ async fn calico(cluster: &Cluster) -> Result<CalicoObjects, Failure> {
     })
 }
 
-/// The `spec` of all Calico's objects of a kind, by name, or why they were not read. One that says something else is left out.
+/// Cilium's settings, as far as they count, and its nodes, as far as they may be read.
+async fn cilium(cluster: &Cluster) -> Result<Option<CiliumObjects>, Failure> {
+    const NAME: &str = "cilium-config";
+    let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "kube-system");
+    let map = attempt(request::limit(cluster.request_timeout), api.get_opt(NAME)).await;
+    let map = allowed(map, &format!("look up ConfigMap kube-system/{NAME}"))?.flatten();
+    let Some(mut config) = map.and_then(|map| map.data) else {
+        return Ok(None);
+    };
+    config.retain(|key, _| key == TUNNEL_PORT || SETTINGS.contains(&key.as_str()));
+    let kind = GroupVersionKind::gvk("cilium.io", "v2", "CiliumNode");
+    let nodes = specs::<CiliumNode>(cluster, kind, "ciliumnodes").await?;
+    Ok(Some(CiliumObjects {
+        config,
+        nodes: nodes.unwrap_or_default().into_iter().collect(),
+    }))
+}
+
+/// The `spec` of all objects of a network's own kind, by name, or why they were not read. One that says something else is left out.
 async fn specs<T: DeserializeOwned>(
     cluster: &Cluster,
-    kind: &str,
+    kind: GroupVersionKind,
     plural: &str,
 ) -> Result<Result<Vec<(String, T)>, String>, Failure> {
-    let kind = GroupVersionKind::gvk(calico::objects::GROUP, calico::objects::VERSION, kind);
     let resource = ApiResource::from_gvk_with_plural(&kind, plural);
     let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
     let listed = match list(cluster, &api, None).await {
@@ -159,7 +181,7 @@ async fn specs<T: DeserializeOwned>(
         listed => allowed(listed, &format!("list {plural}"))?,
     };
     let Some(listed) = listed else {
-        return Ok(Err(format!("{plural}.{} may not be listed", calico::objects::GROUP)));
+        return Ok(Err(format!("{plural}.{} may not be listed", kind.group)));
     };
     let spec = |object: DynamicObject| {
         let spec = object.data.get("spec")?.clone();

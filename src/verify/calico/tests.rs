@@ -34,22 +34,13 @@ fn ways(vxlan_mode: Mode) -> Ways {
 
 fn found_in(mode: Mode, change: impl FnOnce(&mut Sample)) -> Vec<&'static str> {
     roots(RECORDED, |node| {
-        agent(node);
+        node.agent("calico-node-x7x7x");
         node.objects().calico = Some(CalicoObjects {
             ways: Ok(ways(mode)),
             felix: Felix::default(),
         });
         change(node);
     })
-}
-
-fn agent(node: &mut Sample) {
-    let mut agent = node.objects().pods[0].clone();
-    agent.name = "calico-node-x7x7x".to_owned();
-    agent.uid = "agent".to_owned();
-    agent.ips.clear();
-    agent.host_network = true;
-    node.objects().pods.push(agent);
 }
 
 fn found(change: impl FnOnce(&mut Sample)) -> Vec<&'static str> {
@@ -82,7 +73,7 @@ fn what_was_recorded_healthy_has_no_findings() {
     let mut sample = Sample::of(RECORDED);
     // Without its agents it is one that nobody knows: still nothing is wrong.
     assert_eq!((sample.network(), sample.roots().len()), (None, 0));
-    agent(&mut sample);
+    sample.agent("calico-node-x7x7x");
     // What cannot be read of the API is not checked, and nothing is made up instead.
     assert_eq!((sample.network(), sample.roots().len()), (Some("Calico"), 0));
 }

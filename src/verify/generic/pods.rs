@@ -29,6 +29,16 @@ pub struct Wiring<'a> {
     pub bridge: Option<&'a str>,
 }
 
+impl Wiring<'_> {
+    /// What both ends of its pair take in bytes; `None` where they differ, or one is not known.
+    pub fn mtu(&self, host: &Space) -> Option<u32> {
+        let outside = host.net.links.get(self.host?)?.mtu;
+        let inside = self.interfaces.iter().find_map(|(_, name)| *name)?;
+        let inside = self.space.net.links.get(inside)?.mtu;
+        (outside == inside).then_some(outside)
+    }
+}
+
 /// Tells which pods' namespaces were not read.
 pub fn unread(looked: &Looked, differences: &mut Differences) {
     for (uid, place) in &looked.places {
@@ -108,13 +118,22 @@ fn bridge<'a>(host: &'a Space, name: &str) -> Option<&'a str> {
     host.devices.get(name)?.master.as_deref()
 }
 
-/// Compares. `is_gateway`: the bridge that the configuration makes is the pods' gateway.
+/// What is to be said of the node's routes to its pods.
+pub struct Ways<'a> {
+    /// The node's.
+    pub routes: &'a Routes<'a>,
+    /// Whether anything is.
+    pub are_judged: bool,
+    /// The bridge that the configuration makes is the pods' gateway.
+    pub has_gateway_bridge: bool,
+}
+
+/// Compares.
 pub fn judge(
     wirings: &[Wiring<'_>],
     host: &Space,
-    routes: &Routes<'_>,
+    ways: &Ways<'_>,
     attachments: &Attachments<'_>,
-    is_gateway: bool,
     found: &mut Vec<Found>,
 ) {
     let defaults: [bool; 2] = [true, false].map(|is_v4| wirings.iter().any(|wiring| has_default(wiring.space, is_v4)));
@@ -134,9 +153,9 @@ pub fn judge(
         ];
         let root = found[before..].iter().position(|one| roots.contains(&one.id));
         let root = root.map(|index| before + index);
-        if wiring.bridge.is_none() {
+        if ways.are_judged && wiring.bridge.is_none() {
             for (ip, _) in &wiring.interfaces {
-                found.extend(by_veth(wiring, *ip, routes, &owners));
+                found.extend(by_veth(wiring, *ip, ways.routes, &owners));
             }
         }
         for (index, one) in found.iter_mut().enumerate().skip(before) {
@@ -144,7 +163,9 @@ pub fn judge(
             one.follows = root.filter(|_| !is_its_own);
         }
     }
-    by_bridges(wirings, host, routes, is_gateway, found);
+    if ways.are_judged {
+        by_bridges(wirings, host, ways, found);
+    }
 }
 
 fn restart(pod: &PodObject) -> String {
@@ -311,7 +332,7 @@ fn by_veth(wiring: &Wiring<'_>, ip: IpAddr, routes: &Routes<'_>, owners: &BTreeM
 }
 
 /// The node's routes to pods behind its bridges: one finding for each bridge, since they are lost together.
-fn by_bridges(wirings: &[Wiring<'_>], host: &Space, routes: &Routes<'_>, is_gateway: bool, found: &mut Vec<Found>) {
+fn by_bridges(wirings: &[Wiring<'_>], host: &Space, ways: &Ways<'_>, found: &mut Vec<Found>) {
     let mut lost: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for wiring in wirings {
         let Some(bridge) = wiring.bridge else { continue };
@@ -324,8 +345,8 @@ fn by_bridges(wirings: &[Wiring<'_>], host: &Space, routes: &Routes<'_>, is_gate
             continue;
         }
         for (ip, _) in &wiring.interfaces {
-            let has_way = routes.to(*ip).any(|route| lookup::is_by(route, bridge));
-            match routes.best(*ip) {
+            let has_way = ways.routes.to(*ip).any(|route| lookup::is_by(route, bridge));
+            match ways.routes.best(*ip) {
                 Some(best) if lookup::is_by(best, bridge) => {}
                 Some(best) if lookup::is_of_host(&best.destination) => found.push(
                     Found::new(
@@ -338,7 +359,7 @@ fn by_bridges(wirings: &[Wiring<'_>], host: &Space, routes: &Routes<'_>, is_gate
                     .fix(format!("ip route del {}", words::route(best))),
                 ),
                 // Where it is no gateway, somebody else on its link is.
-                None if is_gateway && !has_way => lost
+                None if ways.has_gateway_bridge && !has_way => lost
                     .entry(bridge)
                     .or_default()
                     .push(format!("{} {ip}", wiring.pod.full_name())),

@@ -284,12 +284,7 @@ fn what_another_network_left_is_told() {
     // Its agent runs: it is somebody's.
     let running = ptp(|node| {
         node.net().links.insert("cilium_host".to_owned(), device("x"));
-        let mut agent = node.objects().pods[0].clone();
-        agent.name = "cilium-x7x7x".to_owned();
-        agent.uid = "agent".to_owned();
-        agent.ips.clear();
-        agent.host_network = true;
-        node.objects().pods.push(agent);
+        node.agent("cilium-x7x7x");
     });
     assert_eq!(running, [] as [&str; 0]);
 }
