@@ -112,7 +112,9 @@ impl<'a> Attachments<'a> {
                     continue;
                 };
                 let uid = cached.argument("K8S_POD_UID").map(str::to_owned);
-                let Some(uid) = uid.filter(|_| cached.kind == "cniCacheV1") else {
+                // A sandbox's loopback says nothing that its interface does not.
+                let counts = cached.kind == "cniCacheV1" && cached.if_name != "lo";
+                let Some(uid) = uid.filter(|_| counts) else {
                     continue;
                 };
                 let path = format!("{folder}/{name}");

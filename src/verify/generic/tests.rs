@@ -301,6 +301,17 @@ fn what_was_written_down_is_of_pods_that_are_there() {
         node.put(CACHE, "plain-c9-eth0", &text, age);
     };
     assert_eq!(ptp(|node| of_nobody(node, 9000)), ["verify-cache-leaked"]);
+    let with_loopback = ptp(|node| {
+        of_nobody(node, 9000);
+        let text = node.folder(CACHE)["plain-c9-eth0"].text.clone().unwrap().unwrap();
+        node.put(
+            CACHE,
+            "cni-loopback-c9-lo",
+            &text.replace("\"ifName\": \"eth0\"", "\"ifName\": \"lo\""),
+            9000,
+        );
+    });
+    assert_eq!(with_loopback, ["verify-cache-leaked"]);
     // It may be under way, and what has a namespace may still be alive.
     assert_eq!(ptp(|node| of_nobody(node, 30)), [] as [&str; 0]);
     let alive = ptp(|node| {
