@@ -50,9 +50,17 @@ struct Cached {
 #[derive(Debug, Default, Deserialize)]
 struct Outcome {
     #[serde(default)]
+    interfaces: Vec<Interface>,
+    #[serde(default)]
     ips: Vec<Ip>,
     #[serde(default)]
     routes: Vec<RouteTo>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Interface {
+    #[serde(default)]
+    sandbox: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,6 +77,13 @@ impl Cached {
     fn argument(&self, key: &str) -> Option<&str> {
         let mut all = self.cni_args.iter().flatten();
         all.find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The path of its network namespace; libcni before 1.0 leaves it to the result.
+    fn netns(&self) -> Option<&str> {
+        let interfaces = self.result.iter().flat_map(|result| &result.interfaces);
+        let mut paths = std::iter::once(&self.netns).chain(interfaces.map(|interface| &interface.sandbox));
+        paths.find(|path| !path.is_empty()).map(String::as_str)
     }
 
     fn ips(&self) -> impl Iterator<Item = IpAddr> {
@@ -178,7 +193,7 @@ impl<'a> Attachments<'a> {
     }
 
     fn is_leaked(&self, kept: &Kept<'_>) -> bool {
-        kept.entry.age_seconds > GRACE_SECONDS && self.is_gone(&kept.cached.netns)
+        kept.entry.age_seconds > GRACE_SECONDS && kept.cached.netns().is_some_and(|netns| self.is_gone(netns))
     }
 
     /// Addresses that `host-local` has given out: a file for each, with the container's id and its interface.
