@@ -132,9 +132,8 @@ fn main() {
     let objects = Objects {
         nodes: (0..NODES).map(node).collect(),
         pods: (0..NODES * PODS_PER_NODE).map(pod).collect(),
-        flannel: None,
-        services: None,
         bundled: Some(config.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        ..Objects::default()
     };
     let looked = objects.nodes.iter().take(LOOKED_AT as usize).map(|own| {
         let looked = Looked {

@@ -8,6 +8,7 @@ mod matrix;
 mod observe;
 mod verify;
 mod verify_firewall;
+mod verify_networks;
 
 pub use absence::{Absence, Obstacle};
 
@@ -108,6 +109,7 @@ pub fn all() -> impl Iterator<Item = &'static Page> {
         .chain(verify::PAGES)
         .chain(observe::PAGES)
         .chain(verify_firewall::PAGES)
+        .chain(verify_networks::PAGES)
         .chain(agents::PAGES)
 }
 

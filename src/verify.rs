@@ -7,14 +7,18 @@
 
 pub mod archive;
 pub mod bundled;
+pub mod calico;
+pub mod cilium;
 pub mod evidence;
 pub mod expected;
 pub mod firewall;
 pub mod flannel;
 pub mod found;
+pub mod generic;
 pub mod group;
 pub mod judge;
 pub mod junit;
+pub mod kindnet;
 pub mod multus;
 pub mod network;
 pub mod objects;
@@ -23,5 +27,7 @@ pub mod pods;
 pub mod relate;
 pub mod report;
 mod rules;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod services;
 pub mod text;

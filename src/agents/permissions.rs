@@ -336,7 +336,7 @@ const CAPTURE: [Grant; 1] = [grant(
 )];
 
 /// What a verifier reads; for its agents it needs what a matrix needs for those on nodes.
-const VERIFY: [Grant; 6] = [
+const VERIFY: [Grant; 11] = [
     grant(
         Place::Cluster,
         Way::Both,
@@ -381,6 +381,51 @@ const VERIFY: [Grant; 6] = [
         &["get"],
         false,
         "the configuration of the bundled pod network",
+    ),
+    grant(
+        Place::System,
+        Way::Both,
+        "",
+        "configmaps",
+        &["get"],
+        false,
+        "the configuration of flannel or Cilium",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "crd.projectcalico.org",
+        "ippools",
+        &["list"],
+        false,
+        "where Calico is: its pools, which node has which block, and its settings",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "crd.projectcalico.org",
+        "blockaffinities",
+        &["list"],
+        false,
+        "",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "crd.projectcalico.org",
+        "felixconfigurations",
+        &["list"],
+        false,
+        "",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "cilium.io",
+        "ciliumnodes",
+        &["list"],
+        false,
+        "where Cilium is: which node has which ranges",
     ),
     grant(
         Place::Cni,

@@ -13,8 +13,9 @@ use crate::{
     verify::{
         archive,
         evidence::Evidence,
+        generic,
         judge::{Judgement, judge},
-        junit, network,
+        junit,
         observed::{report::ObservedReport, with_observed},
         report::{Fix, Spec, VerifyReport},
         text,
@@ -389,9 +390,7 @@ impl Request {
     /// Looks once, and where something seems wrong once more: what is under way is told from what stays.
     async fn look_twice(&self, fleet: &mut Fleet) -> Result<Look, Failure> {
         let read = read::read(&self.cluster).await?;
-        let order = network::of(&read.objects)
-            .map(|network| network.order())
-            .unwrap_or_default();
+        let order = generic::order(&read.objects);
         let evidence = look::look(fleet, &read, &self.chosen, &order).await;
         let judgement = judge(&evidence);
         if !judgement.is_suspicious() {

@@ -10,6 +10,7 @@ mod tests;
 use super::{
     evidence::Looked,
     found::Found,
+    generic::{self, Concern},
     group::Group,
     network::{Differences, Network, Unchecked},
     objects::Objects,
@@ -59,6 +60,17 @@ impl Network for Bundled {
             folders: disk::FOLDERS.map(folder).to_vec(),
             pins: Some(BPF_PINS.trim_end_matches('/').to_owned()),
         }
+    }
+
+    fn covers(&self) -> &'static [Concern] {
+        &[
+            Concern::Configuration,
+            Concern::NodeAddress,
+            Concern::Pods,
+            Concern::Ways,
+            Concern::Forwarding,
+            Concern::Attachments,
+        ]
     }
 
     fn differences(&self, objects: &Objects, node: &str, looked: &Looked) -> Differences {
@@ -200,19 +212,7 @@ fn insides(
         .filter_map(|space| space.as_ref().ok())
         .map(|space| (space.inode, space))
         .collect();
-    for (uid, place) in &looked.places {
-        let space = place.as_ref().map(|number| looked.record.pods.get(number));
-        let why = match space {
-            Ok(Some(Ok(_))) => continue,
-            Ok(Some(Err(why))) | Err(why) => why.clone(),
-            Ok(None) => "the agent said nothing of it".to_owned(),
-        };
-        unchecked(
-            differences,
-            Group::Pods,
-            &format!("the network namespace of the pod with UID {uid}: {why}"),
-        );
-    }
+    generic::pods::unread(looked, differences);
     let mut insides = BTreeMap::new();
     for recorded in disk.live() {
         let key = recorded.key().to_string();

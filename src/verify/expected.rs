@@ -16,8 +16,12 @@ const MAIN: u32 = 254;
 /// What must be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
+    /// What the pods of its agent are called, which puts things right when it starts.
+    pub agent: &'static str,
     /// Tunnels; permanent neighbours and all forwarding entries on them are the network's.
     pub tunnels: Vec<Tunnel>,
+    /// Nothing is known of ways: no route is one too many.
+    pub has_unknown_ways: bool,
     /// Ways to other nodes' ranges.
     pub ways: Vec<Way>,
     /// Neighbours on tunnels, by device and address.
@@ -90,6 +94,13 @@ impl Way {
             && self.device.is_none_or_same(route.device.as_ref())
     }
 
+    /// Whether it is a route to the next hop alone, by the same device: it leads nobody astray.
+    fn is_next_hop(&self, route: &Route) -> bool {
+        route.gateway.is_none()
+            && self.via.is_some_and(|via| route.destination == IpNet::from(via))
+            && self.device.is_none_or_same(route.device.as_ref())
+    }
+
     fn words(&self) -> String {
         let via = self.via.map(|via| format!(" via {via}")).unwrap_or_default();
         let device = self.device.as_ref().map(|device| format!(" dev {device}"));
@@ -112,21 +123,24 @@ impl<T: PartialEq> NoneOrSame<T> for Option<T> {
 pub fn differences(expected: &Expected, net: &NetState) -> Vec<Found> {
     let mut found = Vec::new();
     for tunnel in &expected.tunnels {
-        device(&mut found, tunnel, net);
+        device(&mut found, tunnel, net, expected.agent);
     }
     neighbours(&mut found, expected, net);
     fdb(&mut found, expected, net);
-    ways(&mut found, expected, net);
+    if !expected.has_unknown_ways {
+        ways(&mut found, expected, net);
+    }
     found
 }
 
-fn device(found: &mut Vec<Found>, tunnel: &Tunnel, net: &NetState) {
+fn device(found: &mut Vec<Found>, tunnel: &Tunnel, net: &NetState, agent: &str) {
     let name = &tunnel.name;
     let look = format!("ip -d address show dev {name}");
     let mut say = |id, expected: String, actual: String| {
         found.push(
             Found::new(id, format!("link {name}"), expected, actual)
                 .look(&look)
+                .fix(anew(agent))
                 .on(name),
         );
     };
@@ -188,6 +202,11 @@ fn vxlan_settings(say: &mut impl FnMut(&'static str, String, String), wanted: &T
         let text = |learns| if learns { "learning" } else { "nolearning" }.to_owned();
         say("verify-overlay-learning", text(*learns), text(vxlan.learns));
     }
+}
+
+/// Agents look at devices and routes when they start, and few of them later.
+fn anew(agent: &str) -> String {
+    format!("delete the {agent} pod of this node: it puts that right when it starts")
 }
 
 fn settings(say: &mut impl FnMut(&'static str, String, String), tunnel: &Tunnel, link: &Link) {
@@ -304,7 +323,9 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
         let lowest = there.iter().map(|route| route.metric).min();
         let first = there.iter().find(|route| Some(route.metric) == lowest);
         let say = |id, actual: String| {
-            let one = Found::new(id, format!("route {}", way.to), way.words(), actual).look(look(&way.to));
+            let one = Found::new(id, format!("route {}", way.to), way.words(), actual)
+                .look(look(&way.to))
+                .fix(anew(expected.agent));
             match &way.device {
                 Some(device) => one.on(device),
                 None => one,
@@ -322,6 +343,7 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
             route.destination != way.to
                 && way.to.contains(&route.destination)
                 && !expected.own.iter().any(|own| own.contains(&route.destination))
+                && !way.is_next_hop(route)
                 && !expected.ways.iter().any(|way| way.to == route.destination)
         };
         for part in in_main(net).filter(is_part) {
@@ -348,18 +370,29 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
                 || route.device.as_ref().is_some_and(|device| is_tunnel(expected, device)))
             && !expected.own.contains(&route.destination)
     };
-    for route in in_main(net).filter(is_stale) {
-        found.push(
-            Found::new(
-                "verify-route-stale",
-                format!("route {}", route.destination),
-                "nothing",
-                words::route(route),
-            )
-            .look(look(&route.destination))
-            .fix(format!("ip route del {}", words::route(route))),
-        );
-    }
+    found.extend(in_main(net).filter(is_stale).map(stale_route));
+}
+
+/// A route of the network that leads to nobody.
+pub fn stale_route(route: &Route) -> Found {
+    Found::new(
+        "verify-route-stale",
+        format!("route {}", route.destination),
+        "nothing",
+        words::route(route),
+    )
+    .look(format!("ip route show {}", route.destination))
+    .fix(format!("ip route del {}", words::route(route)))
+}
+
+/// Whether an address is on a link of the node.
+pub fn is_on_link(net: &NetState, ip: IpAddr) -> bool {
+    let nets = net
+        .addresses
+        .iter()
+        .filter_map(|address| IpNet::new(address.ip, address.prefix).ok());
+    nets.filter(|net| net.prefix_len() < net.max_prefix_len())
+        .any(|net| net.contains(&ip))
 }
 
 fn in_main(net: &NetState) -> impl Iterator<Item = &Route> + Clone {

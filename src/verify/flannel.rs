@@ -5,6 +5,7 @@ use super::{
     evidence::Looked,
     expected::{self, Expected, Tunnel, TunnelKind, Way},
     found::Found,
+    generic::Concern,
     group::Group,
     network::{Differences, Network, Unchecked},
     objects::Objects,
@@ -52,10 +53,6 @@ impl Carrier {
         }
     }
 }
-
-/// Its daemon programs everything anew when it starts, and little of it at any other time.
-const RESTART: &str =
-    "flannel's daemon puts it right when it starts: kubectl -n kube-flannel rollout restart daemonset kube-flannel-ds";
 
 /// flannel.
 #[derive(Debug, Clone, Copy)]
@@ -163,6 +160,10 @@ impl Network for Flannel {
         RecordOrder::default()
     }
 
+    fn covers(&self) -> &'static [Concern] {
+        &[Concern::Ways]
+    }
+
     fn differences(&self, objects: &Objects, node: &str, looked: &Looked) -> Differences {
         let mut differences = Differences::default();
         let mut unchecked = |groups: &[Group], why: &str| {
@@ -179,10 +180,6 @@ impl Network for Flannel {
                 return differences;
             }
         };
-        unchecked(
-            &[Group::Pods, Group::Sysctls, Group::Disk],
-            "of flannel this version checks devices, routes, neighbours, forwarding entries and firewalls",
-        );
         let Some(carrier) = Carrier::of(&config.backend.kind) else {
             unchecked(
                 &[Group::Device, Group::Routes, Group::Neighbours],
@@ -193,7 +190,10 @@ impl Network for Flannel {
             );
             return differences;
         };
-        let mut expected = Expected::default();
+        let mut expected = Expected {
+            agent: "kube-flannel",
+            ..Expected::default()
+        };
         for (family, is_on, network) in [
             (V4, config.enable_ipv4, config.network),
             (V6, config.enable_ipv6, config.ipv6_network),
@@ -216,9 +216,6 @@ impl Network for Flannel {
             .found
             .extend(expected::differences(&expected, &looked.record.node.net));
         relate(&mut differences.found);
-        for one in &mut differences.found {
-            one.fix.get_or_insert_with(|| RESTART.to_owned());
-        }
         differences
     }
 }
@@ -277,7 +274,7 @@ impl Ways<'_> {
             return;
         }
         for (_, peer) in published.iter().filter(|(name, _)| *name != own) {
-            let is_direct = self.config.backend.direct_routing && self.is_on_link(peer.ip);
+            let is_direct = self.config.backend.direct_routing && expected::is_on_link(self.net, peer.ip);
             let (via, device) = match self.carrier {
                 _ if is_direct => (peer.ip, None),
                 Carrier::Vxlan => (peer.range.network(), Some(name.clone())),
@@ -334,17 +331,6 @@ impl Ways<'_> {
                 .map(|mtu| mtu.saturating_sub(self.carrier.overhead())),
             addresses: vec![IpNet::from(me.range.network())],
         }
-    }
-
-    /// Whether an address is on a link of the node.
-    fn is_on_link(&self, ip: IpAddr) -> bool {
-        let nets = self
-            .net
-            .addresses
-            .iter()
-            .filter_map(|address| IpNet::new(address.ip, address.prefix).ok());
-        nets.filter(|net| net.prefix_len() < net.max_prefix_len())
-            .any(|net| net.contains(&ip))
     }
 }
 

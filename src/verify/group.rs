@@ -100,6 +100,9 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-device-address-stray",
             "verify-device-alias",
             "verify-device-link-local",
+            "verify-leftover",
+            "verify-device-missing",
+            "verify-device-down",
         ],
     ),
     (
@@ -146,6 +149,11 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-network-missing",
             "verify-network-interface-missing",
             "verify-network-changed",
+            "verify-pod-ip-absent",
+            "verify-pod-interface-down",
+            "verify-pod-loopback-down",
+            "verify-pod-default-missing",
+            "verify-bridge-route-missing",
         ],
     ),
     (
@@ -161,7 +169,17 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-iptables-both",
         ],
     ),
-    (Group::Sysctls, &["verify-forwarding-off", "verify-sysctl"]),
+    (
+        Group::Sysctls,
+        &[
+            "verify-forwarding-off",
+            "verify-sysctl",
+            "verify-bridge-netfilter",
+            "verify-neighbours-full",
+            "verify-conntrack-full",
+            "verify-rp-filter",
+        ],
+    ),
     (
         Group::Services,
         &[
@@ -203,6 +221,7 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-address-lost",
             "verify-pod-unattached",
             "verify-pod-address",
+            "verify-cache-leaked",
         ],
     ),
     (

@@ -4,9 +4,10 @@ use super::{
     evidence::Evidence,
     firewall::{self, Scene},
     found::Found,
+    generic::{self, Habits},
     group::Group,
     multus,
-    network::{self, Differences, Unchecked},
+    network::{self, Differences, Network, Unchecked},
     objects::Objects,
     pods, rules, services,
 };
@@ -25,50 +26,38 @@ pub struct Judgement {
 /// Judges all nodes of the evidence.
 pub fn judge(evidence: &Evidence) -> Judgement {
     let network = network::of(&evidence.objects);
+    let network = network.as_deref();
+    let habits = Habits::of(evidence, network);
     let owners = pods::owners(&evidence.objects);
+    let has_ranges = network.is_some_and(Network::uses_node_ranges) || pods::has_ranges(&evidence.objects);
     let of_node = |node: &String, looked: &Result<_, String>| {
         let mut differences = Differences {
-            found: pods::differences(&evidence.objects, &owners, node),
+            found: pods::differences(&evidence.objects, &owners, has_ranges, node),
             unchecked: Vec::new(),
         };
-        if let Ok(looked) = looked {
-            let scene = Scene::new(&evidence.objects, node, looked);
-            for mut more in [firewall::differences(&scene), services::differences(&scene)] {
-                differences.found.append(&mut more.found);
-                differences.unchecked.append(&mut more.unchecked);
-            }
-        }
-        match (&network, looked) {
-            (Some(network), Ok(looked)) => {
-                let mut more = network.differences(&evidence.objects, node, looked);
-                let before = differences.found.len();
-                for one in &mut more.found {
-                    one.follows = one.follows.map(|root| root + before);
+        match looked {
+            Ok(looked) => {
+                let scene = Scene::new(&evidence.objects, node, looked);
+                differences.append(firewall::differences(&scene));
+                differences.append(services::differences(&scene));
+                if let Some(network) = network {
+                    differences.append(network.differences(&evidence.objects, node, looked));
                 }
-                differences.found.append(&mut more.found);
-                if network.is_routed_by_main() {
+                if network.is_some_and(Network::is_routed_by_main) {
                     let (own, others) = ranges(&evidence.objects, node);
                     let diversions = rules::diversions(&looked.record.node, &own, &others);
                     differences.found.extend(diversions);
                 }
-                differences.unchecked.append(&mut more.unchecked);
+                differences.append(generic::differences(evidence, network, &habits, node, looked));
+                differences.append(multus::differences(&evidence.objects, node, looked));
             }
-            (None, Ok(_)) => differences.unchecked.extend(
-                all("the pod network is none that this version knows what to expect of: only what holds for every network was checked")
-                    .filter(|one| ![Group::Firewall, Group::Services].contains(&one.group)),
-            ),
-            (_, Err(why)) => differences.unchecked.extend(all(why)),
-        }
-        if let Ok(looked) = looked {
-            let mut more = multus::differences(&evidence.objects, node, looked);
-            differences.found.append(&mut more.found);
-            differences.unchecked.append(&mut more.unchecked);
+            Err(why) => differences.unchecked.extend(all(why)),
         }
         follow_tables(&mut differences.found);
         (node.clone(), differences)
     };
     Judgement {
-        network: network.as_ref().map(|network| network.name()),
+        network: network.map(Network::name).or(habits.style),
         nodes: evidence
             .nodes
             .iter()

@@ -1,6 +1,16 @@
 //! The pod network of a cluster: what must be on its nodes, as far as that is known.
 
-use super::{bundled::Bundled, evidence::Looked, flannel::Flannel, found::Found, objects::Objects};
+use super::{
+    bundled::Bundled,
+    calico::{self, Calico},
+    cilium::{self, Cilium},
+    evidence::Looked,
+    flannel::Flannel,
+    found::Found,
+    generic::Concern,
+    kindnet::{self, Kindnet},
+    objects::Objects,
+};
 use netcheck_wire::message::RecordOrder;
 
 /// A kind of pod network whose intent is known.
@@ -16,6 +26,16 @@ pub trait Network {
         false
     }
 
+    /// Whether pods have addresses of their nodes' `podCIDRs` for sure.
+    fn uses_node_ranges(&self) -> bool {
+        true
+    }
+
+    /// Generic checks that it makes itself, more precisely.
+    fn covers(&self) -> &'static [Concern] {
+        &[]
+    }
+
     /// What differs on a node, and what of it could not be looked at.
     fn differences(&self, objects: &Objects, node: &str, looked: &Looked) -> Differences;
 }
@@ -27,6 +47,18 @@ pub struct Differences {
     pub found: Vec<Found>,
     /// What was not checked, and why.
     pub unchecked: Vec<Unchecked>,
+}
+
+impl Differences {
+    /// Adds others, whose roots are among themselves.
+    pub fn append(&mut self, mut more: Self) {
+        let before = self.found.len();
+        for one in &mut more.found {
+            one.follows = one.follows.map(|root| root + before);
+        }
+        self.found.append(&mut more.found);
+        self.unchecked.append(&mut more.unchecked);
+    }
 }
 
 /// Something that was not checked.
@@ -44,6 +76,12 @@ pub fn of(objects: &Objects) -> Option<Box<dyn Network>> {
         Some(Box::new(Bundled))
     } else if objects.flannel.is_some() {
         Some(Box::new(Flannel))
+    } else if kindnet::is_at_work(objects) {
+        Some(Box::new(Kindnet))
+    } else if cilium::is_at_work(objects) {
+        Some(Box::new(Cilium))
+    } else if calico::is_at_work(objects) {
+        Some(Box::new(Calico))
     } else {
         None
     }

@@ -1,6 +1,6 @@
 //! What the API says, as far as a verifier asks: of Nodes, pods and the networks' configurations.
 
-use super::services::Services;
+use super::{calico::objects::CalicoObjects, cilium::objects::CiliumObjects, services::Services};
 use netcheck_cni_intent::NodeObject;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -22,6 +22,12 @@ pub struct Objects {
     /// Services and their endpoints, or why they could not be read; `None`: nobody asked.
     #[serde(default)]
     pub services: Option<Result<Services, String>>,
+    /// Calico's objects; `None` if no Node says anything of it.
+    #[serde(default)]
+    pub calico: Option<CalicoObjects>,
+    /// Cilium's objects; `None` if its ConfigMap is not there.
+    #[serde(default)]
+    pub cilium: Option<CiliumObjects>,
 }
 
 /// A pod, reduced to what counts.

@@ -21,8 +21,29 @@ pub fn owners(objects: &Objects) -> Owners<'_> {
     owners
 }
 
-/// Pods of a node whose addresses are another's, or not of the node.
-pub fn differences(objects: &Objects, owners: &Owners<'_>, node: &str) -> Vec<Found> {
+/// Whether pods mostly have addresses of their nodes' ranges: some networks give them out by books of their own.
+pub fn has_ranges(objects: &Objects) -> bool {
+    let ranges: BTreeMap<&str, Vec<IpNet>> = objects
+        .nodes
+        .iter()
+        .map(|node| {
+            let ranges = node.pod_cidrs.iter().filter_map(|range| range.parse().ok());
+            (node.name.as_str(), ranges.collect())
+        })
+        .collect();
+    let (mut inside, mut all) = (0_usize, 0_usize);
+    for pod in objects.pods.iter().filter(|pod| pod.is_wired()) {
+        let ranges = ranges.get(pod.node.as_str()).map(Vec::as_slice).unwrap_or_default();
+        for ip in &pod.ips {
+            all += 1;
+            inside += usize::from(ranges.iter().any(|range| range.contains(ip)));
+        }
+    }
+    inside * 2 > all
+}
+
+/// Pods of a node whose addresses are another's, or not of the node where they must be (`has_ranges`).
+pub fn differences(objects: &Objects, owners: &Owners<'_>, has_ranges: bool, node: &str) -> Vec<Found> {
     let mut found = Vec::new();
     let ranges: Vec<IpNet> = objects
         .nodes
@@ -33,7 +54,7 @@ pub fn differences(objects: &Objects, owners: &Owners<'_>, node: &str) -> Vec<Fo
         .collect();
     for pod in objects.wired_on(node) {
         for ip in &pod.ips {
-            let has_range = ranges.iter().any(|range| range.addr().is_ipv4() == ip.is_ipv4());
+            let has_range = has_ranges && ranges.iter().any(|range| range.addr().is_ipv4() == ip.is_ipv4());
             if has_range && !ranges.iter().any(|range| range.contains(ip)) {
                 let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
                 found.push(

@@ -11,9 +11,11 @@ enum Follow {
 }
 
 /// Findings about devices, the one that explains most first.
-const ROOTS: [(&str, Follow); 10] = [
+const ROOTS: [(&str, Follow); 12] = [
     ("verify-name-taken", Follow::All),
     ("verify-pod-veth-missing", Follow::All),
+    ("verify-device-missing", Follow::All),
+    ("verify-device-down", Follow::All),
     // It is made anew, and what was on it goes.
     ("verify-overlay-settings", Follow::These(&["verify-overlay-missing"])),
     ("verify-overlay-missing", Follow::All),

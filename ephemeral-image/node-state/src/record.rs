@@ -13,7 +13,7 @@ mod pinned;
 mod space;
 
 #[cfg(feature = "kernel")]
-pub use folders::{NO_SUCH_FOLDER, folder};
+pub use folders::{NO_SUCH_FOLDER, folder, folders};
 #[cfg(feature = "kernel")]
 pub use pinned::pins;
 #[cfg(feature = "kernel")]

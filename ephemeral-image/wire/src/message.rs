@@ -132,7 +132,7 @@ pub struct RecordOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Folder {
-    /// Its path on the node.
+    /// Its path on the node; with `/*` at its end all folders in it, each under its own path.
     pub path: String,
     /// Whether what its files say is to be read, too; those larger than the agent allows say so instead.
     #[serde(default)]

@@ -6,6 +6,7 @@ use crate::{
     cluster::inventory::Subject,
     verify::{
         evidence::{Evidence, Looked},
+        generic::configuration::{FOLDER, is_configuration},
         judge::Judgement,
     },
 };
@@ -107,11 +108,7 @@ pub async fn document<T: DeserializeOwned>(mut flow: Flow) -> Result<T, String> 
 /// Networks keep kubeconfigs with tokens beside their CNI configurations (`calico-kubeconfig`, `multus.kubeconfig`): what no runtime reads as a
 /// configuration is not kept, neither in memory nor in an archive.
 fn forget_credentials(record: &mut NodeRecord) {
-    let folder = record
-        .folders
-        .get_mut("/etc/cni/net.d")
-        .and_then(|folder| folder.as_mut().ok());
-    let is_configuration = |name: &str| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
+    let folder = record.folders.get_mut(FOLDER).and_then(|folder| folder.as_mut().ok());
     for (_, entry) in folder.into_iter().flatten().filter(|(name, _)| !is_configuration(name)) {
         entry.text = None;
     }

@@ -9,11 +9,22 @@ use crate::{
         request::{self, attempt},
     },
     exit::Failure,
-    verify::objects::{Objects, PodObject},
+    verify::{
+        calico::{
+            self,
+            objects::{Block, CalicoObjects, Felix, Pool, Ways},
+        },
+        cilium::objects::{CiliumNode, CiliumObjects, SETTINGS, TUNNEL_PORT},
+        objects::{Objects, PodObject},
+    },
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
-use kube::Api;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+};
 use netcheck_cni_intent::{NodeObject, names::NAMESPACE};
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was read, in the shapes of those who use it.
@@ -66,7 +77,15 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
         bundled: bundled.map(|map| map.data.unwrap_or_default()),
         flannel,
         services: Some(services?),
+        calico: None,
+        cilium: None,
     };
+    if objects.bundled.is_none() && objects.flannel.is_none() {
+        objects.cilium = cilium(cluster).await?;
+    }
+    if has_annotations(&objects, calico::PREFIX) {
+        objects.calico = Some(calico(cluster).await?);
+    }
     objects.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Read {
         objects,
@@ -91,6 +110,87 @@ async fn flannel(cluster: &Cluster) -> Result<Option<String>, Failure> {
         }
     }
     Ok(None)
+}
+
+/// Whether any Node has annotations that begin so.
+fn has_annotations(objects: &Objects, start: &str) -> bool {
+    let mut keys = objects.nodes.iter().flat_map(|node| node.annotations.keys());
+    keys.any(|key| key.starts_with(start))
+}
+
+/// Calico's pools, block affinities and settings, as far as they are in the API and may be read.
+async fn calico(cluster: &Cluster) -> Result<CalicoObjects, Failure> {
+    let kind = |kind| GroupVersionKind::gvk(calico::objects::GROUP, calico::objects::VERSION, kind);
+    let (pools, blocks, felix) = tokio::join!(
+        specs::<Pool>(cluster, kind("IPPool"), "ippools"),
+        specs::<Block>(cluster, kind("BlockAffinity"), "blockaffinities"),
+        specs::<Felix>(cluster, kind("FelixConfiguration"), "felixconfigurations"),
+    );
+    let ways = match (pools?, blocks?) {
+        (Ok(pools), Ok(blocks)) => Ok(Ways {
+            pools: pools.into_iter().map(|(_, pool)| pool).collect(),
+            blocks: blocks.into_iter().map(|(_, block)| block).collect(),
+        }),
+        (Err(why), _) | (_, Err(why)) => Err(why),
+    };
+    // Settings of single nodes are kept beside it.
+    let felix = felix?
+        .unwrap_or_default()
+        .into_iter()
+        .find(|(name, _)| name == "default");
+    let felix = felix.map(|(_, felix)| felix).unwrap_or_default();
+    Ok(CalicoObjects {
+        ways,
+        felix: Felix {
+            mtu: felix.mtu.filter(|mtu| *mtu > 0),
+            ..felix
+        },
+    })
+}
+
+/// Cilium's settings, as far as they count, and its nodes, as far as they may be read.
+async fn cilium(cluster: &Cluster) -> Result<Option<CiliumObjects>, Failure> {
+    const NAME: &str = "cilium-config";
+    let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "kube-system");
+    let map = attempt(request::limit(cluster.request_timeout), api.get_opt(NAME)).await;
+    let map = allowed(map, &format!("look up ConfigMap kube-system/{NAME}"))?.flatten();
+    let Some(mut config) = map.and_then(|map| map.data) else {
+        return Ok(None);
+    };
+    config.retain(|key, _| key == TUNNEL_PORT || SETTINGS.contains(&key.as_str()));
+    let kind = GroupVersionKind::gvk("cilium.io", "v2", "CiliumNode");
+    let nodes = specs::<CiliumNode>(cluster, kind, "ciliumnodes").await?;
+    Ok(Some(CiliumObjects {
+        config,
+        nodes: nodes.unwrap_or_default().into_iter().collect(),
+    }))
+}
+
+/// The `spec` of all objects of a network's own kind, by name, or why they were not read. One that says something else is left out.
+async fn specs<T: DeserializeOwned>(
+    cluster: &Cluster,
+    kind: GroupVersionKind,
+    plural: &str,
+) -> Result<Result<Vec<(String, T)>, String>, Failure> {
+    let resource = ApiResource::from_gvk_with_plural(&kind, plural);
+    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
+    let listed = match list(cluster, &api, None).await {
+        Err(problem) if problem.is_not_found() => {
+            return Ok(Err(format!(
+                "the API server has no {plural}.{}",
+                calico::objects::GROUP
+            )));
+        }
+        listed => allowed(listed, &format!("list {plural}"))?,
+    };
+    let Some(listed) = listed else {
+        return Ok(Err(format!("{plural}.{} may not be listed", kind.group)));
+    };
+    let spec = |object: DynamicObject| {
+        let spec = object.data.get("spec")?.clone();
+        Some((object.metadata.name?, serde_json::from_value(spec).ok()?))
+    };
+    Ok(Ok(listed.into_iter().filter_map(spec).collect()))
 }
 
 /// Names of the nodes that a selector chooses; `None` without one.

@@ -2,6 +2,7 @@
 
 use crate::verify::{
     found::Found,
+    generic::configuration::{self, FOLDER as CONFIGURATIONS, PLUGINS, is_configuration},
     group::Group,
     network::{Differences, Unchecked},
     objects::Objects,
@@ -17,8 +18,6 @@ use std::{
     net::IpAddr,
 };
 
-const CONFIGURATIONS: &str = "/etc/cni/net.d";
-const PLUGINS: &str = "/opt/cni/bin";
 const ATTACHMENTS: &str = "/run/netcheck-cni/att";
 const ADDRESSES: &str = "/run/netcheck-cni/ipam/ip";
 const NAMESPACES: &str = "/run/netns";
@@ -128,7 +127,6 @@ impl<'a> Disk<'a> {
         if !self.folders.contains_key(CONFIGURATIONS) {
             return;
         }
-        let is_configuration = |name: &str| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
         let names: Vec<&str> = self
             .entries(CONFIGURATIONS)
             .map(|(name, _)| name)
@@ -159,39 +157,17 @@ impl<'a> Disk<'a> {
         )) = text
             && let Err(error) = serde_json::from_str::<serde_json::Value>(text)
         {
-            found.push(
-                Found::new(
-                    "verify-conf-broken",
-                    ours,
-                    "a CNI configuration list in JSON",
-                    error.to_string(),
-                )
-                .look(format!("cat {CONFLIST}")),
-            );
+            found.push(configuration::broken(ours, &error.to_string()));
         }
     }
 
     fn plugins(&self, found: &mut Vec<Found>) {
-        if !self.folders.contains_key(PLUGINS) {
-            return;
-        }
-        for name in [PLUGIN, "loopback"] {
-            let entry = self.entries(PLUGINS).find(|(entry, _)| *entry == name);
-            let actual = match entry {
-                None => "it is not there".to_owned(),
-                // A link's own mode and length say nothing of what it leads to.
-                Some((_, entry)) if entry.mode & 0o111 == 0 => format!("it cannot be executed: mode {:o}", entry.mode),
-                Some((_, entry)) if entry.length == 0 => "it is empty".to_owned(),
-                Some(_) => continue,
-            };
-            found.push(
-                Found::new(
-                    "verify-plugin-missing",
-                    name,
-                    format!("an executable {PLUGINS}/{name}"),
-                    actual,
-                )
-                .look(format!("ls -l {PLUGINS}/{name}")),
+        if let Some(there) = self.folders.get(PLUGINS) {
+            let needed = [PLUGIN, "loopback"];
+            found.extend(
+                needed
+                    .iter()
+                    .filter_map(|name| configuration::missing_plugin(there, name)),
             );
         }
     }

@@ -29,9 +29,9 @@ fn objects() -> Objects {
             running: true,
             ..PodObject::default()
         }],
-        flannel: None,
         services: Some(Ok(Services::default())),
         bundled: Some(CONFIG.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        ..Objects::default()
     }
 }
 

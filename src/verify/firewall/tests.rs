@@ -2,6 +2,7 @@
 
 use crate::verify::{
     evidence::{Evidence, Looked},
+    group::Group,
     judge::judge,
     network::Unchecked,
     objects::{Objects, PodObject},
@@ -135,11 +136,12 @@ pub fn record(evidence: &mut Evidence) -> &mut NodeRecord {
     &mut evidence.nodes.get_mut("n1").unwrap().as_mut().unwrap().record
 }
 
-/// Ids of what is found on it, and what was not checked. flannel's `net-conf.json` is not read.
+/// Ids of what is found on it, and what was not checked. Neither flannel's `net-conf.json` is read nor the disk.
 pub fn found(evidence: &Evidence) -> (BTreeSet<&'static str>, Vec<String>) {
     let judgement = judge(evidence);
     let differences = &judgement.nodes["n1"];
-    let why = |one: &Unchecked| (!one.why.contains("net-conf.json")).then(|| one.why.clone());
+    let is_read = |one: &Unchecked| !one.why.contains("net-conf.json") && one.group != Group::Disk;
+    let why = |one: &Unchecked| is_read(one).then(|| one.why.clone());
     (
         differences.found.iter().map(|one| one.id).collect(),
         differences.unchecked.iter().filter_map(why).collect(),

@@ -82,6 +82,11 @@ fn a_node_is_recorded() {
     world.rule("router", "input", "tcp dport 8080 drop");
     let files = tempdir().unwrap();
     fs::write(files.path().join("10-net.conflist"), "{}").unwrap();
+    let networks = files.path().join("networks");
+    fs::create_dir_all(networks.join("plain")).unwrap();
+    fs::write(networks.join("plain/192.0.2.7"), "c1\r\neth0").unwrap();
+    fs::write(networks.join("no-folder"), "").unwrap();
+    let networks = networks.to_str().unwrap();
     let path = files.path().to_str().unwrap();
     let bpf = tempdir().unwrap();
 
@@ -92,7 +97,12 @@ fn a_node_is_recorded() {
         places: vec![CLIENT],
         sysctls: vec!["net.ipv4.ip_forward".to_owned(), "net.ipv4.conf.*.rp_filter".to_owned()],
         // Read once, with its text.
-        folders: vec![folder(path, true), folder(path, false)],
+        folders: vec![
+            folder(path, true),
+            folder(path, false),
+            folder(&format!("{networks}/*"), true),
+            folder("/nowhere/*", true),
+        ],
         pins: Some(format!("{}/v1", bpf.path().display())),
     };
     let (record, _) = record(&mut plugin, order);
@@ -159,10 +169,13 @@ fn a_node_is_recorded() {
         assert!(record.iptables[program].as_ref().unwrap().contains(rule), "{program}");
     }
     let folders = record.folders[path].as_ref().unwrap();
-    assert_eq!(
-        (record.folders.len(), folders["10-net.conflist"].text.as_ref()),
-        (1, Some(&Ok("{}".to_owned())))
-    );
+    assert_eq!(folders["10-net.conflist"].text, Some(Ok("{}".to_owned())));
+    let mut paths: Vec<&str> = record.folders.keys().map(String::as_str).collect();
+    paths.sort_unstable();
+    let below = format!("{networks}/plain");
+    assert_eq!(paths, ["/nowhere", path, &below]);
+    let given = record.folders[&below].as_ref().unwrap();
+    assert_eq!(given["192.0.2.7"].text, Some(Ok("c1\r\neth0".to_owned())));
     let pins = record.pins.unwrap().unwrap();
     let counts = pins.maps["maps/counts"].as_ref().unwrap();
     assert_eq!(

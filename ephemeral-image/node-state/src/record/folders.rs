@@ -60,6 +60,18 @@ pub fn folder(root: &Path, path: &str, with_text: bool) -> Reading<BTreeMap<Stri
     Ok(entries)
 }
 
+/// The folders in the folder at `path` below `root`, by name; links to such are none.
+pub fn folders(root: &Path, path: &str) -> Reading<Vec<String>> {
+    let folder = open_below(root, path)?;
+    let is_folder = |name: &CString| {
+        let found = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
+    };
+    let names = names(folder.as_fd())?.into_iter().filter(is_folder);
+    // One that is no UTF-8 cannot be asked for.
+    Ok(names.filter_map(|name| name.into_string().ok()).collect())
+}
+
 /// Opens a folder below `root`; links on the way are followed as if `root` were the root.
 pub(super) fn open_below(root: &Path, path: &str) -> Reading<OwnedFd> {
     let cannot = |errno: Errno| match errno {

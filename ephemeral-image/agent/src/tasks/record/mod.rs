@@ -46,9 +46,11 @@ fn write(
 ) -> serde_json::Result<()> {
     let root = Path::new(ROOT);
     // One that is named twice is read once, with its text if that is wanted anywhere.
-    let mut folders = BTreeMap::<&str, bool>::new();
+    let mut folders = BTreeMap::<String, bool>::new();
     for folder in &order.folders {
-        *folders.entry(&folder.path).or_default() |= folder.with_text;
+        for path in paths(root, &folder.path) {
+            *folders.entry(path).or_default() |= folder.with_text;
+        }
     }
     let places: BTreeSet<u32> = order.places.iter().copied().collect();
 
@@ -72,6 +74,17 @@ fn write(
     let pins = order.pins.as_ref().map(|path| record::pins(root, path));
     fields.serialize_field("pins", &pins)?;
     fields.end()
+}
+
+/// The path, or with `/*` at its end those of all folders in it; where these cannot be listed, the folder itself says why.
+fn paths(root: &Path, path: &str) -> Vec<String> {
+    let Some(above) = path.strip_suffix("/*") else {
+        return vec![path.to_owned()];
+    };
+    record::folders(root, above).map_or_else(
+        |_| vec![above.to_owned()],
+        |names| names.iter().map(|name| format!("{above}/{name}")).collect(),
+    )
 }
 
 /// What a located place's namespace holds.
