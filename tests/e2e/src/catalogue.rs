@@ -4,6 +4,7 @@
 
 pub mod bundled;
 pub mod flannel;
+pub mod plain;
 
 use crate::effect::Effect;
 use std::fmt::Write as _;
@@ -44,7 +45,7 @@ impl Injection {
 }
 
 /// Each network's faults, by its name.
-fn all() -> [(&'static str, Vec<Injection>); 4] {
+fn all() -> [(&'static str, Vec<Injection>); 5] {
     let mut bundled = bundled::lanes().concat();
     bundled.push(bundled::last());
     [
@@ -52,6 +53,7 @@ fn all() -> [(&'static str, Vec<Injection>); 4] {
         ("flannel, vxlan", flannel::vxlan()),
         ("flannel, host-gw", flannel::host_gw()),
         ("flannel, udp", flannel::udp()),
+        ("reference plugins", plain::faults()),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! A report of `verify` as a script would read it: from its JSON, without the plugin's own types.
 
 use crate::lab::{Lab, said};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use netcheck_rig::wait_until;
 use serde_json::Value;
 use std::{collections::BTreeSet, ffi::OsStr, time::Duration};
@@ -87,11 +87,11 @@ impl Verify {
             .collect()
     }
 
-    /// Whether nothing was found, whatever was not checked.
-    #[must_use]
-    pub fn has_no_findings(&self) -> bool {
-        let findings = self.report["status"]["findings"].as_array();
-        [0, 3].contains(&self.exit) && findings.is_some_and(Vec::is_empty)
+    /// Fails unless each group held, on this network.
+    pub fn expect_healthy(&self, network: &str, when: &str) -> Result<()> {
+        let is_it = self.report["status"]["network"] == network;
+        ensure!(self.held() && is_it, "{when}: {}", self.told());
+        Ok(())
     }
 
     /// Whether each group of checks held on each node.

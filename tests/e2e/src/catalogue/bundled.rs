@@ -5,7 +5,7 @@ use crate::effect::Effect;
 
 /// Lines of sh that find out a node's objects while it is healthy; what they print is assigned before each deed. `POD4`, `POD6`, `VETH`,
 /// `PEER_IP` and `OWN_IP` are known besides.
-pub const VARIABLES: [(&str, &str); 17] = [
+pub const VARIABLES: [(&str, &str); 18] = [
     ("R4", "ip route show proto 147 | grep -m 1 onlink | cut -d' ' -f1"),
     ("R6", "ip -6 route show proto 147 | grep -m 1 onlink | cut -d' ' -f1"),
     (
@@ -29,6 +29,10 @@ pub const VARIABLES: [(&str, &str); 17] = [
     (
         "M2",
         "ip neigh show dev ncvx0 nud permanent | sed -n '1s/.* lladdr \\([^ ]*\\).*/\\1/p'",
+    ),
+    (
+        "PORT",
+        "ip -d link show dev ncvx0 | sed -n 's/.* dstport \\([0-9]*\\).*/\\1/p'",
     ),
     ("MTU", "cat /sys/class/net/ncvx0/mtu"),
     ("VMTU", "cat /sys/class/net/$VETH/mtu"),
@@ -427,6 +431,19 @@ fn firewall() -> Vec<Injection> {
             "nft add table ip fault; nft add chain ip fault f '{ type filter hook forward priority 0 ; }'; nft add rule ip fault f ip saddr $O4 drop",
             "nft delete table ip fault",
         ),
+        one(
+            "a firewall shuts the tunnel's port",
+            "verify-overlay-blocked",
+            "nft add table inet fault; nft add chain inet fault i '{ type filter hook input priority 0 ; }'; nft add rule inet fault i udp dport $PORT drop",
+            "nft delete table inet fault",
+        ),
+        one(
+            "pods' packets to each other are masqueraded",
+            "verify-masquerade-pods",
+            "nft add table ip fault; nft add chain ip fault p '{ type nat hook postrouting priority 50 ; }'; nft add rule ip fault p ip saddr $O4 ip daddr $R4 masquerade",
+            "nft delete table ip fault",
+        )
+        .but(Effect::Lucky),
     ]
 }
 

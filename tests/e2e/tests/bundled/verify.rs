@@ -14,7 +14,7 @@ use netcheck_e2e::{
     verify::Verify,
     victim::Victim,
 };
-use netcheck_rig::{Node, wait_until};
+use netcheck_rig::{Node, Part, wait_until};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 
@@ -39,6 +39,10 @@ pub const CASES: &[Case] = &[
     (
         "verify: further networks of pods are what they ask for, and what is in them",
         further_networks,
+    ),
+    (
+        "verify: what a node makes of a Service is what its endpoints are",
+        services,
     ),
     (
         "verify: observed nodes tell why packets die, and of what that follows",
@@ -313,6 +317,58 @@ fn wait_for_others(lab: &Lab, own: &Namespace<'_>) -> Result<()> {
             others => Err(others.join(", ")),
         }
     })?)
+}
+
+/// Rules of the real kube-proxy, while it does not run: it would put them right.
+fn services(lab: &Lab) -> Result<()> {
+    let namespace = two_pods(lab)?;
+    settled(lab)?;
+    namespace.kubectl("expose pod on-n2 --port 8080")?;
+    let n1 = lab.rig.node("n1")?;
+    let service = format!("{}/on-n2", namespace.name);
+    wait_until("kube-proxy to have made its rules", PATIENCE, || {
+        let rules = sh(&n1, "iptables -t nat -S").map_err(|error| error.to_string())?;
+        let is_there = rules
+            .lines()
+            .any(|rule| rule.contains(&service) && rule.contains("DNAT"));
+        if is_there { Ok(()) } else { Err("none".to_owned()) }
+    })?;
+    let healthy = Verify::run(lab, [] as [&str; 0])?;
+    ensure!(healthy.held(), "{}", healthy.told());
+    n1.stop_part(Part::KubeProxy)?;
+    let outcome = misled(lab, &n1, &service);
+    n1.start_part(Part::KubeProxy)?;
+    outcome?;
+    Verify::wait_until_held(lab, PATIENCE)
+}
+
+fn misled(lab: &Lab, n1: &Node, service: &str) -> Result<()> {
+    let dispatch = format!("iptables -t nat -S KUBE-SERVICES | grep '{service}'");
+    let endpoint = format!("iptables -t nat -S | grep '{service}' | grep DNAT");
+    for (what, find, harm, findings) in [
+        (
+            "its rule is gone",
+            &dispatch,
+            "s/^-A /-D /",
+            &["verify-service-missing"][..],
+        ),
+        (
+            "its endpoint is another",
+            &endpoint,
+            "s/^-A \\([^ ]*\\) \\(.*\\)--to-destination .*/-R \\1 2 \\2--to-destination 192.0.2.77:8080/",
+            &["verify-service-missing", "verify-service-endpoint-stale"],
+        ),
+    ] {
+        sh(n1, "iptables-save -t nat > /run/nat")?;
+        sh(n1, &format!("{find} | sed '{harm}' | xargs iptables -t nat"))?;
+        let verify = Verify::run(lab, [] as [&str; 0]);
+        sh(n1, "iptables-restore -T nat /run/nat")?;
+        let verify = verify?;
+        let expected: BTreeSet<&str> = findings.iter().copied().collect();
+        ensure!(verify.roots("n1") == expected, "{what}: {}", verify.told());
+        ensure!(verify.roots("n2").is_empty(), "{what}: {}", verify.told());
+    }
+    Ok(())
 }
 
 /// A real interface by the real macvlan plugin. What Multus does besides, calling the plugin and writing the annotation, this test does in its

@@ -36,13 +36,7 @@ pub const BACKENDS: [(&str, &[Case]); 3] = [
 fn broken(lab: &Lab, variables: &[(&str, &str)], injections: &[Injection]) -> Result<()> {
     let namespace = lab.namespace("privileged")?;
     namespace.pod_per_node(&["n1", "n2"])?;
-    let healthy = |when: &str| {
-        let verify = Verify::run(lab, [] as [&str; 0])?;
-        let is_flannel = verify.report["status"]["network"] == "flannel";
-        ensure!(verify.has_no_findings() && is_flannel, "{when}: {}", verify.told());
-        Ok(())
-    };
-    healthy("at the start")?;
+    Verify::run(lab, [] as [&str; 0])?.expect_healthy("flannel", "at the start")?;
     let victim = Victim::new(lab, "n1", "n2", &[], variables)?;
     let probes = Probes::new(lab, &namespace)?;
     let has_proxy = variables == flannel::UDP;
@@ -54,5 +48,5 @@ fn broken(lab: &Lab, variables: &[(&str, &str)], injections: &[Injection]) -> Re
     victim.node.start_part(Part::Flanneld)?;
     let wrong = wrong?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    healthy("after everything was mended")
+    Verify::run(lab, [] as [&str; 0])?.expect_healthy("flannel", "after everything was mended")
 }
