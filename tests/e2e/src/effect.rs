@@ -60,6 +60,7 @@ impl fmt::Display for Effect {
 #[derive(Debug)]
 pub struct Seen {
     effect: Effect,
+    is_seen_outside: bool,
     lost: Vec<String>,
 }
 
@@ -94,6 +95,8 @@ pub struct Probes<'a> {
     namespace: &'a Namespace<'a>,
     /// IPv4 address of the pod that sends.
     sender: IpAddr,
+    /// Whether the outside sees the node's address where all is well: not every network masquerades.
+    is_masqueraded: bool,
     all: Vec<Probe>,
     starts_pods: bool,
 }
@@ -121,13 +124,16 @@ impl<'a> Probes<'a> {
         let outside = outside["gateway"].as_str().context("no default gateway")?;
         add("large packets", &format!("-M do -s {} {to}", mtu - HEADERS), false);
         add("the outside", outside, false);
-        Ok(Self {
+        let mut healthy = Self {
             lab,
             namespace,
             sender: namespace.address("on-n1", false)?,
+            is_masqueraded: true,
             all: probes,
             starts_pods: false,
-        })
+        };
+        healthy.is_masqueraded = !healthy.effect()?.is_seen_outside;
+        Ok(healthy)
     }
 
     /// Starts a pod on n1 as well, where nothing else is lost.
@@ -165,9 +171,11 @@ impl<'a> Probes<'a> {
                 lost if lost.iter().any(|probe| probe.is_everyday) => Effect::Broken,
                 _ => Effect::Degraded,
             },
+            is_seen_outside: false,
             lost: lost.iter().map(|probe| probe.what.clone()).collect(),
         };
-        if self.is_seen_outside()? {
+        seen.is_seen_outside = self.is_seen_outside()?;
+        if seen.is_seen_outside && self.is_masqueraded {
             seen.lost
                 .push("the outside, which sees the pod's own address".to_owned());
             if seen.effect == Effect::Lucky {

@@ -356,7 +356,7 @@ fn misled(lab: &Lab, n1: &Node, service: &str) -> Result<()> {
             "its endpoint is another",
             &endpoint,
             "s/^-A \\([^ ]*\\) \\(.*\\)--to-destination .*/-R \\1 2 \\2--to-destination 192.0.2.77:8080/",
-            &["verify-service-missing", "verify-service-endpoint-stale"],
+            &["verify-service-endpoint-missing", "verify-service-endpoint-stale"],
         ),
     ] {
         sh(n1, "iptables-save -t nat > /run/nat")?;
