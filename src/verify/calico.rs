@@ -41,6 +41,8 @@ struct Published {
     address: IpNet,
     vxlan: Option<IpAddr>,
     ipip: Option<IpAddr>,
+    /// Of the tunnel: nodes of Windows publish one that follows from nothing.
+    mac: Option<Mac>,
 }
 
 impl Published {
@@ -51,6 +53,7 @@ impl Published {
             address: annotation("IPv4Address")?.parse().ok()?,
             vxlan: ip("IPv4VXLANTunnelAddr"),
             ipip: ip("IPv4IPIPTunnelAddr"),
+            mac: annotation("VXLANTunnelMACAddr").and_then(|mac| mac.to_ascii_lowercase().parse().ok()),
         })
     }
 }
@@ -140,7 +143,7 @@ impl Network for Calico {
         if let Some(address) = me.vxlan {
             expected.tunnels.push(tunnel(&calico.felix, node, me, address, net));
             for (name, peer) in published.iter().filter(|(name, _)| *name != node) {
-                if let (Some(tunnel), Some(mac)) = (peer.vxlan, tunnel_mac(name)) {
+                if let (Some(tunnel), Some(mac)) = (peer.vxlan, peer.mac.or_else(|| tunnel_mac(name))) {
                     expected.neighbours.insert((VXLAN.to_owned(), tunnel), mac);
                     expected.fdb.insert((VXLAN.to_owned(), mac), peer.address.addr());
                 }
@@ -174,7 +177,7 @@ fn tunnel(felix: &objects::Felix, node: &str, me: &Published, address: IpAddr, n
             local: Some(local),
             learns: false,
         },
-        mac: tunnel_mac(node),
+        mac: me.mac.or_else(|| tunnel_mac(node)),
         mtu: felix.mtu.or(most.filter(|most| is.is_some_and(|is| is > *most))),
         addresses: vec![IpNet::from(address)],
     }

@@ -147,6 +147,12 @@ impl Published {
     }
 }
 
+/// Whether a pod of it runs.
+pub fn has_agent(objects: &Objects) -> bool {
+    let mut pods = objects.pods.iter();
+    pods.any(|pod| pod.host_network && pod.name.contains("flannel"))
+}
+
 impl Network for Flannel {
     fn name(&self) -> &'static str {
         "flannel"

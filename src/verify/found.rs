@@ -80,7 +80,12 @@ impl Found {
 
     /// Whether it is the same difference, whatever is there now.
     pub fn is_same(&self, other: &Self) -> bool {
-        (self.id, &self.object) == (other.id, &other.object)
+        self.identity() == other.identity()
+    }
+
+    /// What tells it from other differences.
+    pub fn identity(&self) -> (&'static str, &str) {
+        (self.id, &self.object)
     }
 
     /// As it is reported.

@@ -93,7 +93,7 @@ pub fn differences(
     let is_left = |concern| is_left(network, concern);
     let first = Configuration::first(&looked.record);
     if is_left(Concern::Configuration) {
-        configuration::judge(&looked.record, first.as_ref(), &mut differences);
+        configuration::judge(&looked.record, first.as_ref(), &mut differences, network.is_some());
     }
     if is_left(Concern::NodeAddress) {
         differences.found.extend(node_addresses(objects, node, looked));

@@ -29,7 +29,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     let network = network.as_deref();
     let habits = Habits::of(evidence, network);
     let owners = pods::owners(&evidence.objects);
-    let has_ranges = network.is_some_and(Network::uses_node_ranges) || pods::has_ranges(&evidence.objects);
+    let has_ranges = network.map_or_else(|| pods::has_ranges(&evidence.objects), Network::uses_node_ranges);
     let of_node = |node: &String, looked: &Result<_, String>| {
         let mut differences = Differences {
             found: pods::differences(&evidence.objects, &owners, has_ranges, node),
@@ -111,11 +111,9 @@ impl Judgement {
                 .get(node)
                 .map(|before| before.found.as_slice())
                 .unwrap_or_default();
-            let is_kept: Vec<bool> = differences
-                .found
-                .iter()
-                .map(|one| before.iter().any(|earlier| earlier.is_same(one)))
-                .collect();
+            let known: BTreeSet<_> = before.iter().map(Found::identity).collect();
+            let found = differences.found.iter();
+            let is_kept: Vec<bool> = found.map(|one| known.contains(&one.identity())).collect();
             keep(&mut differences.found, &is_kept);
         }
         self

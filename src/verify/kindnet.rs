@@ -75,7 +75,9 @@ impl Network for Kindnet {
 /// A configuration that comes before its own. Where that is missing, the generic checks say it.
 fn foreign(looked: &Looked) -> Option<Found> {
     let first = Configuration::first(&looked.record).ok().flatten()?;
-    (first.file != FILE).then(|| {
+    // Multus comes first by design, and hands on to it.
+    let is_multus = first.types.iter().any(|kind| kind.starts_with("multus"));
+    (first.file != FILE && !is_multus).then(|| {
         Found::new(
             "verify-conf-foreign",
             first.file.clone(),

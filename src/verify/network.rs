@@ -5,7 +5,7 @@ use super::{
     calico::{self, Calico},
     cilium::{self, Cilium},
     evidence::Looked,
-    flannel::Flannel,
+    flannel::{self, Flannel},
     found::Found,
     generic::Concern,
     kindnet::{self, Kindnet},
@@ -72,9 +72,11 @@ pub struct Unchecked {
 
 /// The network of a cluster; `None`: none that is known.
 pub fn of(objects: &Objects) -> Option<Box<dyn Network>> {
+    // A ConfigMap outlives its network: with another's agents at work it is what is left of it.
+    let others_work = || kindnet::is_at_work(objects) || cilium::is_at_work(objects) || calico::is_at_work(objects);
     if objects.bundled.is_some() {
         Some(Box::new(Bundled))
-    } else if objects.flannel.is_some() {
+    } else if objects.flannel.is_some() && (flannel::has_agent(objects) || !others_work()) {
         Some(Box::new(Flannel))
     } else if kindnet::is_at_work(objects) {
         Some(Box::new(Kindnet))

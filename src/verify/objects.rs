@@ -50,6 +50,9 @@ pub struct PodObject {
     /// `Running`, and not being deleted.
     #[serde(default)]
     pub running: bool,
+    /// `spec.runtimeClassName`: such runtimes may take addresses into a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_class: Option<String>,
     /// Annotation `k8s.v1.cni.cncf.io/networks`: further networks that it asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub networks: Option<String>,

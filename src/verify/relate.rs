@@ -1,6 +1,7 @@
 //! Tells root causes from what follows from them.
 
 use super::found::Found;
+use std::collections::BTreeMap;
 
 /// What follows from a finding about a device.
 enum Follow {
@@ -45,23 +46,26 @@ const ROOTS: [(&str, Follow); 12] = [
 
 /// Tells roots from what follows from them: what is missing on a device that is missing or down is no fault of its own.
 pub fn relate(found: &mut [Found]) {
-    for index in 0..found.len() {
-        let one = &found[index];
+    let mut firsts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for (index, one) in found.iter().enumerate() {
+        if let Some(device) = &one.device {
+            firsts.entry((one.id, device.clone())).or_insert(index);
+        }
+    }
+    for one in found.iter_mut() {
         let Some(device) = &one.device else { continue };
         let root = ROOTS
             .iter()
             .take_while(|(id, _)| *id != one.id)
             .find_map(|(id, follow)| {
-                let root = found
-                    .iter()
-                    .position(|root| root.id == *id && root.device.as_ref() == Some(device))?;
+                let root = *firsts.get(&(*id, device.clone()))?;
                 let follows = match follow {
                     Follow::All => true,
                     Follow::These(ids) => one.goes_with_device || ids.contains(&one.id),
                 };
                 follows.then_some(root)
             });
-        found[index].follows = root;
+        one.follows = root;
     }
     // What router advertisements told is to be kept before IPv6 forwarding is put right: no fault of its own.
     let forwarding = found.iter().position(|one| one.id == "verify-forwarding-off");

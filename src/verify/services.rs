@@ -46,6 +46,16 @@ pub fn differences(scene: &Scene<'_>) -> Differences {
         unchecked(&mut differences, why);
         return differences;
     }
+    let replaced = scene
+        .objects
+        .cilium
+        .as_ref()
+        .and_then(|cilium| cilium.config.get("kube-proxy-replacement"));
+    if replaced.is_some_and(|how| ["true", "strict"].contains(&how.as_str())) {
+        let why = "Cilium's programs stand in for kube-proxy, and this version does not read them: cilium-dbg service list shows it";
+        unchecked(&mut differences, why);
+        return differences;
+    }
     let Some(ruleset) = scene.ruleset(Group::Services, &mut differences) else {
         return differences;
     };
@@ -194,6 +204,14 @@ impl Check<'_> {
     }
 
     fn cluster_ip(&mut self, door: &Door<'_>, protocol: Protocol) {
+        // Somebody on the node answers at this address itself, past all translation: NodeLocal DNSCache does.
+        let addresses = &self.scene.record.node.net.addresses;
+        if addresses
+            .iter()
+            .any(|address| address.ip == door.to.ip() && address.interface != IPVS)
+        {
+            return;
+        }
         let scope = Scope::new(door.service.internal, self.scene.node);
         let expected = self.endpoints.of_port(door.service, door.port, self.is_v6, scope);
         let Some(outcomes) = self.walk(protocol, door, false, &[Hook::Prerouting]) else {

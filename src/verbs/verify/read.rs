@@ -15,6 +15,7 @@ use crate::{
             objects::{Block, CalicoObjects, Felix, Pool, Ways},
         },
         cilium::objects::{CiliumNode, CiliumObjects, SETTINGS, TUNNEL_PORT},
+        flannel::has_agent,
         objects::{Objects, PodObject},
     },
 };
@@ -80,7 +81,7 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
         calico: None,
         cilium: None,
     };
-    if objects.bundled.is_none() && objects.flannel.is_none() {
+    if objects.bundled.is_none() && (objects.flannel.is_none() || !has_agent(&objects)) {
         objects.cilium = cilium(cluster).await?;
     }
     if has_annotations(&objects, calico::PREFIX) {
@@ -254,6 +255,7 @@ fn pod_object(pod: &Pod) -> Option<PodObject> {
         annotations.get(&format!("k8s.v1.cni.cncf.io/{name}")).cloned()
     };
     let (networks, network_status) = (annotation("networks"), annotation("network-status"));
+    let runtime_class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.clone());
     let pod = convert::pod(pod)?;
     Some(PodObject {
         node: pod.node?,
@@ -263,6 +265,7 @@ fn pod_object(pod: &Pod) -> Option<PodObject> {
         ips: pod.ips,
         host_network: pod.host_network,
         running: pod.running,
+        runtime_class,
         networks,
         network_status,
     })

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// What of its ConfigMap is read.
-pub const SETTINGS: [&str; 9] = [
+pub const SETTINGS: [&str; 10] = [
     "auto-direct-node-routes",
     "cluster-id",
     "enable-ipv4",
     "enable-ipv6",
     "ipam",
+    "kube-proxy-replacement",
     "routing-mode",
     "single-cluster-route",
     "tunnel",

@@ -102,6 +102,7 @@ pub fn expect(
             "with this routing mode and IPAM, routes between nodes are not in Cilium's objects",
         );
     }
+    expected.own.extend(me.ranges.iter().copied());
     for (name, said) in &published {
         let way = match routing {
             Routing::Tunnel(_) => me.host.map(|host| (host, Some(HOST.to_owned()))),

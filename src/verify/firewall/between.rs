@@ -72,7 +72,10 @@ fn product<'a>(from: &[End<'a>], to: &[End<'a>]) -> Vec<(End<'a>, End<'a>)> {
     let pairs = from
         .iter()
         .flat_map(|from| to.iter().map(|to| (from.clone(), to.clone())));
-    pairs.collect()
+    // What would leave by the device that it came by goes past the kernel's hooks: a switch, a program or the underlay has it.
+    pairs
+        .filter(|(from, to)| from.device.is_none() || from.device != to.device)
+        .collect()
 }
 
 /// What keeps a packet from going on, if nothing lets it.

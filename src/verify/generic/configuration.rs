@@ -114,7 +114,12 @@ impl Configuration {
 }
 
 /// Compares what was read with what a runtime needs.
-pub fn judge(record: &NodeRecord, first: Result<&Option<Configuration>, &Broken>, differences: &mut Differences) {
+pub fn judge(
+    record: &NodeRecord,
+    first: Result<&Option<Configuration>, &Broken>,
+    differences: &mut Differences,
+    is_known: bool,
+) {
     let mut unchecked = |why: String| {
         differences.unchecked.push(Unchecked {
             group: Group::Disk,
@@ -132,6 +137,8 @@ pub fn judge(record: &NodeRecord, first: Result<&Option<Configuration>, &Broken>
         Ok(None) if entries.keys().any(|name| is_configuration(name)) => {
             return unchecked(format!("what the files in {FOLDER} say could not be read"));
         }
+        // Some runtimes have their configurations elsewhere, and the folder all the same.
+        Ok(None) if !is_known => return unchecked(format!("no CNI configuration is in {FOLDER}")),
         Ok(None) => {
             differences.found.push(
                 Found::new("verify-conf-missing", FOLDER, "a CNI configuration", "there is none")
@@ -151,7 +158,16 @@ pub fn judge(record: &NodeRecord, first: Result<&Option<Configuration>, &Broken>
     };
     match record.folders.get(PLUGINS) {
         Some(Ok(there)) => {
-            let needed = configuration.types.iter().map(String::as_str).chain(["loopback"]);
+            // Runtimes look into further folders: where nothing of the configuration is in this one, it is another.
+            if !configuration.types.iter().any(|name| there.contains_key(name)) {
+                return unchecked(format!("none of the plugins that are configured is in {PLUGINS}"));
+            }
+            // Not every runtime calls it: it is missed where the other reference plugins are.
+            let has_package = ["bridge", "host-local", "ptp"]
+                .iter()
+                .any(|name| there.contains_key(*name));
+            let needed = configuration.types.iter().map(String::as_str);
+            let needed = needed.chain(has_package.then_some("loopback"));
             for name in needed {
                 differences.found.extend(missing_plugin(there, name).map(|found| {
                     found.fix(format!(

@@ -7,6 +7,8 @@ use crate::verify::{
     network::Network,
     objects::{Objects, PodObject},
 };
+use ipnet::IpNet;
+use std::collections::BTreeSet;
 
 /// A network's traces.
 struct Family {
@@ -108,6 +110,16 @@ pub fn judge(
             .on(device),
         );
     };
+    let ranges: BTreeSet<IpNet> = objects
+        .nodes
+        .iter()
+        .filter(|other| other.name != node)
+        .flat_map(|other| other.pod_cidrs.iter().filter_map(|range| range.parse().ok()))
+        .collect();
+    let carries = |device: &str| {
+        let mut routes = net.routes.iter();
+        routes.any(|route| is_by(route, device) && ranges.contains(&route.destination))
+    };
     for family in &FAMILIES {
         let mut there = net
             .links
@@ -124,7 +136,10 @@ pub fn judge(
         {
             continue;
         }
-        there.for_each(|device| say(device, family.word));
+        // What carries a way to a node's pods is at work, whoever made it.
+        there
+            .filter(|device| !carries(device))
+            .for_each(|device| say(device, family.word));
     }
     let has_ports = looked
         .record

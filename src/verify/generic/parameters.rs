@@ -2,7 +2,10 @@
 
 use super::pods::Wiring;
 use crate::verify::{found::Found, objects::Objects};
-use netcheck_node_state::record::{NodeRecord, Space};
+use netcheck_node_state::{
+    LinkKind,
+    record::{NodeRecord, Space},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -27,11 +30,17 @@ const COUNT: &str = "net.netfilter.nf_conntrack_count";
 const MOST: &str = "net.netfilter.nf_conntrack_max";
 
 /// Whether the node forwards, if pods need that.
-pub fn forwarding(objects: &Objects, node: &str, wirings: &[Wiring<'_>], host: &Space, found: &mut Vec<Found>) {
-    let ends: BTreeSet<&str> = wirings
-        .iter()
-        .filter_map(|wiring| wiring.bridge.or(wiring.host))
-        .collect();
+pub fn forwarding<'a>(objects: &Objects, node: &str, wirings: &[Wiring<'a>], host: &Space, found: &mut Vec<Found>) {
+    // What Open vSwitch forwards is nothing of the kernel's routes.
+    let is_bridge = |name: &str| {
+        let link = host.net.links.get(name);
+        link.is_some_and(|link| link.kind == LinkKind::Other("bridge".to_owned()))
+    };
+    let end = |wiring: &Wiring<'a>| match wiring.bridge {
+        Some(bridge) => Some(bridge).filter(|bridge| is_bridge(bridge)),
+        None => wiring.host,
+    };
+    let ends: BTreeSet<&str> = wirings.iter().filter_map(end).collect();
     // Pods with devices of the underlay do not need the node's kernel.
     if ends.is_empty() {
         return;
@@ -66,7 +75,7 @@ pub fn forwarding(objects: &Objects, node: &str, wirings: &[Wiring<'_>], host: &
     if has_family(false) && is_off("net.ipv6.conf.all.forwarding") {
         found.push(off("net.ipv6.conf.all.forwarding"));
     }
-    let has_bridge = wirings.iter().any(|wiring| wiring.bridge.is_some());
+    let has_bridge = wirings.iter().any(|wiring| wiring.bridge.is_some_and(is_bridge));
     for (is_v4, key) in [
         (true, "net.bridge.bridge-nf-call-iptables"),
         (false, "net.bridge.bridge-nf-call-ip6tables"),

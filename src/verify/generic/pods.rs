@@ -188,6 +188,10 @@ fn inside(wiring: &Wiring<'_>, attachments: &Attachments<'_>, defaults: [bool; 2
     let mut is_cut_off = false;
     for (ip, name) in &wiring.interfaces {
         let Some(name) = name else {
+            // Sandboxed runtimes and virtual machines have it inside.
+            if pod.runtime_class.is_some() || pod.name.starts_with("virt-launcher-") {
+                return;
+            }
             is_cut_off = true;
             found.push(
                 Found::new(

@@ -45,7 +45,9 @@ fn healthy_nodes_have_no_findings() {
 #[test]
 fn the_first_configuration_counts_and_needs_its_plugins() {
     const NET_D: &str = "/etc/cni/net.d";
-    assert_eq!(ptp(|node| node.folder(NET_D).clear()), ["verify-conf-missing"]);
+    // A known network has one; of others the runtime may have it elsewhere.
+    assert_eq!(bridge(|node| node.folder(NET_D).clear()), ["verify-conf-missing"]);
+    assert_eq!(ptp(|node| node.folder(NET_D).clear()), [] as [&str; 0]);
     let cut = ptp(|node| node.put(NET_D, "10-plain.conflist", "{\"name\": \"pl", 9));
     assert_eq!(cut, ["verify-conf-broken"]);
     let without = ptp(|node| node.put(NET_D, "00-x.conf", "{}", 9));

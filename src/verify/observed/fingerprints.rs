@@ -116,7 +116,7 @@ pub const FINGERPRINTS: [Fingerprint; 14] = [
         place: Where::Pods,
         counters: &["IpInAddrErrors", "Ip6InAddrErrors"],
         reasons: &["IP_INADDRERRORS", "OTHERHOST"],
-        only_with_loss: false,
+        only_with_loss: true,
         follows: &[
             "verify-pod-neighbour-wrong",
             "verify-pod-veth-mac",
@@ -199,7 +199,7 @@ pub const FINGERPRINTS: [Fingerprint; 14] = [
         place: Where::Tracking,
         counters: &["insert_failed", "drop", "early_drop"],
         reasons: &[],
-        only_with_loss: false,
+        only_with_loss: true,
         follows: &[],
         elsewhere: &[],
     },

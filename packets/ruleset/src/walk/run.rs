@@ -43,6 +43,17 @@ struct Way {
     nat_done: Option<Hook>,
 }
 
+/// As many chains of a way are told of: each of its branches carries them along.
+const TRAIL: usize = 64;
+
+impl Way {
+    fn note(&mut self, chain: (usize, usize)) {
+        if self.trail.len() < TRAIL {
+            self.trail.push(chain);
+        }
+    }
+}
+
 pub(super) struct Run<'a> {
     ruleset: &'a Ruleset,
     stops: Vec<Stop>,
@@ -172,7 +183,7 @@ impl<'a> Run<'a> {
             self.branch(without)?;
         }
         way.stack.push((stop.chain, 0));
-        way.trail.push((stop.table, stop.chain));
+        way.note((stop.table, stop.chain));
         Ok(true)
     }
 
@@ -363,7 +374,7 @@ impl<'a> Run<'a> {
                     return Err(act.unknown(&format!("more than {DEPTH} chains within each other")));
                 }
                 way.stack.push((chain, 0));
-                way.trail.push((act.stop.table, chain));
+                way.note((act.stop.table, chain));
             }
         }
         Ok(Some(way))
