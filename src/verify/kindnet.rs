@@ -177,6 +177,11 @@ mod tests {
             node.put(NET_D, "05-other.conflist", &text, 9);
         });
         assert_eq!(foreign, ["verify-conf-foreign"]);
+        let multus = found(|node| {
+            let text = r#"{"cniVersion": "0.3.1", "name": "multus", "type": "multus-shim"}"#;
+            node.put(NET_D, "00-multus.conf", text, 9);
+        });
+        assert!(!multus.contains(&"verify-conf-foreign"), "{multus:?}");
         assert_eq!(found(|node| node.folder(NET_D).clear()), ["verify-conf-missing"]);
         let large = found(|node| {
             node.net().links.get_mut("veth4d44b1b3").unwrap().mtu = 9000;

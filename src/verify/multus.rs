@@ -302,6 +302,15 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_a_driver_in_user_space_has_is_not_missed() {
+        let status = STATUS.replace("\"dns\": {}", "\"device-info\": {\"type\": \"pci\"}");
+        assert_eq!(
+            found(Some("lan"), Some(&status), |space| space.net.links.clear()),
+            Ok(vec![])
+        );
+    }
+
+    #[test]
     fn annotations_that_cannot_be_read_are_told_of() {
         assert!(
             found(Some("[{"), None, |_| {})

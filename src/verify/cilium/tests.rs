@@ -54,6 +54,29 @@ fn another(node: &mut Sample, like: &str, to: &str) {
 }
 
 #[test]
+fn what_other_settings_make_is_healthy_too() {
+    // enable-endpoint-routes: a route to each of the node's own pods.
+    assert_eq!(
+        found(|node| another(node, "10.245.1.119/32", "10.245.1.20/32")),
+        [] as [&str; 0]
+    );
+    // A pool of its own that happens to be the nodes' podCIDRs but for one node's.
+    let pools = found(|node| {
+        for one in &mut node.objects().nodes {
+            one.pod_cidrs = vec![one.annotations["network.cilium.io/ipv4-pod-cidr"].clone()];
+        }
+        node.objects().nodes[0].pod_cidrs = vec!["10.245.9.0/24".to_owned()];
+    });
+    assert_eq!(pools, [] as [&str; 0]);
+    // flannel's ConfigMap outlived it.
+    let mut sample = Sample::of(RECORDED);
+    sample.agent("cilium-x7x7x");
+    sample.objects().cilium = Some(CiliumObjects::default());
+    sample.objects().flannel = Some("{}".to_owned());
+    assert_eq!(sample.network(), Some("Cilium"));
+}
+
+#[test]
 fn what_was_recorded_healthy_has_no_findings() {
     assert_eq!(found(|_| {}), [] as [&str; 0]);
     let sample = Sample::of(RECORDED);

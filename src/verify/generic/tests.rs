@@ -283,6 +283,16 @@ fn what_another_network_left_is_told() {
     let not = |name: &str| ptp(|node| drop(node.net().links.insert(name.to_owned(), device("x"))));
     assert_eq!(not("flannel.x"), [] as [&str; 0]);
     assert_eq!(not("docker0"), [] as [&str; 0]);
+    // By it go packets to another node's pods: it works, whoever made it (k3s has flannel inside).
+    let at_work = ptp(|node| {
+        node.net().links.insert("flannel.1".to_owned(), device("vxlan"));
+        let way = route(node, "10.244.1.0/24");
+        node.net().routes.insert(Route {
+            device: Some("flannel.1".to_owned()),
+            ..way
+        });
+    });
+    assert_eq!(at_work, [] as [&str; 0]);
     // Its agent runs: it is somebody's.
     let running = ptp(|node| {
         node.net().links.insert("cilium_host".to_owned(), device("x"));

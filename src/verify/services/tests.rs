@@ -6,7 +6,7 @@ use crate::verify::{
     firewall::tests::{RULES, evidence, found, record, without},
     judge::judge,
 };
-use netcheck_node_state::{Link, LinkKind};
+use netcheck_node_state::{Address, Link, LinkKind};
 
 /// kube-proxy's rules in nftables mode.
 const NFT: &str = include_str!("../../../packets/ruleset/tests/recorded/kube-proxy.json");
@@ -157,6 +157,19 @@ fn what_is_gone_from_the_rules_is_found() {
     let text = NFT.replace("[\"10.96.9.1\", \"tcp\", 80]", "[\"10.96.9.1\", \"tcp\", 81]");
     record(&mut nft).nft = Ok(serde_json::from_str(&text).unwrap());
     assert_eq!(found(&nft), ids(&["verify-service-missing"]));
+}
+
+#[test]
+fn an_address_that_somebody_on_the_node_answers_at_is_nothing_of_kube_proxys() {
+    let mut evidence = iptables(&without(RULES, "kube-system/kube-dns:dns cluster IP"));
+    assert!(!found(&evidence).0.is_empty());
+    // NodeLocal DNSCache has the Service's address on a device of its own.
+    record(&mut evidence).node.net.addresses.insert(Address {
+        interface: "nodelocaldns".to_owned(),
+        ip: "10.96.0.10".parse().unwrap(),
+        prefix: 32,
+    });
+    assert_eq!(found(&evidence), ids(&[]));
 }
 
 #[test]
