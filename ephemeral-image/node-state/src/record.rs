@@ -45,7 +45,7 @@ pub struct NodeRecord {
     pub pods: BTreeMap<u32, Reading<Space>>,
     /// The answer to `nft -j list ruleset` in the node's namespace (libnftables-json(5)).
     pub nft: Reading<Value>,
-    /// The answers to `iptables-legacy-save` and its like in the node's namespace, by the program's name.
+    /// The answers to `iptables-legacy-save` and its like in the node's namespace, by the program's name, and that to `ipset save` by `ipset`.
     #[serde(default)]
     pub iptables: BTreeMap<String, Reading<String>>,
     /// Folders that were asked for, by path, and the files in them by name; `no such folder` of one that is not there.

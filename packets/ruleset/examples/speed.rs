@@ -7,7 +7,7 @@
     reason = "it prints, and stops at what it did not expect"
 )]
 
-use netcheck_ruleset::{Family, Flavour, Hook, Packet, Protocol, Ruleset};
+use netcheck_ruleset::{Family, Flavour, Hook, Packet, Protocol, Ruleset, Sets};
 use std::{
     env,
     fmt::Write as _,
@@ -20,7 +20,11 @@ fn main() {
     let (services, endpoints) = (arguments.next().unwrap_or(5_000), arguments.next().unwrap_or(3));
     let text = rules(services, endpoints);
     let start = Instant::now();
-    let ruleset = Ruleset::read(None, [(Family::Ip, Flavour::IptablesNft, text.as_str())]);
+    let ruleset = Ruleset::read(
+        None,
+        [(Family::Ip, Flavour::IptablesNft, text.as_str())],
+        &Sets::default(),
+    );
     let read = start.elapsed();
     let start = Instant::now();
     let hooks = [Hook::Prerouting, Hook::Forward];

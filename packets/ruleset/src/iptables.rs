@@ -3,10 +3,11 @@
 mod matches;
 mod targets;
 
+use crate::ipset::Sets;
 use crate::model::{Base, Family, Flavour, Hook, Rule, Step, Table, Text};
 
 /// Reads all tables. Lines that are not understood are comments of the program, or become rules that are not understood.
-pub(crate) fn tables(family: Family, flavour: Flavour, text: &str) -> Vec<Table> {
+pub(crate) fn tables(family: Family, flavour: Flavour, text: &str, sets: &Sets) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     for line in text.lines() {
         let line = line.trim();
@@ -18,7 +19,7 @@ pub(crate) fn tables(family: Family, flavour: Flavour, text: &str) -> Vec<Table>
         if let Some(chain) = line.strip_prefix(':') {
             declare(table, chain);
         } else if !line.starts_with('#') && line.contains("-A ") {
-            append(table, line);
+            append(table, line, sets);
         }
     }
     tables
@@ -59,7 +60,7 @@ fn base(table: &str, chain: &str, drops: bool) -> Option<Base> {
     })
 }
 
-fn append(table: &mut Table, line: &str) {
+fn append(table: &mut Table, line: &str, sets: &Sets) {
     // `[packets:bytes] -A …` with counters.
     let start = line.find("-A ").unwrap_or_default();
     let line = &line[start..];
@@ -69,6 +70,7 @@ fn append(table: &mut Table, line: &str) {
         words: &words,
         at: 2,
         is_v6: table.family == Family::Ip6,
+        sets,
     };
     let mut steps = Vec::new();
     while reader.at < words.len() {
@@ -98,6 +100,7 @@ struct Reader<'a> {
     words: &'a [String],
     at: usize,
     is_v6: bool,
+    sets: &'a Sets,
 }
 
 impl<'a> Reader<'a> {

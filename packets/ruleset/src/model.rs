@@ -1,6 +1,9 @@
 //! Tables, chains and rules, whatever language they were written in.
 
-use crate::value::{Pattern, Set, Value};
+use crate::{
+    ipset::Sets,
+    value::{Pattern, Set, Value},
+};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
@@ -369,14 +372,15 @@ impl Table {
 
 impl Ruleset {
     /// Puts together what was read: the answer to `nft -j list ruleset`, if there is one, and `iptables-save` texts with their family and
-    /// flavour. Of a table that both tell, the text counts: nft does not show what iptables' extensions match.
+    /// flavour, with the sets of ipset that they ask. Of a table that both tell, the text counts: nft does not show what iptables' extensions match.
     pub fn read<'a>(
         nft: Option<&serde_json::Value>,
         iptables: impl IntoIterator<Item = (Family, Flavour, &'a str)>,
+        sets: &Sets,
     ) -> Self {
         let mut tables: Vec<Table> = iptables
             .into_iter()
-            .flat_map(|(family, flavour, text)| crate::iptables::tables(family, flavour, text))
+            .flat_map(|(family, flavour, text)| crate::iptables::tables(family, flavour, text, sets))
             .collect();
         let told: BTreeSet<(Family, String)> = tables
             .iter()

@@ -17,11 +17,11 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn iptables(text: &str) -> Ruleset {
-    Ruleset::read(None, [(Family::Ip, Flavour::IptablesNft, text)]).with_locals([ip("10.90.0.21")])
+    Ruleset::read(None, [(Family::Ip, Flavour::IptablesNft, text)], &Sets::default()).with_locals([ip("10.90.0.21")])
 }
 
 fn nft(text: &str) -> Ruleset {
-    Ruleset::read(Some(&serde_json::from_str(text).unwrap()), []).with_locals([ip("10.90.0.21")])
+    Ruleset::read(Some(&serde_json::from_str(text).unwrap()), [], &Sets::default()).with_locals([ip("10.90.0.21")])
 }
 
 fn tcp(source: &str, destination: &str, port: u16) -> Packet {
@@ -139,6 +139,40 @@ fn calico_drops_what_comes_from_devices_that_it_does_not_know() {
     assert!(from("cali94c53c942a1").iter().all(Outcome::is_accepted));
     let unknown = from("cali00000000000");
     assert!(matches!(&unknown[0].verdict, Verdict::Dropped(place) if place.chain == "cali-from-wl-dispatch"));
+}
+
+/// Two rules that ask sets of all the kinds that policy engines make.
+fn with_sets(rule: &str, sets: &str) -> Ruleset {
+    let text = format!("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD {rule} -j DROP\nCOMMIT\n");
+    Ruleset::read(
+        None,
+        [(Family::Ip, Flavour::IptablesNft, text.as_str())],
+        &Sets::read(sets),
+    )
+}
+
+#[test]
+fn sets_of_ipset_are_asked() {
+    const SETS: &str = "create a hash:ip family inet hashsize 1024 maxelem 65536\nadd a 10.244.0.9\n\
+        create n hash:net family inet hashsize 1024 maxelem 65536\nadd n 10.244.1.0/24\n\
+        create p hash:ip,port family inet hashsize 1024 maxelem 65536\nadd p 10.244.1.4,tcp:80\nadd p 10.244.1.5,udp:80\n\
+        create t hash:ip family inet timeout 300\nadd t 10.244.0.9 timeout 12\n\
+        create x hash:net family inet\nadd x 10.244.0.0/16\nadd x 10.244.0.9 nomatch\n\
+        create l list:set size 8\nadd l a\n";
+    let of = |rule: &str| verdict(&with_sets(rule, SETS)).map(|verdicts| verdicts.contains(&Verdict::Accepted));
+    // The packet is of 10.244.0.9 to 10.244.1.4, TCP port 80.
+    assert_eq!(of("-m set --match-set a src"), Ok(false));
+    assert_eq!(of("-m set --match-set a dst"), Ok(true));
+    assert_eq!(of("-m set ! --match-set a src"), Ok(true));
+    assert_eq!(of("-m set --match-set n dst ! --update-counters"), Ok(false));
+    assert_eq!(of("-m set --match-set p dst,dst"), Ok(false));
+    assert_eq!(of("-m set --match-set p src,dst"), Ok(true));
+    // What goes by itself may be there and may not.
+    assert_eq!(of("-m set --match-set t src"), Ok(true));
+    for unknown in ["x", "l", "nowhere"] {
+        let why = of(&format!("-m set --match-set {unknown} src")).unwrap_err();
+        assert!(why.contains(&format!("--match-set {unknown} src")), "{why}");
+    }
 }
 
 #[test]
@@ -282,6 +316,7 @@ fn flavours_are_told_apart() {
             ),
             (Family::Ip, Flavour::IptablesNft, FLANNEL),
         ],
+        &Sets::default(),
     );
     let deciding = ruleset.deciding();
     assert_eq!(deciding[&Flavour::IptablesLegacy], ["ip filter"]);
@@ -351,12 +386,12 @@ proptest! {
             {"rule": {"family": "ip", "table": "t", "chain": "c", "expr": [expr, {"match": expr}, {"vmap": expr}, {"dnat": expr}]}},
             expr,
         ]});
-        let _ = Ruleset::read(Some(&listing), []).walk(&THROUGH, &tcp("10.0.0.1", "10.0.0.2", 80));
+        let _ = Ruleset::read(Some(&listing), [], &Sets::default()).walk(&THROUGH, &tcp("10.0.0.1", "10.0.0.2", 80));
     }
 
     #[test]
     fn any_text_is_read_and_walked(text in r#"(\*(nat|filter)\n)?(:(FORWARD|a) (DROP|-)?\n|-A (FORWARD|a) (! )?(-[dsmjgp] |--[a-z]{1,9} |"|\\|[0-9./:]{1,9} |tcp |mark |a |DNAT |MARK ){0,9}\n){0,9}"#) {
-        let ruleset = Ruleset::read(None, [(Family::Ip, Flavour::IptablesLegacy, text.as_str())]);
+        let ruleset = Ruleset::read(None, [(Family::Ip, Flavour::IptablesLegacy, text.as_str())], &Sets::read(&text));
         let _ = ruleset.walk(&THROUGH, &tcp("10.0.0.1", "10.0.0.2", 80));
     }
 

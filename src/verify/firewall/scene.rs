@@ -8,8 +8,11 @@ use crate::verify::{
 };
 use ipnet::IpNet;
 use netcheck_node_state::{Route, RouteKind, record::NodeRecord};
-use netcheck_ruleset::{Family, Flavour, Ruleset, Undecidable};
+use netcheck_ruleset::{Family, Flavour, Ruleset, Sets, Undecidable};
 use std::{collections::BTreeSet, net::IpAddr};
+
+/// Under this name a record has the answer to `ipset save`.
+const IPSET: &str = "ipset";
 
 /// `RT_TABLE_MAIN` of linux/rtnetlink.h.
 const MAIN: u32 = 254;
@@ -53,7 +56,10 @@ impl<'a> Scene<'a> {
         let record = &looked.record;
         let mut unread = Vec::new();
         let mut texts = Vec::new();
-        for (program, text) in &record.iptables {
+        // Without it, what asks a set is not decidable.
+        let sets = record.iptables.get(IPSET).and_then(|text| text.as_ref().ok());
+        let sets = Sets::read(sets.map(String::as_str).unwrap_or_default());
+        for (program, text) in record.iptables.iter().filter(|(program, _)| *program != IPSET) {
             let family = if program.starts_with("ip6") {
                 Family::Ip6
             } else {
@@ -71,7 +77,7 @@ impl<'a> Scene<'a> {
         }
         let addresses = record.node.net.addresses.iter().map(|address| address.ip);
         let rules = record.nft.as_ref();
-        let rules = rules.map(|nft| Ruleset::read(Some(nft), texts).with_locals(addresses));
+        let rules = rules.map(|nft| Ruleset::read(Some(nft), texts, &sets).with_locals(addresses));
         Self {
             objects,
             node,

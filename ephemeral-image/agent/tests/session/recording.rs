@@ -75,7 +75,8 @@ fn a_node_is_recorded() {
     let world = World::new();
     world.run(
         "router",
-        "iptables-legacy -A FORWARD -m comment --comment by-legacy -j ACCEPT
+        "ipset create by-set hash:ip; ipset add by-set 10.9.9.9
+         iptables-legacy -A FORWARD -m comment --comment by-legacy -j ACCEPT
          iptables-nft -A FORWARD -p tcp --dport 81 -m comment --comment by-nft -j ACCEPT
          ip6tables-nft -A INPUT -s 2001:db8:77::/48 -j DROP",
     );
@@ -153,16 +154,19 @@ fn a_node_is_recorded() {
         [
             "ip6tables-legacy-save",
             "ip6tables-nft-save",
+            "ipset",
             "iptables-legacy-save",
             "iptables-nft-save"
         ]
     );
     for (program, answer) in &record.iptables {
-        let theirs = world.output("router", program);
+        let command = if program == "ipset" { "ipset save" } else { program };
+        let theirs = world.output("router", command);
         assert_eq!(rules(answer.as_ref().unwrap()), rules(&theirs), "{program}");
     }
     for (program, rule) in [
         ("iptables-legacy-save", "by-legacy"),
+        ("ipset", "add by-set 10.9.9.9"),
         ("iptables-nft-save", "by-nft"),
         ("ip6tables-nft-save", "2001:db8:77::/48"),
     ] {

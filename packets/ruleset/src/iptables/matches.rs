@@ -196,6 +196,20 @@ fn option_of(reader: &mut Reader<'_>, module: &str, option: &str) -> Option<Cond
         ("addrtype", "--src-type") => route_types(true, reader.take()),
         ("iprange", "--src-range") => span(true, reader.take()),
         ("iprange", "--dst-range") => span(false, reader.take()),
+        ("set", "--match-set") => {
+            let (name, sides) = (reader.take(), reader.take());
+            let condition = reader.sets.condition(name, sides);
+            // Counting is nothing of what it fits.
+            while reader.word() == "!"
+                && reader
+                    .words
+                    .get(reader.at + 1)
+                    .is_some_and(|word| word.starts_with("--update-"))
+            {
+                reader.at += 2;
+            }
+            Some(condition.unwrap_or_else(|| unknown(format!("-m set --match-set {name} {sides}"))))
+        }
         ("pkttype", "--pkt-type") => {
             let word = reader.take();
             let kinds = ["unicast", "broadcast", "multicast"];

@@ -1,7 +1,7 @@
 //! Three namespaces in a row: a client, a router that has the rules, and a server that writes down what arrives and answers nothing.
 
 use netcheck_node_state::{Netns, within};
-use netcheck_ruleset::{Family, Flavour, Protocol, Ruleset};
+use netcheck_ruleset::{Family, Flavour, Protocol, Ruleset, Sets};
 use netcheck_trials::wait_for;
 use serde_json::Value;
 use std::{
@@ -95,6 +95,13 @@ impl Net {
                 }
             }",
         );
+        within_shell(
+            router,
+            "ipset restore",
+            "create source hash:ip\nadd source 10.244.0.9\ncreate range hash:net\nadd range 10.244.1.0/24\n\
+             create door hash:ip,port\nadd door 10.244.1.4,udp:53\nadd door 10.244.1.4,tcp:81\n\
+             create three hash:ip,port,ip\nadd three 10.244.0.9,tcp:80,10.244.1.4\n",
+        );
         // Until neighbours are known, packets wait.
         for to in ["10.244.1.99:9", "[fd00:244:1::99]:9"] {
             let to: SocketAddr = to.parse().unwrap();
@@ -134,7 +141,8 @@ impl Net {
         let texts = texts
             .iter()
             .map(|(family, flavour, text)| (*family, *flavour, text.as_str()));
-        Ruleset::read(Some(&nft), texts).with_locals(ROUTER.iter().map(|ip| ip.parse().unwrap()))
+        let sets = Sets::read(&self.answer("ipset save"));
+        Ruleset::read(Some(&nft), texts, &sets).with_locals(ROUTER.iter().map(|ip| ip.parse().unwrap()))
     }
 
     fn answer(&self, command: &str) -> String {

@@ -13,8 +13,12 @@ const PACKETS: [(Protocol, &str); 5] = [
 ];
 
 /// Rules of IPv4, of which some packets are caught and others are not.
-const FORWARD: [&str; 24] = [
+const FORWARD: [&str; 28] = [
     "-A FORWARD -d 10.244.1.0/24 -j DROP",
+    "-A FORWARD -m set --match-set source src -j DROP",
+    "-A FORWARD -m set ! --match-set range dst -j DROP",
+    "-A FORWARD -m set --match-set door dst,dst -j DROP",
+    "-A FORWARD -m set --match-set three src,dst,dst ! --update-counters -j REJECT",
     "-A FORWARD ! -d 10.244.0.0/255.255.0.0 -j REJECT",
     "-A FORWARD -i cni+ -o flannel.1 -p udp -j DROP",
     "-A FORWARD ! -i cni0 -j DROP",

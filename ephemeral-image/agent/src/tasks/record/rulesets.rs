@@ -4,7 +4,7 @@ use super::program::{self, Limits};
 use crate::tasks::Reporter;
 use netcheck_node_state::record::Reading;
 use serde_json::value::RawValue;
-use std::{fs, io};
+use std::{fs, io, iter, path::Path};
 
 /// Programs that print iptables' rules, and where the kernel lists the tables of those that ask it for tables: only what is listed is there, and
 /// asking for another one would make it.
@@ -22,9 +22,12 @@ pub fn nft(reporter: &Reporter) -> Reading<Box<RawValue>> {
     RawValue::from_string(text).map_err(|error| format!("nft's answer is not JSON: {error}"))
 }
 
-/// What each program for iptables that is here says, by its name.
+/// Sets that iptables' rules ask, and where the kernel shows that it has any: asking it for some would load what makes them.
+const IPSET: (&str, &str) = ("ipset", "/sys/module/ip_set");
+
+/// What each program for iptables and its sets that is here says, by its name.
 pub fn iptables(reporter: &Reporter) -> impl Iterator<Item = (&'static str, Reading<String>)> {
-    IPTABLES.iter().filter_map(move |(name, tables)| {
+    let rules = IPTABLES.iter().filter_map(move |(name, tables)| {
         let program = program::find(name)?;
         let is_empty = tables.is_some_and(has_no_tables);
         let answer = if is_empty {
@@ -33,7 +36,20 @@ pub fn iptables(reporter: &Reporter) -> impl Iterator<Item = (&'static str, Read
             program::answer(&program, &[], Limits::usual(), reporter)
         };
         Some((*name, answer))
-    })
+    });
+    // Each is asked when its turn comes.
+    rules.chain(iter::once_with(move || sets(reporter)).flatten())
+}
+
+fn sets(reporter: &Reporter) -> Option<(&'static str, Reading<String>)> {
+    let (name, module) = IPSET;
+    let program = program::find(name)?;
+    let answer = if Path::new(module).exists() {
+        program::answer(&program, &["save"], Limits::usual(), reporter)
+    } else {
+        Ok(String::new())
+    };
+    Some((name, answer))
 }
 
 /// Whether the kernel lists no tables of this kind in this network namespace.
