@@ -352,8 +352,16 @@ impl Request {
         let (mut look, fix) = self.look_and_fix(fleet, args, shared).await?;
         if let Some(interval) = args.observe {
             let phase = shared.printer.phase("observing nodes");
+            let observed = async {
+                let mut observed = observe::observe(fleet, &look.evidence.objects, &self.chosen, interval).await;
+                // A pod that ended meanwhile has lost nothing.
+                if observed.has_losses() {
+                    observed.without_ended(&read::read(&self.cluster).await?.objects);
+                }
+                Ok::<_, Failure>(observed)
+            };
             let observed = tokio::select! {
-                observed = observe::observe(fleet, &look.evidence.objects, &self.chosen, interval) => observed,
+                observed = observed => observed?,
                 () = shared.interrupt.requested() => return Err(interrupted()),
             };
             let told = observed.nodes.values().filter(|node| node.is_ok()).count();

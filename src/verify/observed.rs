@@ -10,9 +10,13 @@ mod tests;
 
 pub use judge::with_observed;
 
+use super::objects::{Objects, PodObject};
 use netcheck_node_state::observation::NodeObservation;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// An interval that was observed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +32,31 @@ pub struct Interval {
     pub not_probed: Vec<String>,
     /// Nodes that were to be observed, by name; or why they were not.
     pub nodes: BTreeMap<String, Result<ObservedNode, String>>,
+}
+
+impl Interval {
+    /// Whether some probes were not answered.
+    pub fn has_losses(&self) -> bool {
+        self.probes.iter().any(|probe| probe.lost() > 0)
+    }
+
+    /// Without probes of pods, or to pods, that do not run any more.
+    pub fn without_ended(&mut self, now: &Objects) {
+        let running: BTreeSet<String> = now
+            .pods
+            .iter()
+            .filter(|pod| pod.running)
+            .map(PodObject::full_name)
+            .collect();
+        let runs = |end: &End| end.pod.as_ref().is_none_or(|pod| running.contains(pod));
+        let before = self.probes.len();
+        self.probes.retain(|probe| runs(&probe.from) && runs(&probe.to));
+        let ended = before - self.probes.len();
+        if ended > 0 {
+            self.not_probed
+                .push(format!("{ended} ways are not counted: their pods ended meanwhile"));
+        }
+    }
 }
 
 /// What was observed of one node.

@@ -561,3 +561,36 @@ fn the_limit_leaves_each_node_some() {
     let targets: BTreeSet<&str> = pairs.iter().map(|pair| pair.to.node.as_str()).collect();
     assert_eq!((sources.len(), targets.len()), (60, 60));
 }
+
+#[test]
+fn a_pod_that_ended_meanwhile_has_lost_nothing() {
+    let pod = |name: &str, running| PodObject {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        running,
+        ..PodObject::default()
+    };
+    let end = |name: &str| End {
+        node: "n1".to_owned(),
+        pod: Some(format!("shop/{name}")),
+    };
+    let probed = |to: &str, answered| Probed {
+        from: end("web"),
+        to: end(to),
+        address: "10.244.1.2".parse().unwrap(),
+        sent: 3,
+        answered,
+        error: None,
+    };
+    let mut interval = Interval {
+        probes: vec![probed("job", 1), probed("api", 3)],
+        ..Interval::default()
+    };
+    assert!(interval.has_losses());
+    interval.without_ended(&Objects {
+        pods: vec![pod("web", true), pod("api", true), pod("job", false)],
+        ..Objects::default()
+    });
+    assert!(!interval.has_losses());
+    assert_eq!((interval.probes.len(), interval.not_probed.len()), (1, 1));
+}
