@@ -336,7 +336,7 @@ const CAPTURE: [Grant; 1] = [grant(
 )];
 
 /// What a verifier reads; for its agents it needs what a matrix needs for those on nodes.
-const VERIFY: [Grant; 11] = [
+const VERIFY: [Grant; 12] = [
     grant(
         Place::Cluster,
         Way::Both,
@@ -372,6 +372,15 @@ const VERIFY: [Grant; 11] = [
         &["list"],
         false,
         "and where they must go",
+    ),
+    grant(
+        Place::Cluster,
+        Way::Both,
+        "networking.k8s.io",
+        "networkpolicies",
+        &["list"],
+        false,
+        "with --observe, not to take for lost what a policy forbids",
     ),
     grant(
         Place::Cni,

@@ -237,7 +237,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "observe-probes-lost",
         severity: Severity::Warning,
         title: "Echo requests between pods of two nodes are not answered",
-        proves: "Pings from a pod of this node to a pod of the other were lost while both nodes were observed. A NetworkPolicy that forbids them looks the same.",
+        proves: "Pings from a pod of this node to a pod of the other were lost while both nodes were observed. Pods of namespaces with a NetworkPolicy are not asked; a policy of another kind that forbids them looks the same.",
         expected: "Pods of different nodes answer each other.",
         breaks: "What these pods have to say to each other is likely to get lost as well.",
         look: &[("Who reaches whom, and why not", "kubectl netcheck matrix --full")],

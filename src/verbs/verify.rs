@@ -353,7 +353,9 @@ impl Request {
         if let Some(interval) = args.observe {
             let phase = shared.printer.phase("observing nodes");
             let observed = async {
-                let mut observed = observe::observe(fleet, &look.evidence.objects, &self.chosen, interval).await;
+                let policed = observe::policed(&self.cluster).await?;
+                let objects = &look.evidence.objects;
+                let mut observed = observe::observe(fleet, objects, &self.chosen, interval, &policed).await;
                 // A pod that ended meanwhile has lost nothing.
                 if observed.has_losses() {
                     observed.without_ended(&read::read(&self.cluster).await?.objects);

@@ -3,7 +3,12 @@
 use super::{Request, look::document, milliseconds};
 use crate::{
     agents::{AgentIndex, Fleet, Flow, Piece},
-    cluster::inventory::Subject,
+    cluster::{
+        Cluster,
+        inventory::Subject,
+        list::{allowed, list},
+    },
+    exit::Failure,
     verify::{
         objects::{Objects, PodObject},
         observed::{
@@ -13,6 +18,8 @@ use crate::{
     },
 };
 use futures::future::join_all;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Api;
 use netcheck_node_state::observation::{NodeObservation, OBSERVATION};
 use netcheck_wire::{
     Event, Task,
@@ -34,10 +41,43 @@ const MOST_ROUNDS: u32 = 10;
 /// Probes under way at once, of an agent.
 const PARALLEL: u32 = 64;
 
-/// Observes nodes for so long. One that cannot be observed is told, and the others are.
-pub async fn observe(fleet: &Fleet, objects: &Objects, nodes: &[String], interval: Duration) -> Interval {
+/// Namespaces that have NetworkPolicies: what these forbid would look lost. The inner error: they may not be listed.
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn policed(cluster: &Cluster) -> Result<Result<BTreeSet<String>, String>, Failure> {
+    let api: Api<NetworkPolicy> = Api::all(cluster.client.clone());
+    let policies = allowed(
+        list(cluster, &api, None).await,
+        "list NetworkPolicies in all namespaces",
+    )?;
+    let told = "networkpolicies.networking.k8s.io may not be listed: what they forbid looks lost";
+    Ok(policies
+        .map(|policies| {
+            policies
+                .into_iter()
+                .filter_map(|policy| policy.metadata.namespace)
+                .collect()
+        })
+        .ok_or_else(|| told.to_owned()))
+}
+
+/// Observes nodes for so long. One that cannot be observed is told, and the others are. Pods of `policed` namespaces are not probed.
+pub async fn observe(
+    fleet: &Fleet,
+    objects: &Objects,
+    nodes: &[String],
+    interval: Duration,
+    policed: &Result<BTreeSet<String>, String>,
+) -> Interval {
+    let is_policed = |pod: &PodObject| policed.as_ref().is_ok_and(|policed| policed.contains(&pod.namespace));
     let begun = join_all(nodes.iter().map(|node| begin(fleet, objects, node, interval))).await;
-    let is_reached = |pod: &PodObject| fleet.place(&Subject::Pod(pod.uid.clone())).is_some();
+    let closed = nodes.iter().filter_map(|node| {
+        let mut pods = objects.wired_on(node).peekable();
+        let is_closed = pods.peek().is_some() && pods.all(is_policed);
+        is_closed.then(|| format!("no way to node {node}: all its pods are in namespaces with NetworkPolicies"))
+    });
+    let is_reached = |pod: &PodObject| !is_policed(pod) && fleet.place(&Subject::Pod(pod.uid.clone())).is_some();
     let pairs = if begun.iter().any(Result::is_ok) {
         pairs(objects, nodes, is_reached)
     } else {
@@ -60,7 +100,11 @@ pub async fn observe(fleet: &Fleet, objects: &Objects, nodes: &[String], interva
     Interval {
         wanted_ms: milliseconds(interval),
         probes,
-        not_probed: not_probed.into_iter().collect(),
+        not_probed: not_probed
+            .into_iter()
+            .chain(policed.as_ref().err().cloned())
+            .chain(closed)
+            .collect(),
         nodes: nodes.iter().cloned().zip(observed).collect(),
     }
 }
