@@ -16,8 +16,8 @@ pub struct Sets(HashMap<String, IpSet>);
 struct IpSet {
     parts: Vec<Part>,
     elements: Arc<Set<()>>,
-    /// Why nothing can be told of it.
-    unknown: Option<String>,
+    /// Something of it is not understood: nothing can be told of it.
+    is_unknown: bool,
 }
 
 /// A part of an element.
@@ -52,7 +52,7 @@ impl Sets {
     /// Whether a packet is in a set, by the sides of it that `sides` names (`src,dst`): `--match-set` of iptables-extensions(8). `None`: that cannot
     /// be told.
     pub(crate) fn condition(&self, name: &str, sides: &str) -> Option<Condition> {
-        let set = self.0.get(name).filter(|set| set.unknown.is_none())?;
+        let set = self.0.get(name).filter(|set| !set.is_unknown)?;
         let sides: Vec<bool> = sides
             .split(',')
             .map(|side| match side {
@@ -151,7 +151,7 @@ impl IpSet {
         // What has a time limit goes by itself.
         elements.is_fleeting = options.contains(&"timeout");
         Self {
-            unknown: parts.is_none().then(|| format!("a set of kind {kind}")),
+            is_unknown: parts.is_none(),
             parts: parts.unwrap_or_default(),
             elements: Arc::new(elements),
         }
@@ -171,7 +171,7 @@ impl IpSet {
         // An exception of a larger range: the longest prefix would decide.
         let is_exception = options.contains(&"nomatch");
         let Some(patterns) = patterns.filter(|_| !is_exception) else {
-            self.unknown.get_or_insert_with(|| format!("element {element}"));
+            self.is_unknown = true;
             return;
         };
         let mut patterns = patterns.concat();
