@@ -371,7 +371,14 @@ impl Request {
                 let of_node = |name: &str| self.addresses(&Subject::Node(name.to_owned()), &Facts::new());
                 on_path::attach(&mut tested.rows, &tested.node_findings, of_node);
                 phase.finish(format!("{} findings", tested.node_findings.len()));
-                if tested.node_findings.is_empty() {
+                // What was not checked is nothing that holds.
+                let unchecked = judgement.nodes.values().flat_map(|node| &node.unchecked);
+                let why: BTreeSet<&str> = unchecked.map(|one| one.why.as_str()).collect();
+                let not_all = why
+                    .iter()
+                    .map(|why| format!("on nodes {names} not all was checked: {why}"));
+                tested.notes.extend(not_all);
+                if tested.node_findings.is_empty() && why.is_empty() {
                     tested
                         .notes
                         .push(format!("nothing was found to be wrong on nodes {names}"));
