@@ -4,6 +4,7 @@ mod absence;
 mod agents;
 mod capture;
 mod cni;
+mod effect;
 mod matrix;
 mod observe;
 mod verify;
@@ -11,6 +12,7 @@ mod verify_firewall;
 mod verify_networks;
 
 pub use absence::{Absence, Obstacle};
+pub use effect::{Effect, Harm, Probed, tried};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use super::{
     report::{NodeFinding, Standing, VerifyReport},
 };
 use crate::{
-    findings::Severity,
+    findings::{Effect, Severity},
     flags::duration,
     output::{Cell, Printer, Table, Tone, safe},
     report::Conclusion,
@@ -41,6 +41,7 @@ pub fn wide(report: &VerifyReport, printer: Option<&Printer>) -> String {
         let mut table = Table::new([
             "NODE",
             "SEVERITY",
+            "TRAFFIC",
             "FINDING",
             "SUBJECT",
             "EXPECTED",
@@ -51,6 +52,7 @@ pub fn wide(report: &VerifyReport, printer: Option<&Printer>) -> String {
             table.push([
                 Cell::from(&one.node),
                 Cell::toned(tone(one.finding.severity), one.finding.severity.word()),
+                Cell::from(one.harm.worst().map_or("-", Effect::word)),
                 Cell::from(&one.finding.id),
                 Cell::from(&one.finding.subject),
                 Cell::from(&one.finding.expected),
@@ -149,6 +151,7 @@ fn finding(out: &mut String, report: &VerifyReport, one: &NodeFinding, printer: 
         ("expected", finding.expected.clone()),
         ("actual", finding.actual.clone()),
     ];
+    lines.extend(one.harm.words().map(|words| ("traffic", words)));
     lines.extend(finding.evidence.iter().map(|line| ("look", line.clone())));
     lines.extend(finding.fix.clone().map(|fix| ("fix", fix)));
     let follow = report

@@ -5,7 +5,7 @@ use super::{
     scene::{Place, Scene},
     total,
 };
-use crate::verify::evidence::Evidence;
+use crate::{findings::Probed, verify::evidence::Evidence};
 use netcheck_node_state::counters::{Counters, Numbers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -180,6 +180,17 @@ impl ObservedReport {
     pub fn probed(&self) -> (u64, u64) {
         let of = |count: fn(&ProbeRow) -> u32| total(self.probes.iter().map(|row| count(row).into()));
         (of(|row| row.sent), of(|row| row.answered))
+    }
+
+    /// What those from and to a node's pods showed; `None` if none were sent.
+    pub fn probed_at(&self, node: &str) -> Option<Probed> {
+        let here = || {
+            self.probes
+                .iter()
+                .filter(|row| row.from_node == node || row.to_node == node)
+        };
+        let of = |count: fn(&ProbeRow) -> u32| total(here().map(|row| count(row).into()));
+        Probed::new(of(|row| row.sent), of(|row| row.answered))
     }
 }
 

@@ -86,6 +86,7 @@ pub fn last() -> Injection {
         "rm @PINS/links/ncvx0_in",
         "true",
     )
+    .but(Effect::Lucky)
 }
 
 fn devices() -> Vec<Injection> {
