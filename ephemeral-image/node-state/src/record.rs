@@ -147,8 +147,8 @@ pub struct PinnedMap {
     pub max_entries: u32,
     /// `BPF_F_*`.
     pub flags: u32,
-    /// Its entries, of kinds that have some: bytes of keys and values in hexadecimal digits; of kinds with a value for each processor, one after
-    /// the other, each filled up to 8 bytes.
+    /// Its entries, of kinds that have some, of arrays those that are not zero: bytes of keys and values in hexadecimal digits; of kinds with a
+    /// value for each processor, one after the other, each filled up to 8 bytes.
     #[serde(default)]
     pub entries: BTreeMap<String, String>,
 }
