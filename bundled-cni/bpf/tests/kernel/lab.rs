@@ -216,7 +216,6 @@ impl LabNode {
                 own6: Some(self.prefixes()[1]),
             },
             endpoints: [self.pod_ip(), self.pod_ip6()].map(|ip| (ip.into(), endpoint)).into(),
-            peers: peers.iter().map(|peer| peer.internal_ip()).collect(),
             ..Contents::default()
         };
         let direct = if is_direct { Node::DIRECT } else { 0 };
