@@ -16,7 +16,7 @@ use netcheck::verify::{
 use netcheck_cni_intent::{Config, Inputs, NodeObject, intent, local::local};
 use netcheck_node_state::{
     Address, Link, LinkKind, NetState,
-    record::{Device, NodeRecord, RECORD, Space},
+    record::{Device, NodeRecord, Space},
 };
 use std::{collections::BTreeMap, fs, time::Instant};
 
@@ -109,22 +109,12 @@ fn record(objects: &Objects, own: &NodeObject) -> NodeRecord {
         (name.clone(), device)
     });
     let sysctls = desired.sysctls.keys().into_iter().map(|key| (key, "1".to_owned()));
-    NodeRecord {
-        record: RECORD,
-        kernel: String::new(),
-        node: Space {
-            inode: 1,
-            rules: Vec::new(),
-            devices: devices.collect(),
-            sysctls: sysctls.collect(),
-            net,
-        },
-        pods: BTreeMap::new(),
-        nft: Err("left out".to_owned()),
-        iptables: BTreeMap::new(),
-        folders: BTreeMap::new(),
-        pins: None,
-    }
+    NodeRecord::of(Space {
+        devices: devices.collect(),
+        sysctls: sysctls.collect(),
+        net,
+        ..Space::default()
+    })
 }
 
 fn main() {

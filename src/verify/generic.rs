@@ -10,6 +10,7 @@ mod parameters;
 pub mod pods;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod ways;
 
 use super::{
@@ -23,7 +24,7 @@ use attachments::Attachments;
 use configuration::Configuration;
 pub use habits::Habits;
 use lookup::Routes;
-use netcheck_wire::message::{Folder, RecordOrder};
+use netcheck_wire::message::{Folder, Plugins, RecordOrder};
 
 /// What a generic check is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,10 @@ pub fn order(objects: &Objects) -> RecordOrder {
             order.sysctls.push(key.to_owned());
         }
     }
+    order.plugins = Some(Plugins {
+        configuration: configuration::FOLDER.to_owned(),
+        programs: configuration::PLUGINS.to_owned(),
+    });
     // One that is named twice is read once.
     order
         .folders
@@ -129,6 +134,11 @@ pub fn differences(
         parameters::forwarding(objects, node, &wirings, &looked.record.node, &mut differences.found);
     }
     parameters::limits(&looked.record, &mut differences.found);
+    let insides = wirings.iter().map(|wiring| (wiring.pod.full_name(), wiring.space));
+    traffic::judge(&looked.record, insides, network.is_some(), &mut differences.found);
+    if let Some(configuration) = &configuration {
+        configuration::versions(&looked.record, configuration, &mut differences.found);
+    }
     leftovers::judge(
         objects,
         network,

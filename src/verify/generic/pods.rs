@@ -20,7 +20,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub struct Wiring<'a> {
     /// The pod.
     pub pod: &'a PodObject,
-    space: &'a Space,
+    /// What its namespace holds.
+    pub space: &'a Space,
     /// Its addresses with the interfaces that have them.
     interfaces: Vec<(IpAddr, Option<&'a str>)>,
     /// The other end of the first such interface, if that is a device of the node.

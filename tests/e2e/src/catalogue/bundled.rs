@@ -125,6 +125,12 @@ fn devices() -> Vec<Injection> {
             "ip link set ncvx0 mtu $MTU; ip link set ncvx0 addrgenmode none; ip -6 address flush dev ncvx0 scope link; sysctl -qw net.ipv6.conf.ncvx0.forwarding=1; @BACK",
         ),
         one(
+            "the overlay lets hardly anything through",
+            "verify-traffic-shaped",
+            "tc qdisc add dev ncvx0 root tbf rate 8bit burst 1 limit 1",
+            "tc qdisc del dev ncvx0 root",
+        ),
+        one(
             "the overlay learns",
             "verify-overlay-learning",
             "ip link set ncvx0 type vxlan learning",
