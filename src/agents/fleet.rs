@@ -10,7 +10,7 @@ use super::{
     node::{self, NoNodeAgents},
     run::RunId,
     sentinel::Sentinel,
-    sweep,
+    sweep::{self, Agents},
 };
 use crate::{
     cluster::{
@@ -122,8 +122,8 @@ impl Teardown {
         }
     }
 
-    async fn finish(self) -> Vec<Failure> {
-        let failures = sweep::remove_run(&self.cluster, &self.namespace, &self.run).await;
+    async fn finish(self, agents: Agents) -> Vec<Failure> {
+        let failures = sweep::remove_run(&self.cluster, &self.namespace, &self.run, agents).await;
         // What could not be removed now the sentinel tries again, for a while.
         if failures.is_empty()
             && let Some(sentinel) = self.sentinel
@@ -251,7 +251,7 @@ impl Fleet {
                 teardown: Some(teardown),
             }),
             Err(error) => {
-                for failure in teardown.finish().await {
+                for failure in teardown.finish(Agents::MayRun).await {
                     printer.warn(failure.message);
                 }
                 Err(error)
@@ -423,9 +423,12 @@ impl Fleet {
                 .unwrap_or(Err(LinkError::Timeout(FAREWELL)));
             (agent.member.home.to_string(), end, agent.link.resumed())
         });
-        let notes = notes(&join_all(farewells).await);
+        let ends = join_all(farewells).await;
+        let have_ended = self.absent.is_empty() && ends.iter().all(|(_, end, _)| end.is_ok());
+        let agents = if have_ended { Agents::Ended } else { Agents::MayRun };
+        let notes = notes(&ends);
         let failures = match self.teardown {
-            Some(teardown) => teardown.finish().await,
+            Some(teardown) => teardown.finish(agents).await,
             None => Vec::new(),
         };
         drop(phase);
