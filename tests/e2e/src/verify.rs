@@ -55,6 +55,16 @@ impl Verify {
         findings().filter(is_it).map(root).collect()
     }
 
+    /// A finding on a node.
+    #[must_use]
+    pub fn finding(&self, node: &str, id: &str) -> Option<&Value> {
+        let findings = self.report["status"]["findings"].as_array();
+        findings
+            .into_iter()
+            .flatten()
+            .find(|one| one["node"] == node && one["id"] == id)
+    }
+
     /// What packets died of on a node and in its pods.
     #[must_use]
     pub fn died_of(&self, node: &str) -> BTreeSet<&str> {

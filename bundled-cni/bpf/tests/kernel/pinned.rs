@@ -278,12 +278,7 @@ pub fn a_program_of_another_build_is_replaced() {
     let root = lab.a.root();
     drop(lab.a.start(&lab.b, None));
     let before = program(&root, Program::VxOut)["id"].clone();
-    let link = |root: &Path| {
-        json(&format!(
-            "bpftool -j link show pinned {}/links/ncvx0_out",
-            root.display()
-        ))
-    };
+    let link = |root: &Path| lab.a.host.pinned_link(&root.join("links/ncvx0_out"));
     let old_link = link(&root);
     // Stands for an older build: other instructions under the name.
     run(&format!("mv {0}/nc_ul_out {0}/nc_vx_out", root.join("progs").display()));

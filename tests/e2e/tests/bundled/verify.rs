@@ -298,6 +298,15 @@ fn observed(lab: &Lab) -> Result<()> {
             let verify = verify?;
             ensure!(verify.told_of("n1", finding) == [fault], "{fault}: {}", verify.told());
             ensure!(verify.died_of("n1").contains(reason), "{fault}: {}", verify.told());
+            // Of one family, or of both.
+            let probed = verify
+                .finding("n1", fault)
+                .map(|one| one["harm"]["probed"]["effect"].clone());
+            ensure!(
+                probed.is_some_and(|effect| effect == "broken" || effect == "degraded"),
+                "{fault}: {}",
+                verify.told()
+            );
         }
         Ok(())
     })?;
