@@ -108,7 +108,8 @@ impl<W: Write> ArchiveWriter<W> {
         )
     }
 
-    /// Is this blob in the archive?
+    /// Is this blob in the archive? Whoever pulls need not fetch it then.
+    #[cfg(feature = "registry")]
     pub(crate) fn has(&self, digest: &Digest) -> bool {
         self.blobs.contains(digest)
     }
@@ -148,6 +149,16 @@ impl<W: Write> ArchiveWriter<W> {
 
     /// Ends the archive.
     pub fn finish(mut self) -> io::Result<()> {
+        if self.docker.len() > 1 {
+            // By custom a tag alone, which of several images may all have.
+            for Descriptor { annotations, .. } in &mut self.index {
+                if let Some(name) = annotations.get(ANNOTATION_CONTAINERD_NAME).cloned() {
+                    annotations
+                        .entry(ANNOTATION_REF_NAME.to_owned())
+                        .and_modify(|tag| *tag = name);
+                }
+            }
+        }
         let index = Index {
             schema_version: 2,
             media_type: Some(MEDIA_TYPE_INDEX.to_owned()),

@@ -59,10 +59,10 @@ fn main() {
             a_download_that_is_cut_or_falsified_is_no_image,
         ),
         trial(
-            "containerd_loads_several_that_were_pulled",
-            &["containerd", "ctr", "docker-registry"],
+            "containerd_and_skopeo_read_several_that_were_pulled",
+            &["containerd", "ctr", "docker-registry", "skopeo"],
             true,
-            containerd_loads_several_that_were_pulled,
+            several_that_were_pulled_are_read,
         ),
         trial("registry_that_is_not_there", &[], false, registry_that_is_not_there),
         trial("skopeo_agrees", &["skopeo", "docker-registry"], false, skopeo_agrees),
@@ -370,11 +370,11 @@ fn cut_after(address: SocketAddr, bytes: u64) -> Result<SocketAddr, Failed> {
     Ok(own)
 }
 
-fn containerd_loads_several_that_were_pulled() -> Result<(), Failed> {
+fn several_that_were_pulled_are_read() -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let registry = Registry::start("")?;
     let archive = folder.path().join("both.tar");
-    let mut names = Vec::new();
+    let (mut names, mut manifests) = (Vec::new(), Vec::new());
     let mut writer = ArchiveWriter::new(fs::File::create(&archive)?)?;
     for (name, user) in [("team/one:1.0", "1"), ("team/other:1.0", "2")] {
         let mut spec = spec("x");
@@ -383,6 +383,7 @@ fn containerd_loads_several_that_were_pulled() -> Result<(), Failed> {
         let target = registry.reference(name)?;
         push(&image, &target, &Options::default())?;
         pull(&target, &Options::default(), &mut writer, |_| Ok(()))?;
+        manifests.push((target.to_string(), image.manifest().to_vec()));
         names.extend([target.to_string(), target.pinned(&image.manifest_digest())]);
     }
     writer.finish()?;
@@ -393,6 +394,16 @@ fn containerd_loads_several_that_were_pulled() -> Result<(), Failed> {
     let loaded = containerd.ctr(&["images", "list", "--quiet"])?;
     for name in names {
         assert!(loaded.lines().any(|line| line == name), "no {name} in:\n{loaded}");
+    }
+    for (name, manifest) in manifests {
+        for kind in ["oci-archive", "docker-archive"] {
+            let source = format!("{kind}:{file}:{name}");
+            let config = run(Command::new("skopeo").args(["inspect", "--config", &source]))?;
+            let user = if name.contains("one") { "1" } else { "2" };
+            assert!(config.contains(&format!(r#""User": "{user}""#)), "{source}: {config}");
+        }
+        let raw = run(Command::new("skopeo").args(["inspect", "--raw", &format!("oci-archive:{file}:{name}")]))?;
+        assert!(raw.as_bytes() == manifest, "{name}");
     }
     let checked = containerd.ctr(&["images", "check", "--snapshotter", "native"])?;
     assert_eq!(checked.matches("complete").count(), 4, "{checked}");
