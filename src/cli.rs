@@ -53,7 +53,7 @@ pub enum Verb {
     /// Print the least-privilege Role that verbs need
     #[command(args = ConnectFlags::ignored_by_a_verb(&["namespace", "context", "kubeconfig", "user"]))]
     Rbac(Offline<RbacArgs>),
-    /// List the container images a run may use, for clusters without internet access
+    /// List the container images a run may use, and save them for clusters without internet access
     #[command(args = ConnectFlags::ignored_by_a_verb(&[]))]
     Images(Offline<ImagesArgs>),
     /// Say what a finding means, how to look yourself, and what mends it

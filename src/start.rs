@@ -86,7 +86,9 @@ fn run(verb: Verb) -> ExitCode {
         }
         Verb::Sentinel => watch_over_a_run(),
         Verb::Images(Offline { args, output }) => {
-            offline(&output, |printer| verbs::images::run(&args, &output, printer))
+            online("images", flags_of(ConnectFlags::default(), output), |shared| {
+                verbs::images::run(args, shared)
+            })
         }
         Verb::Explain(Offline { args, output }) => {
             offline(&output, |printer| verbs::explain::run(&args, &output, printer))
