@@ -135,7 +135,8 @@ pub fn differences(
     }
     parameters::limits(&looked.record, &mut differences.found);
     let insides = wirings.iter().map(|wiring| (wiring.pod.full_name(), wiring.space));
-    traffic::judge(&looked.record, insides, network.is_some(), &mut differences.found);
+    let is_known = network.is_some() || habits.style.is_some();
+    traffic::judge(&looked.record, insides, is_known, &mut differences.found);
     if let Some(configuration) = &configuration {
         configuration::versions(&looked.record, configuration, &mut differences.found);
     }
