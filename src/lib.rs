@@ -8,6 +8,7 @@ pub mod exit;
 pub mod findings;
 pub mod flags;
 pub mod matrix;
+pub mod networks;
 pub mod output;
 pub mod report;
 pub mod start;
