@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     flags::{ConnectFlags, OutputFlags, With},
     verbs::{
-        capture::CaptureArgs, cleanup::CleanupArgs, cni::CniArgs, completion::CompletionArgs, explain::ExplainArgs,
-        images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs, verify::VerifyArgs,
-        version::VersionArgs,
+        capture::CaptureArgs, cleanup::CleanupArgs, cni::CniArgs, completion::CompletionArgs, doctor::DoctorArgs,
+        explain::ExplainArgs, images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs,
+        verify::VerifyArgs, version::VersionArgs,
     },
 };
 
@@ -46,6 +46,8 @@ pub enum Verb {
     Capture(Box<With<CaptureArgs>>),
     /// Check what every node's kernel and disk hold against what the API says they must
     Verify(Box<With<VerifyArgs>>),
+    /// Say what may be done, what this cluster is, and what is wrong with it at first sight
+    Doctor(Box<With<DoctorArgs>>),
     /// Remove everything that runs have left in the cluster
     Cleanup(Box<With<CleanupArgs>>),
     /// Install, look at and remove the bundled pod network

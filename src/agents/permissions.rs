@@ -1,6 +1,7 @@
 //! What a verb needs to be allowed, as one table: `rbac` prints it, `--via auto` asks the server about it, hints name it. Pure.
 
 mod cni;
+mod doctor;
 
 use k8s_openapi::api::authorization::v1::ResourceRule;
 
@@ -65,6 +66,8 @@ pub enum Verb {
     Capture,
     /// What nodes hold against what they must
     Verify,
+    /// What is where, and who may do what
+    Doctor,
     /// Remove all that any run left
     Cleanup,
     /// Install the bundled pod network
@@ -82,6 +85,7 @@ impl Verb {
             Self::Matrix => "matrix",
             Self::Capture => "capture",
             Self::Verify => "verify",
+            Self::Doctor => "doctor",
             Self::Cleanup => "cleanup",
             Self::CniInstall => "cni-install",
             Self::CniStatus => "cni-status",
@@ -527,7 +531,7 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
     let (table, more): (&[Grant], &[Grant]) = match verb {
         Verb::Matrix => (&MATRIX, &[]),
         Verb::Capture => (&MATRIX, &CAPTURE),
-        Verb::Verify => (&VERIFY, &MATRIX),
+        Verb::Verify | Verb::Doctor => (&VERIFY, &MATRIX),
         Verb::Cleanup => (&CLEANUP, &[]),
         Verb::CniInstall => (&cni::INSTALL, &[]),
         Verb::CniStatus => (&cni::STATUS, &[]),
@@ -539,7 +543,12 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
         // Only the matrix asks the cluster's DNS anything.
         .filter(|grant| grant.place != Place::Dns || verb == Verb::Matrix)
         // A verifier's agents are on nodes, and it asks the whole cluster at once.
-        .filter(|grant| verb != Verb::Verify || (grant.place != Place::Targets && grant.way != Way::Ephemeral))
+        .filter(|grant| {
+            !matches!(verb, Verb::Verify | Verb::Doctor)
+                || (grant.place != Place::Targets && grant.way != Way::Ephemeral)
+        })
+        .filter(|grant| verb != Verb::Doctor || !doctor::SPARED.contains(&(grant.place, grant.resource)))
+        .chain((verb == Verb::Doctor).then_some(&doctor::OWN).into_iter().flatten())
         .filter(|grant| grant.way == Way::Both || ways.contains(&grant.way))
         .copied()
         .collect()
@@ -760,7 +769,7 @@ mod tests {
 
     #[test]
     fn secrets_and_writes_outside_our_own_are_never_asked_for() {
-        for verb in [Verb::Matrix, Verb::Capture, Verb::Verify, Verb::Cleanup] {
+        for verb in [Verb::Matrix, Verb::Capture, Verb::Verify, Verb::Doctor, Verb::Cleanup] {
             for grant in grants(verb, &[Way::Node, Way::Ephemeral]) {
                 assert_ne!(grant.resource, "secrets");
                 assert!(!grant.verbs.contains(&"*"));

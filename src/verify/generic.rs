@@ -6,7 +6,7 @@ pub mod configuration;
 mod habits;
 mod leftovers;
 mod lookup;
-mod parameters;
+pub mod parameters;
 pub mod pods;
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ use super::{
 };
 use attachments::Attachments;
 use configuration::Configuration;
-pub use habits::Habits;
+pub use habits::{Habits, style};
 use lookup::Routes;
 use netcheck_wire::message::{Folder, Plugins, RecordOrder};
 

@@ -62,13 +62,15 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     };
     Judgement {
         network: network.map(Network::name).or(habits.style),
-        nodes: at_once(evidence.nodes.iter().collect(), |(node, looked)| of_node(node, looked)),
+        nodes: at_once(&evidence.nodes.iter().collect::<Vec<_>>(), |(node, looked)| {
+            of_node(node, looked)
+        }),
     }
 }
 
 /// Does it for each, on all processors: the rulesets of many nodes are most of the work, and no node's depends on another's.
 fn at_once<T: Copy + Send + Sync, K: Ord + Send, V: Send>(
-    all: Vec<T>,
+    all: &[T],
     of: impl Fn(T) -> (K, V) + Sync,
 ) -> BTreeMap<K, V> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);

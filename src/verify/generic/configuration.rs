@@ -72,7 +72,8 @@ impl Configuration {
         })
     }
 
-    fn of(file: &str, value: &Value) -> Option<Self> {
+    /// Reads one; `None` if it names no plugins.
+    pub fn of(file: &str, value: &Value) -> Option<Self> {
         let alone = [value.clone()];
         let plugins: &[Value] = match value.get("plugins") {
             Some(plugins) => plugins.as_array()?,

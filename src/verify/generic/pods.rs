@@ -38,6 +38,20 @@ impl Wiring<'_> {
         let inside = self.space.net.links.get(inside)?.mtu;
         (outside == inside).then_some(outside)
     }
+
+    /// What it sends to others at most, in bytes: its device's, or less where a default route says so.
+    pub fn sends(&self) -> Option<u32> {
+        let name = self.interfaces.iter().find_map(|(_, name)| *name)?;
+        let device = self.space.net.links.get(name)?.mtu;
+        let defaults = self
+            .space
+            .net
+            .routes
+            .iter()
+            .filter(|route| route.destination.prefix_len() == 0);
+        let by_routes = defaults.filter_map(|route| route.mtu).min();
+        Some(by_routes.map_or(device, |mtu| mtu.min(device)))
+    }
 }
 
 /// Tells which pods' namespaces were not read.
