@@ -13,6 +13,7 @@ CNI_IMAGE := target/cni-image/netcheck-cni.tar
 # The plugin pins the image it was built beside; read anew by each recipe, since the first of them makes it.
 export NETCHECK_AGENT_DIGEST = $(shell cat target/agent-image/netcheck-agent.digest 2>/dev/null)
 export NETCHECK_CNI_DIGEST = $(shell cat target/cni-image/netcheck-cni.digest 2>/dev/null)
+export NETCHECK_TOOLBOX_DIGEST = $(shell cat target/toolbox-image/netcheck-toolbox.digest 2>/dev/null)
 # Static, and without paths of this machine.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$$HOME/.cargo=/cargo --remap-path-prefix=$$PWD=/src" \
     cargo build $(QUIET) --target $(HOST)

@@ -27,6 +27,13 @@ pub const CNI: Published = Published {
     digest: option_env!("NETCHECK_CNI_DIGEST"),
 };
 
+/// The toolbox's: tools for people, who get a shell in it.
+pub const TOOLBOX: Published = Published {
+    name: "toolbox",
+    repository: "ghcr.io/kubectl-netcheck/netcheck-toolbox",
+    digest: option_env!("NETCHECK_TOOLBOX_DIGEST"),
+};
+
 impl Published {
     /// The image that belongs to this plugin, by digest where it is known.
     pub fn reference(&self) -> String {
