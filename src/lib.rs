@@ -12,5 +12,6 @@ pub mod output;
 pub mod report;
 pub mod start;
 pub mod suggest;
+pub mod terminal;
 pub mod verbs;
 pub mod verify;
