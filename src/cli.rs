@@ -9,8 +9,17 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     flags::{ConnectFlags, OutputFlags, With},
     verbs::{
-        capture::CaptureArgs, cleanup::CleanupArgs, cni::CniArgs, completion::CompletionArgs, explain::ExplainArgs,
-        images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs, verify::VerifyArgs,
+        capture::CaptureArgs,
+        cleanup::CleanupArgs,
+        cni::CniArgs,
+        completion::CompletionArgs,
+        debug::{self, DebugArgs},
+        explain::ExplainArgs,
+        images::ImagesArgs,
+        matrix::MatrixArgs,
+        rbac::RbacArgs,
+        schema::SchemaArgs,
+        verify::VerifyArgs,
         version::VersionArgs,
     },
 };
@@ -46,6 +55,9 @@ pub enum Verb {
     Capture(Box<With<CaptureArgs>>),
     /// Check what every node's kernel and disk hold against what the API says they must
     Verify(Box<With<VerifyArgs>>),
+    /// Open a shell, or run a command, in a container beside a pod's own, or on a node
+    #[command(mut_arg("profile", debug::profile_argument))]
+    Debug(Box<With<DebugArgs>>),
     /// Remove everything that runs have left in the cluster
     Cleanup(Box<With<CleanupArgs>>),
     /// Install, look at and remove the bundled pod network

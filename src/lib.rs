@@ -4,6 +4,7 @@ pub mod agents;
 pub mod capture;
 pub mod cli;
 pub mod cluster;
+pub mod debug;
 pub mod exit;
 pub mod findings;
 pub mod flags;

@@ -67,6 +67,10 @@ fn run(verb: Verb) -> ExitCode {
             let With { args, flags } = *verb;
             online("verify", flags, |shared| verbs::verify::run(args, shared))
         }
+        Verb::Debug(verb) => {
+            let With { args, flags } = *verb;
+            online("debug", flags, |shared| verbs::debug::run(args, shared))
+        }
         Verb::Cleanup(verb) => {
             let With { args, flags } = *verb;
             online("cleanup", flags, |shared| verbs::cleanup::run(args, shared))

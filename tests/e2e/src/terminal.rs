@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     fs::{Mode, OFlags},
+    process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcgetattr, tcsetwinsize},
 };
@@ -19,6 +20,9 @@ use std::{
 
 /// How often what is awaited is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Written when a command has ended, to know that all before it was read.
+const LAST: &str = "<the end>";
 
 /// A terminal and the command in it. The command is killed when this is dropped.
 #[derive(Debug)]
@@ -123,17 +127,17 @@ impl Terminal {
         ))
     }
 
-    /// The command's process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Sends the command's process a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal).context("signal the command")
     }
 
-    /// Waits for the command's end.
+    /// Waits for the command's end, and until all that it wrote is read.
     pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let until = Instant::now() + deadline;
-        loop {
+        let status = loop {
             if let Some(status) = self.child.try_wait().context("wait for the command")? {
-                return Ok(status);
+                break status;
             }
             ensure!(
                 Instant::now() < until,
@@ -141,7 +145,13 @@ impl Terminal {
                 self.screen()
             );
             sleep(LOOK_EVERY);
+        };
+        // What is written now comes behind it.
+        rustix::io::write(&self.tty, LAST.as_bytes()).context("write to the terminal")?;
+        while find(&self.lock(), LAST.as_bytes()).is_none() && Instant::now() < until {
+            sleep(LOOK_EVERY);
         }
+        Ok(status)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
