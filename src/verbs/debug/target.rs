@@ -77,10 +77,11 @@ pub(super) async fn find(cluster: &Cluster, flags: &KubectlFlags, words: &[Strin
             place: Box::new(place),
             named: Some(named),
         }),
-        None => {
-            Err(Failure::usage(format!("{named} has no pods"))
-                .hint("kubectl get pods --show-labels lists what is there"))
-        }
+        None => Err(Failure::usage(match &flags.selector {
+            Some(selector) => format!("no pod matches {}", safe(selector)),
+            None => format!("{named} has no pods"),
+        })
+        .hint("kubectl get pods --show-labels lists what is there")),
     }
 }
 
