@@ -34,16 +34,11 @@ impl Teardown {
     pub async fn finish(self) -> Vec<Failure> {
         let failures = sweep::remove_run(&self.cluster, &self.namespace, &self.run).await;
         // What could not be removed now the sentinel tries again, for a while.
-        if failures.is_empty() {
-            self.leave();
-        }
-        failures
-    }
-
-    /// Leaves everything as it is: it goes by its deadline.
-    pub fn leave(self) {
-        if let Some(sentinel) = self.sentinel {
+        if failures.is_empty()
+            && let Some(sentinel) = self.sentinel
+        {
             sentinel.dismiss();
         }
+        failures
     }
 }

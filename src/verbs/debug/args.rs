@@ -49,7 +49,7 @@ pub struct DebugArgs {
     /// Give the command a terminal (default: without a command, where there is one)
     #[arg(short = 't', long, requires = "stdin")]
     pub tty: bool,
-    /// Leave it running when you leave, for this long: 30m, 1h
+    /// In a pod: leave it running when you leave, for this long: 30m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub keep: Option<Duration>,
     /// Start another one, also where one of yours is running still

@@ -25,7 +25,7 @@ use crate::{
     debug::{Profile, node::job},
     exit::{Exit, Failure},
     output::safe,
-    terminal::{Attachment, End, Session},
+    terminal::{Attachment, Session},
 };
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
@@ -33,9 +33,6 @@ use std::time::Duration;
 
 /// A session that nobody ends by leaving is ended after this time.
 const LONGEST: Duration = Duration::from_hours(12);
-/// A pod outlives the session that it was started for by this much.
-const MARGIN: Duration = Duration::from_mins(1);
-
 /// From the node's name to the exit code.
 pub(super) async fn debug(request: &Request, name: &str) -> Result<Exit, Failure> {
     let profile = request.profile.unwrap_or(Profile::Netadmin);
@@ -51,6 +48,12 @@ pub(super) async fn debug(request: &Request, name: &str) -> Result<Exit, Failure
             safe(target)
         )));
     }
+    // Nothing finds such a session again yet, so that it would only linger.
+    if request.args.keep.is_some() {
+        return Err(Failure::usage(
+            "--keep works in pods only: a session on a node ends when you leave",
+        ));
+    }
     check(request, name).await?;
     let session = request.session();
     let wanted = request.wanted(request.owner().await, format!("node {name}"));
@@ -59,7 +62,7 @@ pub(super) async fn debug(request: &Request, name: &str) -> Result<Exit, Failure
         namespace: request.args.agent_namespace.clone(),
         image: request.image.clone(),
         pull_secrets: request.args.image_pull_secret.clone(),
-        deadline: session.keep.map_or(LONGEST, |keep| keep + MARGIN),
+        deadline: LONGEST,
         budget: Budget::PROBING,
     };
     let job = job(&spec, name, &wanted, &session, profile)?;
@@ -102,19 +105,12 @@ pub(super) async fn debug(request: &Request, name: &str) -> Result<Exit, Failure
         Ok((attachment, end))
     }
     .await;
-    let (result, stays) = match ended {
-        Ok((attachment, end)) => {
-            let stays = session.keep.is_some() && matches!(end, End::Detached | End::Interrupted | End::Cut);
-            (outcome::of(request, &attachment, &session, end).await, stays)
-        }
-        Err(failure) => (Err(failure), false),
+    let result = match ended {
+        Ok((attachment, end)) => outcome::of(request, &attachment, &session, end).await,
+        Err(failure) => Err(failure),
     };
-    if stays {
-        teardown.leave();
-    } else {
-        for failure in teardown.finish().await {
-            printer.warn(failure.message);
-        }
+    for failure in teardown.finish().await {
+        printer.warn(failure.message);
     }
     result
 }
