@@ -9,6 +9,7 @@
 //!                                                      sweep (removes; sentinel does if we die)
 //! ```
 
+pub mod arrival;
 pub mod crew;
 pub mod ephemeral;
 pub mod exec;
@@ -26,6 +27,7 @@ pub mod plan;
 pub mod run;
 pub mod sentinel;
 pub mod sweep;
+pub mod teardown;
 pub mod waiting;
 
 pub use flags::AgentFlags;

@@ -9,9 +9,19 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     flags::{ConnectFlags, OutputFlags, With},
     verbs::{
-        capture::CaptureArgs, cleanup::CleanupArgs, cni::CniArgs, completion::CompletionArgs, doctor::DoctorArgs,
-        explain::ExplainArgs, images::ImagesArgs, matrix::MatrixArgs, rbac::RbacArgs, schema::SchemaArgs,
-        verify::VerifyArgs, version::VersionArgs,
+        capture::CaptureArgs,
+        cleanup::CleanupArgs,
+        cni::CniArgs,
+        completion::CompletionArgs,
+        debug::{self, DebugArgs},
+        doctor::DoctorArgs,
+        explain::ExplainArgs,
+        images::ImagesArgs,
+        matrix::MatrixArgs,
+        rbac::RbacArgs,
+        schema::SchemaArgs,
+        verify::VerifyArgs,
+        version::VersionArgs,
     },
 };
 
@@ -46,6 +56,9 @@ pub enum Verb {
     Capture(Box<With<CaptureArgs>>),
     /// Check what every node's kernel and disk hold against what the API says they must
     Verify(Box<With<VerifyArgs>>),
+    /// Open a shell, or run a command, in a container beside a pod's own, or on a node
+    #[command(mut_arg("profile", debug::profile_argument))]
+    Debug(Box<With<DebugArgs>>),
     /// Say what may be done, what this cluster is, and what is wrong with it at first sight
     Doctor(Box<With<DoctorArgs>>),
     /// Remove everything that runs have left in the cluster

@@ -4,24 +4,32 @@ use std::fmt;
 
 /// How a run ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Exit {
     /// All checks held.
-    Held = 0,
+    Held,
     /// Checks ran and at least one failed.
-    Failed = 1,
+    Failed,
     /// Usage, or a target that does not exist.
-    Usage = 2,
+    Usage,
     /// It could not be told: no permission, agent not started, stream cut, a timeout of our own.
-    Unknown = 3,
+    Unknown,
     /// Interrupted by the user.
-    Interrupted = 130,
+    Interrupted,
+    /// The code of a command that was run for the user.
+    Command(u8),
 }
 
 impl Exit {
     /// The process's exit code.
     pub fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Held => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unknown => 3,
+            Self::Interrupted => 130,
+            Self::Command(code) => code,
+        }
     }
 }
 

@@ -140,8 +140,9 @@ pub struct IgnoredFlags {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     match_server_version: Option<bool>,
     /// Accepted for kubectl's sake; netcheck has no profiler
+    // As in kubectl, `debug` has another meaning for it.
     #[arg(long, value_name = "NAME", hide = true)]
-    profile: Option<String>,
+    pub profile: Option<String>,
     /// Accepted for kubectl's sake; netcheck has no profiler
     #[arg(long, value_name = "FILE", hide = true)]
     profile_output: Option<String>,

@@ -9,6 +9,7 @@ pub mod junit;
 mod objects;
 mod printer;
 mod progress;
+mod raw;
 mod table;
 
 pub use colour::{ColourChoice, Tone};
@@ -19,4 +20,5 @@ pub use netcheck_decode::safe;
 pub use objects::{Explained, objects};
 pub use printer::Printer;
 pub use progress::Phase;
+pub use raw::RawMode;
 pub use table::{Cell, Table};

@@ -67,6 +67,10 @@ fn run(verb: Verb) -> ExitCode {
             let With { args, flags } = *verb;
             online("verify", flags, |shared| verbs::verify::run(args, shared))
         }
+        Verb::Debug(verb) => {
+            let With { args, flags } = *verb;
+            online("debug", flags, |shared| verbs::debug::run(args, shared))
+        }
         Verb::Doctor(verb) => {
             let With { args, flags } = *verb;
             online("doctor", flags, |shared| verbs::doctor::run(args, shared))

@@ -4,6 +4,7 @@ pub mod capture;
 pub mod cleanup;
 pub mod cni;
 pub mod completion;
+pub mod debug;
 pub mod doctor;
 pub mod explain;
 pub mod images;

@@ -122,8 +122,8 @@ fn node_of<'a>(inventory: &'a Inventory, subject: &Subject) -> Result<&'a str, A
     Ok(&node.name)
 }
 
-/// A node that is not ready may still start an agent, which needs no pod network: only one whose kubelet is silent cannot.
-fn can_host(node: &Node) -> Result<(), Absence> {
+/// Whether something of ours can run on a node. One that is not ready may still start an agent, which needs no pod network: only one whose kubelet is silent cannot.
+pub fn can_host(node: &Node) -> Result<(), Absence> {
     if node.is_virtual {
         return Err(Obstacle::Unsupported.because(format!("unsupported: {} is a virtual node", node.name)));
     }

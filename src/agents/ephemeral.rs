@@ -1,15 +1,16 @@
 //! The second way in: one ephemeral container per pod, on the highest rung of the ladder that admission, kubelet and runtime let start.
 
 use super::{
+    arrival::{self, NotRunning},
     crew::{Home, Member},
     exec::ExecDial,
     gate,
-    ladder::{self, Rung, Violator},
+    ladder::{self, Refused, Rung, Violator},
     link::{Link, Timing},
     manifest::serve_command,
-    observe::{self, Seen, Which},
+    observe::Which,
     run::RunId,
-    waiting::{self, Progress, Stage},
+    waiting::{self, Progress},
 };
 use crate::{
     cluster::{
@@ -31,12 +32,9 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
 
 /// Pods worked on at once.
 const AT_ONCE: usize = 16;
-/// How often it is looked whether a container is overdue.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What all ephemeral agents of a run have in common.
 #[derive(Debug, Clone)]
@@ -190,7 +188,10 @@ impl Climb<'_> {
         // That it was admitted somewhere and did not start says more than the refusals of other rungs.
         Err(match at_start {
             Some(why) => Obstacle::NotStarted.because(format!("its agent did not start on any rung, at last: {why}")),
-            None => ladder::no_rung_left(&refusals, |rung| rung.container_name(&self.spec.run)),
+            None => match refusals.last() {
+                Some((rung, message)) => self.refused_at(*rung, message),
+                None => ladder::no_rung_left(None),
+            },
         })
     }
 
@@ -231,9 +232,7 @@ impl Climb<'_> {
         }
         let message = safe(&gate::message(&problem));
         match ladder::violator(&message, &rung.container_name(&self.spec.run)) {
-            Violator::ThePod => Step::Stop(ladder::no_rung_left(&[(rung, message)], |rung| {
-                rung.container_name(&self.spec.run)
-            })),
+            Violator::ThePod => Step::Stop(self.refused_at(rung, &message)),
             Violator::OurContainer => {
                 self.lessons.learn(self.namespace, rung, &message);
                 Step::Next(Refusal::ByAdmission(message))
@@ -242,35 +241,21 @@ impl Climb<'_> {
         }
     }
 
+    fn refused_at(&self, rung: Rung, message: &str) -> Absence {
+        ladder::no_rung_left(Some(Refused {
+            container: &rung.container_name(&self.spec.run),
+            asked: rung.describe(),
+            message,
+        }))
+    }
+
     async fn await_running(&self, rung: Rung) -> Result<(), NotRunning> {
         let container = rung.container_name(&self.spec.run);
-        let mut seen = observe::pods(self.pods(), Which::Named(self.name.to_owned()), self.limit());
-        let begun = Instant::now();
-        let unseen = |why: &str| Err(NotRunning::WithAny(Obstacle::NotStarted.because(why)));
-        let mut stage = Stage::begin();
-        loop {
-            tokio::select! {
-                change = seen.recv() => match change {
-                    Some(Seen::Is(pod)) => {
-                        stage.note(waiting::of_ephemeral_container(&pod, &container));
-                    }
-                    Some(Seen::Gone(_)) => return unseen("the pod was deleted"),
-                    // Reading is tried again until it is too late.
-                    Some(Seen::Trouble(_) | Seen::Listed(_)) => {}
-                    None => return unseen("the pod cannot be observed"),
-                },
-                () = sleep(LOOK_EVERY) => {}
-            }
-            if let Some(why) = stage.overdue(begun.elapsed()) {
-                return Err(NotRunning::WithAny(why));
-            }
-            match &stage.progress {
-                Progress::Running => return Ok(()),
-                Progress::Hopeless(why) => return Err(NotRunning::Hopeless(safe(why))),
-                Progress::NoImage(why) => return Err(NotRunning::WithAny(Obstacle::ImagePull.because(why))),
-                Progress::Unseen | Progress::Coming(_) | Progress::PullFailed(_) => {}
-            }
-        }
+        let which = Which::Named(self.name.to_owned());
+        let progress = |pod: &Pod| waiting::of_ephemeral_container(pod, &container);
+        arrival::running(self.pods(), which, self.limit(), progress)
+            .await
+            .map(drop)
     }
 
     fn dial(&self, rung: Rung) -> ExecDial {
@@ -325,14 +310,6 @@ pub async fn admits(
         }
     }
     Ok(None)
-}
-
-/// Why a container that was added does not run.
-enum NotRunning {
-    /// The kubelet says it will not, with this security context.
-    Hopeless(String),
-    /// No other security context helps against this.
-    WithAny(Absence),
 }
 
 /// Why a request for an agent failed.

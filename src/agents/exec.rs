@@ -10,7 +10,6 @@ use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status}
 use kube::{
     Api,
     api::{AttachParams, AttachedProcess},
-    client::UpgradeConnectionError,
 };
 use std::{
     io,
@@ -62,17 +61,10 @@ impl Dial for ExecDial {
 }
 
 fn dial_error(problem: &Problem) -> DialError {
-    let refused = match problem {
-        Problem::Late(limit) => {
-            return DialError::Retry(format!("the API server opened no stream within {} s", limit.as_secs()));
-        }
-        Problem::Api(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status))) => {
-            Some(status.as_u16())
-        }
-        Problem::Api(kube::Error::Api(status)) => Some(status.code),
-        Problem::Api(_) => None,
-    };
-    match (refused, problem) {
+    if let Problem::Late(limit) = problem {
+        return DialError::Retry(format!("the API server opened no stream within {} s", limit.as_secs()));
+    }
+    match (problem.code(), problem) {
         (Some(403), _) => DialError::Forbidden(
             "exec into the agent is forbidden (needs get and create on pods/exec; kubectl netcheck rbac prints the role)"
                 .to_owned(),

@@ -8,9 +8,10 @@ use super::{
     link::{Flow, Link, LinkError},
     manifest::AgentSpec,
     node::{self, NoNodeAgents},
+    permissions,
     run::RunId,
-    sentinel::Sentinel,
-    sweep::{self, Agents},
+    sweep::Agents,
+    teardown::Teardown,
 };
 use crate::{
     cluster::{
@@ -96,44 +97,6 @@ pub struct Fleet {
     residue: usize,
 }
 
-/// What has to be removed in the end.
-struct Teardown {
-    cluster: Cluster,
-    namespace: String,
-    run: RunId,
-    sentinel: Option<Sentinel>,
-}
-
-impl Teardown {
-    fn begin(cluster: &Cluster, spec: &LaunchSpec, run: &RunId, printer: &Printer) -> Self {
-        let sentinel = Sentinel::start(&spec.flags, run, &spec.agent_namespace)
-            .inspect_err(|error| {
-                printer.warn(format!(
-                    "no process to clean up should this one be killed ({error}): the cluster then does it within {} s",
-                    spec.deadline.as_secs()
-                ));
-            })
-            .ok();
-        Self {
-            cluster: cluster.clone(),
-            namespace: spec.agent_namespace.clone(),
-            run: run.clone(),
-            sentinel,
-        }
-    }
-
-    async fn finish(self, agents: Agents) -> Vec<Failure> {
-        let failures = sweep::remove_run(&self.cluster, &self.namespace, &self.run, agents).await;
-        // What could not be removed now the sentinel tries again, for a while.
-        if failures.is_empty()
-            && let Some(sentinel) = self.sentinel
-        {
-            sentinel.dismiss();
-        }
-        failures
-    }
-}
-
 impl Fleet {
     /// Starts agents for all subjects. That some have none is not an error but in [`Fleet::absent`].
     ///
@@ -212,7 +175,7 @@ impl Fleet {
         printer: &Printer,
     ) -> Result<Launched, NoNodeAgents> {
         let missing = tokio::select! {
-            missing = gate::not_allowed(cluster, &spec.agent_namespace) => missing?,
+            missing = gate::not_allowed(cluster, permissions::Verb::Matrix, &spec.agent_namespace) => missing?,
             () = spec.interrupt.requested() => return Err(interrupted().into()),
         };
         if let Some(missing) = missing {
@@ -238,7 +201,7 @@ impl Fleet {
                 teardown: None,
             });
         }
-        let teardown = Teardown::begin(cluster, spec, run, printer);
+        let teardown = Teardown::begin(cluster, &spec.flags, &agent_spec, printer);
         let outcome = tokio::select! {
             outcome = node::launch(cluster, &agent_spec, &crew.members, printer) => outcome,
             () = spec.interrupt.requested() => Err(interrupted().into()),

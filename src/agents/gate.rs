@@ -1,7 +1,7 @@
 //! Whether node agents are possible here: what RBAC allows in the agents' namespace, and what admission says of the agents.
 
 use super::{
-    manifest::{self, AgentSpec},
+    manifest,
     permissions::{self, Place, Verb, Way},
 };
 use crate::{
@@ -26,7 +26,7 @@ use kube::{Api, api::PostParams};
 ///
 /// One request tells all rules of RBAC. Other authorizers (webhooks) may not be able to enumerate theirs: then each verb that is missing
 /// in the rules is asked for by itself.
-pub async fn not_allowed(cluster: &Cluster, namespace: &str) -> Result<Option<String>, Failure> {
+pub async fn not_allowed(cluster: &Cluster, verb: Verb, namespace: &str) -> Result<Option<String>, Failure> {
     let limit = request::limit(cluster.request_timeout);
     let review = SelfSubjectRulesReview {
         spec: SelfSubjectRulesReviewSpec {
@@ -40,7 +40,7 @@ pub async fn not_allowed(cluster: &Cluster, namespace: &str) -> Result<Option<St
         .map_err(|problem| problem.into_failure("ask what is allowed"))?
         .status
         .unwrap_or_default();
-    let grants = permissions::grants(Verb::Matrix, &[Way::Node]);
+    let grants = permissions::grants(verb, &[Way::Node]);
     let missing = permissions::missing(&status.resource_rules, &grants, Place::Agents);
     let missing = if status.incomplete {
         let asked = missing.into_iter().map(|(grant, verb)| async move {
@@ -125,19 +125,20 @@ pub enum Verdict {
     NamespaceGone,
 }
 
-/// Asks admission about a node agent without creating it: about the Job, and about the pod itself, because Pod Security and policies on
-/// pods only warn about a Job.
-pub async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<Verdict, Failure> {
+/// Asks admission about a Job without creating it: about the Job, and about its pod itself, because Pod Security and policies on pods only
+/// warn about a Job.
+pub async fn ask_admission(cluster: &Cluster, job: &Job) -> Result<Verdict, Failure> {
     let limit = request::limit(cluster.request_timeout);
     let dry_run = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
-    let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
-    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &spec.namespace);
-    let (job, pod) = (manifest::job(spec, node, 0)?, manifest::pod(spec, node, 0)?);
+    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+    let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let pod = manifest::pod_of(job);
     let (job, pod) = tokio::join!(
-        attempt(limit, jobs.create(&dry_run, &job)),
+        attempt(limit, jobs.create(&dry_run, job)),
         attempt(limit, pods.create(&dry_run, &pod))
     );
     for (answer, what) in [(job.map(drop), "Job"), (pod.map(drop), "pod")] {
@@ -153,10 +154,7 @@ pub async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> R
                     .is_some_and(|s| s.code == 400 && s.message.contains("dry run")) => {}
             Err(problem) if problem.is_admission() => return Ok(Verdict::Refused(message(&problem))),
             Err(problem) => {
-                let doing = format!(
-                    "ask admission about the agent's {what} in namespace {:?}",
-                    spec.namespace
-                );
+                let doing = format!("ask admission about the agent's {what} in namespace {namespace:?}");
                 return Err(problem.into_failure(&doing));
             }
         }
@@ -184,7 +182,7 @@ pub fn message(problem: &Problem) -> String {
 mod tests {
     use super::*;
     use crate::{
-        agents::run::RunId,
+        agents::{manifest::AgentSpec, run::RunId},
         cluster::fake::{self, Asked},
     };
     use serde_json::{Value, json};
@@ -204,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn one_request_tells_what_is_missing() {
         let (cluster, asked) = fake::cluster(|_| (201, rules(false)));
-        let missing = not_allowed(&cluster, "netcheck").await.unwrap().unwrap();
+        let missing = not_allowed(&cluster, Verb::Matrix, "netcheck").await.unwrap().unwrap();
         assert!(
             missing.starts_with("create,list,deletecollection jobs.batch; "),
             "{missing}"
@@ -227,7 +225,7 @@ mod tests {
             )
         };
         let (cluster, _) = fake::cluster(answer);
-        let missing = not_allowed(&cluster, "netcheck").await.unwrap();
+        let missing = not_allowed(&cluster, Verb::Matrix, "netcheck").await.unwrap();
         assert_eq!(missing.as_deref(), Some("create jobs.batch"));
     }
 
@@ -248,7 +246,9 @@ mod tests {
             deadline: Duration::from_secs(30),
             budget: crate::agents::Budget::PROBING,
         };
-        let verdict = ask_admission(&cluster, &spec, "n1").await.unwrap();
+        let verdict = ask_admission(&cluster, &manifest::job(&spec, "n1", 0).unwrap())
+            .await
+            .unwrap();
         assert!(
             matches!(&verdict, Verdict::Refused(words) if words.contains("hostPID=true")),
             "{verdict:?}"

@@ -167,20 +167,33 @@ fn quoted_after_container(violation: &str) -> Vec<&str> {
     names
 }
 
+/// A container that admission did not take.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// Its name.
+    pub container: &'a str,
+    /// What it asked for, in words.
+    pub asked: &'a str,
+    /// What admission said.
+    pub message: &'a str,
+}
+
 /// The last word about a pod when no rung was left.
-pub fn no_rung_left(refusals: &[(Rung, String)], ours: impl Fn(Rung) -> String) -> Absence {
-    let Some((rung, message)) = refusals.last() else {
+pub fn no_rung_left(last: Option<Refused<'_>>) -> Absence {
+    let Some(Refused {
+        container,
+        asked,
+        message,
+    }) = last
+    else {
         return Obstacle::NotStarted
             .because("no security context is left to try in this pod: earlier runs failed to start with each");
     };
-    Obstacle::Forbidden.because(match violator(message, &ours(*rung)) {
+    Obstacle::Forbidden.because(match violator(message, container) {
         Violator::ThePod => {
             format!("the pod itself violates its namespace's policy, so nothing can be added to it: {message}")
         }
-        _ => format!(
-            "admission refuses our container on every rung, at last ({}): {message}",
-            rung.describe()
-        ),
+        _ => format!("admission refuses our container on every rung, at last ({asked}): {message}"),
     })
 }
 
@@ -275,9 +288,12 @@ mod tests {
 
     #[test]
     fn the_last_word_is_admissions_where_admission_was_asked() {
-        let ours = |_| OURS.to_owned();
-        assert_eq!(no_rung_left(&[], ours).obstacle, Obstacle::NotStarted);
-        let refused = no_rung_left(&[(Rung::ALL[0], "denied the request: no".to_owned())], ours);
+        assert_eq!(no_rung_left(None).obstacle, Obstacle::NotStarted);
+        let refused = no_rung_left(Some(Refused {
+            container: OURS,
+            asked: "user 0",
+            message: "denied the request: no",
+        }));
         assert_eq!(refused.obstacle, Obstacle::Forbidden);
         assert!(refused.why.contains("denied the request: no"), "{refused}");
     }

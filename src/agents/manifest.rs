@@ -9,7 +9,7 @@ use k8s_openapi::{
         coordination::v1::Lease,
         core::v1::{Namespace, Pod},
     },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -132,13 +132,18 @@ pub fn lease_owners(jobs: &[Job]) -> Value {
 
 /// The Job that runs the agent with this index on a node. It removes itself once the agent has ended, however that came.
 pub fn job(spec: &AgentSpec, node: &str, index: usize) -> Result<Job, Failure> {
+    job_of(spec, index, &labels(&spec.run), &pod_spec(spec, node, index))
+}
+
+/// A Job of the run's with this index, for one pod, which is removed when that has ended.
+pub fn job_of(spec: &AgentSpec, index: usize, labels: &Value, pod_spec: &Value) -> Result<Job, Failure> {
     typed(json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": spec.run.job_name(index),
             "namespace": spec.namespace,
-            "labels": labels(&spec.run),
+            "labels": labels,
         },
         "spec": {
             "activeDeadlineSeconds": seconds(spec.deadline),
@@ -146,23 +151,24 @@ pub fn job(spec: &AgentSpec, node: &str, index: usize) -> Result<Job, Failure> {
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
-            "template": { "metadata": { "labels": labels(&spec.run) }, "spec": pod_spec(spec, node, index) },
+            "template": { "metadata": { "labels": labels }, "spec": pod_spec },
         },
     }))
 }
 
-/// The pod of that Job, to ask admission about: policies on Jobs often only warn.
-pub fn pod(spec: &AgentSpec, node: &str, index: usize) -> Result<Pod, Failure> {
-    typed(json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": spec.run.job_name(index),
-            "namespace": spec.namespace,
-            "labels": labels(&spec.run),
+/// The pod of a Job, to ask admission about: policies on Jobs often only warn.
+pub fn pod_of(job: &Job) -> Pod {
+    let template = job.spec.as_ref().map(|spec| &spec.template);
+    Pod {
+        metadata: ObjectMeta {
+            name: job.metadata.name.clone(),
+            namespace: job.metadata.namespace.clone(),
+            labels: job.metadata.labels.clone(),
+            ..ObjectMeta::default()
         },
-        "spec": pod_spec(spec, node, index),
-    }))
+        spec: template.and_then(|template| template.spec.clone()),
+        status: None,
+    }
 }
 
 /// What the container runs: it serves exactly one session.
@@ -189,6 +195,34 @@ pub fn join_command(session: &str) -> Vec<String> {
 }
 
 fn pod_spec(spec: &AgentSpec, node: &str, index: usize) -> Value {
+    let container = json!({
+        "name": CONTAINER,
+        "image": spec.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": serve_command(&spec.run.session(index), spec.deadline),
+        "securityContext": {
+            "privileged": false,
+            "allowPrivilegeEscalation": true,
+            "readOnlyRootFilesystem": true,
+            "appArmorProfile": { "type": "Unconfined" },
+            "capabilities": { "drop": ["ALL"], "add": NODE_CAPABILITIES },
+        },
+        "resources": {
+            "requests": { "cpu": "10m", "memory": "16Mi" },
+            "limits": {
+                "cpu": format!("{}m", spec.budget.milli_cpu),
+                "memory": format!("{}Mi", spec.budget.memory.div_ceil(1 << 20)),
+            },
+        },
+        "volumeMounts": [{ "name": "run", "mountPath": "/run/netcheck" }],
+    });
+    let run = json!({ "name": "run", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } });
+    host_pod(spec, node, container, run)
+}
+
+/// A pod on a node, in the node's own namespaces, with one container and one volume.
+#[expect(clippy::needless_pass_by_value, reason = "they become part of it")]
+pub fn host_pod(spec: &AgentSpec, node: &str, container: Value, volume: Value) -> Value {
     let pull_secrets: Vec<_> = spec.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
     json!({
         "nodeName": node,
@@ -207,36 +241,21 @@ fn pod_spec(spec: &AgentSpec, node: &str, index: usize) -> Value {
             "runAsNonRoot": false,
             "seccompProfile": { "type": "Unconfined" },
         },
-        "containers": [{
-            "name": CONTAINER,
-            "image": spec.image,
-            "imagePullPolicy": "IfNotPresent",
-            "command": serve_command(&spec.run.session(index), spec.deadline),
-            "securityContext": {
-                "privileged": false,
-                "allowPrivilegeEscalation": true,
-                "readOnlyRootFilesystem": true,
-                "appArmorProfile": { "type": "Unconfined" },
-                "capabilities": { "drop": ["ALL"], "add": NODE_CAPABILITIES },
-            },
-            "resources": {
-                "requests": { "cpu": "10m", "memory": "16Mi" },
-                "limits": {
-                    "cpu": format!("{}m", spec.budget.milli_cpu),
-                    "memory": format!("{}Mi", spec.budget.memory.div_ceil(1 << 20)),
-                },
-            },
-            "volumeMounts": [{ "name": "run", "mountPath": "/run/netcheck" }],
-        }],
-        "volumes": [{ "name": "run", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }],
+        "containers": [container],
+        "volumes": [volume],
     })
 }
 
 fn labels(run: &RunId) -> Value {
+    labels_of(run, "agent")
+}
+
+/// What all objects of a run are found by.
+pub fn labels_of(run: &RunId, component: &str) -> Value {
     json!({
         "app.kubernetes.io/name": NAME,
         MANAGED_BY_LABEL: NAME,
-        "app.kubernetes.io/component": "agent",
+        "app.kubernetes.io/component": component,
         RUN_LABEL: run.to_string(),
     })
 }
@@ -251,7 +270,7 @@ fn micro_time(now: Timestamp) -> String {
 }
 
 /// Checks a manifest against the API's types, so that a typo is found here and not by a server that drops unknown fields.
-pub(super) fn typed<T: DeserializeOwned>(manifest: Value) -> Result<T, Failure> {
+pub fn typed<T: DeserializeOwned>(manifest: Value) -> Result<T, Failure> {
     serde_json::from_value(manifest)
         .map_err(|error| Failure::unknown(format!("netcheck built an object the API has no place for: {error}")))
 }
@@ -290,7 +309,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_api_knows_every_field_of_the_pod() {
-        let kept = serde_json::to_value(pod(&spec(), "node-1", 0).unwrap()).unwrap();
+        let kept = serde_json::to_value(pod_of(&job(&spec(), "node-1", 0).unwrap())).unwrap();
         assert_kept(&pod_spec(&spec(), "node-1", 0), &kept["spec"], "spec");
     }
 

@@ -93,10 +93,7 @@ pub async fn launch(
             absent: BTreeMap::new(),
         });
     };
-    namespace::ensure(cluster, &spec.namespace).await?;
-    namespace::ask_admission(cluster, spec, first).await?;
-    sweep_expired(cluster, spec, printer).await;
-    namespace::hold(cluster, spec).await?;
+    prepare(cluster, spec, &manifest::job(spec, first, 0)?, printer).await?;
     let phase = printer.phase("starting agents");
     phase.set(0, nodes.len());
     let (jobs, mut absent) = create_jobs(cluster, spec, &nodes).await?;
@@ -110,6 +107,25 @@ pub async fn launch(
         links: launched.links,
         absent,
     })
+}
+
+/// Starts one pod of another kind than agents', by a Job that is all of its run.
+pub async fn start_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Printer) -> Result<(), NoNodeAgents> {
+    prepare(cluster, spec, job, printer).await?;
+    let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+    let limit = request::limit(cluster.request_timeout);
+    let created = attempt(limit, jobs.create(&PostParams::default(), job)).await;
+    let created = created.map_err(|problem| creation_failure(problem, "create the Job"))?;
+    own_lease(cluster, spec, &[created], printer).await;
+    Ok(())
+}
+
+/// Makes sure of the namespace, and that Jobs like this one are admitted there; then it is the run's until that is over.
+async fn prepare(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Printer) -> Result<(), NoNodeAgents> {
+    namespace::ensure(cluster, &spec.namespace).await?;
+    namespace::ask_admission(cluster, job).await?;
+    sweep_expired(cluster, spec, printer).await;
+    namespace::hold(cluster, spec).await
 }
 
 /// Removes what earlier runs could not. Never in the way of this run: what fails is only told.

@@ -1,6 +1,7 @@
 //! What a verb needs to be allowed, as one table: `rbac` prints it, `--via auto` asks the server about it, hints name it. Pure.
 
 mod cni;
+mod debug;
 mod doctor;
 
 use k8s_openapi::api::authorization::v1::ResourceRule;
@@ -66,6 +67,8 @@ pub enum Verb {
     Capture,
     /// What nodes hold against what they must
     Verify,
+    /// A shell in a pod or on a node
+    Debug,
     /// What is where, and who may do what
     Doctor,
     /// Remove all that any run left
@@ -85,6 +88,7 @@ impl Verb {
             Self::Matrix => "matrix",
             Self::Capture => "capture",
             Self::Verify => "verify",
+            Self::Debug => "debug",
             Self::Doctor => "doctor",
             Self::Cleanup => "cleanup",
             Self::CniInstall => "cni-install",
@@ -532,6 +536,7 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
         Verb::Matrix => (&MATRIX, &[]),
         Verb::Capture => (&MATRIX, &CAPTURE),
         Verb::Verify | Verb::Doctor => (&VERIFY, &MATRIX),
+        Verb::Debug => (&debug::DEBUG, &MATRIX),
         Verb::Cleanup => (&CLEANUP, &[]),
         Verb::CniInstall => (&cni::INSTALL, &[]),
         Verb::CniStatus => (&cni::STATUS, &[]),
@@ -539,7 +544,7 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
     };
     table
         .iter()
-        .chain(more)
+        .chain(more.iter().filter(|grant| verb != Verb::Debug || debug::shares(grant)))
         // Only the matrix asks the cluster's DNS anything.
         .filter(|grant| grant.place != Place::Dns || verb == Verb::Matrix)
         // A verifier's agents are on nodes, and it asks the whole cluster at once.
@@ -769,13 +774,20 @@ mod tests {
 
     #[test]
     fn secrets_and_writes_outside_our_own_are_never_asked_for() {
-        for verb in [Verb::Matrix, Verb::Capture, Verb::Verify, Verb::Doctor, Verb::Cleanup] {
+        for verb in [
+            Verb::Matrix,
+            Verb::Capture,
+            Verb::Verify,
+            Verb::Debug,
+            Verb::Doctor,
+            Verb::Cleanup,
+        ] {
             for grant in grants(verb, &[Way::Node, Way::Ephemeral]) {
                 assert_ne!(grant.resource, "secrets");
                 assert!(!grant.verbs.contains(&"*"));
                 let writes = grant.verbs.iter().any(|verb| !["get", "list", "watch"].contains(verb));
                 let ours = matches!(grant.place, Place::Agents | Place::AgentNamespaceItself)
-                    || ["pods/ephemeralcontainers", "pods/exec"].contains(&grant.resource);
+                    || ["pods/ephemeralcontainers", "pods/exec", "pods/attach"].contains(&grant.resource);
                 assert!(!writes || ours, "{grant:?}");
             }
         }

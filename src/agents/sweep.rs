@@ -1,9 +1,8 @@
 //! Removes what runs left: one run's objects, the objects of expired runs, and the namespace after the last of them.
 
 use super::{
-    manifest::CONTAINER,
     run::{KEEP_LABEL, MANAGED_BY_LABEL, NAME, RUN_LABEL, RunId, is_expired, managed_selector},
-    waiting::{self, Progress},
+    waiting,
 };
 use crate::{
     cluster::{
@@ -121,9 +120,7 @@ pub async fn remove_pods(cluster: &Cluster, namespace: &str, selector: &str, age
         }
         let over = Instant::now() >= until;
         let is_at_once = over || agents == Agents::Ended;
-        let stuck = left
-            .iter()
-            .filter(|pod| is_at_once || waiting::of_container(pod, CONTAINER) != Progress::Running);
+        let stuck = left.iter().filter(|pod| is_at_once || !waiting::runs(pod));
         delete_at_once(cluster, &pods, stuck).await?;
         if over {
             return Ok(());
@@ -359,7 +356,7 @@ mod tests {
         json!({
             "metadata": { "name": "netcheck-0123abcd-0-x", "namespace": "netcheck", "labels": { RUN_LABEL: "0123abcd" } },
             "status": { "phase": "Running", "containerStatuses": [{
-                "name": CONTAINER, "state": { "running": {} },
+                "name": manifest::CONTAINER, "state": { "running": {} },
                 "ready": true, "restartCount": 0, "image": "", "imageID": "",
             }] },
         })

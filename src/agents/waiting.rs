@@ -134,6 +134,16 @@ pub fn of_container(pod: &Pod, name: &str) -> Progress {
     }
 }
 
+/// Whether any regular container of a pod runs.
+pub fn runs(pod: &Pod) -> bool {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    let mut statuses = statuses.into_iter().flatten();
+    statuses.any(|status| of_status(status) == Progress::Running)
+}
+
 /// Progress of a pod's ephemeral container.
 pub fn of_ephemeral_container(pod: &Pod, name: &str) -> Progress {
     let Some(status) = &pod.status else {

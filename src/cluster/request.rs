@@ -2,7 +2,7 @@
 
 use super::errors;
 use crate::exit::Failure;
-use kube::core::Status;
+use kube::{client::UpgradeConnectionError, core::Status};
 use std::{future::Future, time::Duration};
 
 /// How long a request may take when the user said nothing about it. (kubectl waits for ever.)
@@ -25,6 +25,16 @@ impl Problem {
         match self {
             Self::Api(kube::Error::Api(status)) => Some(status),
             _ => None,
+        }
+    }
+
+    /// The code of HTTP with which the server refused, also to open a stream.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status))) => {
+                Some(status.as_u16())
+            }
+            _ => self.status().map(|status| status.code),
         }
     }
 

@@ -5,7 +5,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::Printer;
+use super::{Printer, raw};
 use crate::exit::Exit;
 
 /// Tells whoever asks that the user wants to stop. Clones share one state.
@@ -80,6 +80,7 @@ async fn any(signals: &mut [tokio::signal::unix::Signal; 3]) {
 
 #[expect(clippy::exit, reason = "the user asked twice: nothing may delay the end")]
 fn leave_now() -> ! {
+    raw::restore();
     std::process::exit(Exit::Interrupted.code().into())
 }
 

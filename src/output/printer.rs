@@ -15,7 +15,7 @@ use rustix::termios::tcgetwinsize;
 use super::{
     ColourChoice, Phase, Tone,
     colour::{ColourEnvironment, is_coloured},
-    progress,
+    progress, raw,
 };
 use crate::exit::Failure;
 
@@ -184,7 +184,7 @@ impl Printer {
     fn line(&self, line: &str) {
         self.without_bar(|| {
             // A closed stderr leaves nobody to tell.
-            let _ = writeln!(io::stderr().lock(), "{line}");
+            let _ = write!(io::stderr().lock(), "{line}{}", raw::line_end());
         });
     }
 

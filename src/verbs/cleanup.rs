@@ -15,6 +15,7 @@ use crate::{
     },
     exit::{Exit, Failure},
     output::{Format, Printer, Table, document, safe},
+    terminal::read_back,
 };
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
@@ -321,10 +322,10 @@ async fn find_containers(cluster: &Cluster, printer: &Printer) -> Result<Vec<Cle
 
 fn containers_of(pod: &Pod) -> Vec<CleanupItem> {
     let containers = pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.as_ref());
-    let ours = containers
-        .into_iter()
-        .flatten()
-        .filter(|container| Rung::of_container(&container.name).is_some());
+    let ours = containers.into_iter().flatten().filter(|container| {
+        let is_session = read_back(container.command.as_deref().unwrap_or_default()).is_some();
+        is_session || Rung::of_container(&container.name).is_some()
+    });
     let state_of = |name: &str| {
         let statuses = pod
             .status

@@ -15,7 +15,7 @@ use crate::{
     exit::Failure,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
+use k8s_openapi::api::{batch::v1::Job, coordination::v1::Lease, core::v1::Namespace};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
@@ -80,14 +80,15 @@ pub async fn ensure(cluster: &Cluster, name: &str) -> Result<(), NoNodeAgents> {
 }
 
 /// Asks what admission says of the agents; waits for what a namespace gets only a moment after its creation.
-pub async fn ask_admission(cluster: &Cluster, spec: &AgentSpec, node: &str) -> Result<(), NoNodeAgents> {
+pub async fn ask_admission(cluster: &Cluster, job: &Job) -> Result<(), NoNodeAgents> {
+    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
     let until = Instant::now() + SERVICE_ACCOUNT_WITHIN;
     loop {
-        match gate::ask_admission(cluster, spec, node).await? {
+        match gate::ask_admission(cluster, job).await? {
             Verdict::Admitted => return Ok(()),
-            Verdict::NamespaceGone if Instant::now() < until => ensure(cluster, &spec.namespace).await?,
+            Verdict::NamespaceGone if Instant::now() < until => ensure(cluster, namespace).await?,
             Verdict::NamespaceGone => {
-                let gone = format!("namespace {:?} is removed again and again", spec.namespace);
+                let gone = format!("namespace {namespace:?} is removed again and again");
                 return Err(Failure::unknown(gone).into());
             }
             Verdict::Refused(refusal)

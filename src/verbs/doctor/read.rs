@@ -7,7 +7,7 @@ use crate::{
         ephemeral::admits,
         gate::{self, Question, Verdict, may},
         image,
-        manifest::AgentSpec,
+        manifest::{self, AgentSpec},
         permissions::Verb,
         run::RunId,
     },
@@ -321,7 +321,8 @@ async fn verdict(
         return Err("there is no such namespace".to_owned());
     }
     let spec = agent_spec(agents).map_err(|failure| failure.message)?;
-    let verdict = gate::ask_admission(cluster, &spec, node).await;
+    let job = manifest::job(&spec, node, 0).map_err(|failure| failure.message)?;
+    let verdict = gate::ask_admission(cluster, &job).await;
     verdict.map_err(|failure| safe(&failure.message))
 }
 

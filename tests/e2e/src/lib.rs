@@ -26,6 +26,7 @@ pub mod runner;
 pub mod shop;
 pub mod stream;
 pub mod tcpdump;
+pub mod terminal;
 pub mod traffic;
 pub mod tshark;
 pub mod verify;

@@ -1,8 +1,12 @@
 //! Clusters of another make: of one IP family, over an IPv6 underlay, with kube-proxy in its other mode, with another network plugin. The same
-//! health, the same fault in the right class, and packets of the right size.
+//! health, the same fault in the right class, and packets of the right size. And `debug`, which asks for no particular network.
+
+#![allow(clippy::print_stdout, reason = "figures are to be seen beside the verdicts")]
 
 #[path = "cases/cni_refused.rs"]
 mod cni_refused;
+#[path = "cases/debug.rs"]
+mod debug;
 #[path = "cases/flannel.rs"]
 mod flannel;
 
@@ -99,7 +103,7 @@ fn main() -> ExitCode {
         cni: Cni::Plain,
         ..RigSpec::default()
     };
-    let plain = (runner::named(plain), [PLAIN, cni_refused::CASES].concat());
+    let plain = (runner::named(plain), [PLAIN, cni_refused::CASES, debug::CASES].concat());
     let flannel = flannel::BACKENDS.map(|(backend, cases)| {
         let spec = RigSpec {
             name: "variants".into(),
