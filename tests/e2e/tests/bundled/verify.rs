@@ -299,11 +299,11 @@ fn observed(lab: &Lab) -> Result<()> {
             ensure!(verify.told_of("n1", finding) == [fault], "{fault}: {}", verify.told());
             ensure!(verify.died_of("n1").contains(reason), "{fault}: {}", verify.told());
             // Of one family, or of both.
-            let probed = verify
+            let effect = verify
                 .finding("n1", fault)
                 .map(|one| one["harm"]["probed"]["effect"].clone());
             ensure!(
-                probed.is_some_and(|effect| effect == "broken" || effect == "degraded"),
+                effect.is_some_and(|effect| effect == "broken" || effect == "degraded"),
                 "{fault}: {}",
                 verify.told()
             );
