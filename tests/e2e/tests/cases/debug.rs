@@ -375,7 +375,7 @@ fn on_node(lab: &Lab) -> Result<()> {
 
 fn input(lab: &Lab) -> Result<()> {
     let namespace = pod(lab, "privileged")?;
-    let begun = Instant::now();
+    // Whoever waits for an image for good never comes to the end of this.
     let output = lab
         .netcheck([
             "debug",
@@ -389,11 +389,6 @@ fn input(lab: &Lab) -> Result<()> {
         ])
         .output()?;
     expect(&output, 3, &["did not start", "Pull", "--image"])?;
-    ensure!(
-        begun.elapsed() < Duration::from_secs(40),
-        "it took {:?}",
-        begun.elapsed()
-    );
     let scratch = [
         "debug",
         "-n",
@@ -405,14 +400,16 @@ fn input(lab: &Lab) -> Result<()> {
         "true",
     ];
     expect(&lab.netcheck(scratch).output()?, 3, &["has no sh"])?;
-    lab.apply(&manifests::server_pod(
-        &namespace.name,
-        "failed",
-        "n1",
-        &["no-such-word"],
-        1,
-    ))?;
-    namespace.kubectl("patch pod failed --subresource=status --type=merge -p {\"status\":{\"phase\":\"Failed\"}}")?;
+    let mut failed = manifests::server_pod(&namespace.name, "failed", "n1", &["no-such-word"], 1);
+    failed["spec"]["restartPolicy"] = "Never".into();
+    lab.apply(&failed)?;
+    wait_until("the pod has ended", SOON, || {
+        let phase = namespace.kubectl("get pod failed -o jsonpath={.status.phase}");
+        match phase.map_err(|error| error.to_string())?.as_str() {
+            "Failed" => Ok(()),
+            phase => Err(phase.to_owned()),
+        }
+    })?;
     for (arguments, code, words) in [
         (
             &["on-n1", "--target", "serve", "--", "true"] as &[&str],
