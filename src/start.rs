@@ -71,6 +71,10 @@ fn run(verb: Verb) -> ExitCode {
             let With { args, flags } = *verb;
             online("debug", flags, |shared| verbs::debug::run(args, shared))
         }
+        Verb::Run(verb) => {
+            let With { args, flags } = *verb;
+            online("run", flags, |shared| verbs::run::run(args, shared))
+        }
         Verb::Cleanup(verb) => {
             let With { args, flags } = *verb;
             online("cleanup", flags, |shared| verbs::cleanup::run(args, shared))

@@ -2,6 +2,7 @@
 
 mod cni;
 mod debug;
+mod run;
 
 use k8s_openapi::api::authorization::v1::ResourceRule;
 
@@ -68,6 +69,8 @@ pub enum Verb {
     Verify,
     /// A shell in a pod or on a node
     Debug,
+    /// A throw-away pod with a shell
+    Run,
     /// Remove all that any run left
     Cleanup,
     /// Install the bundled pod network
@@ -86,6 +89,7 @@ impl Verb {
             Self::Capture => "capture",
             Self::Verify => "verify",
             Self::Debug => "debug",
+            Self::Run => "run",
             Self::Cleanup => "cleanup",
             Self::CniInstall => "cni-install",
             Self::CniStatus => "cni-status",
@@ -528,11 +532,15 @@ const CLEANUP: [Grant; 8] = [
 
 /// What a verb needs; `ways` narrows it to the ways in that shall be possible.
 pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
+    if verb == Verb::Run {
+        return run::grants(&grants(Verb::Debug, &[Way::Node]));
+    }
     let (table, more): (&[Grant], &[Grant]) = match verb {
         Verb::Matrix => (&MATRIX, &[]),
         Verb::Capture => (&MATRIX, &CAPTURE),
         Verb::Verify => (&VERIFY, &MATRIX),
         Verb::Debug => (&debug::DEBUG, &MATRIX),
+        Verb::Run => (&[], &[]),
         Verb::Cleanup => (&CLEANUP, &[]),
         Verb::CniInstall => (&cni::INSTALL, &[]),
         Verb::CniStatus => (&cni::STATUS, &[]),
