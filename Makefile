@@ -7,6 +7,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # Static, so that it runs in an image that holds nothing else.
 AGENT := target/$(HOST)/agent/netcheck-agent
 AGENT_IMAGE := target/agent-image/netcheck-agent.tar
+TOOLBOX_IMAGE := target/toolbox-image/netcheck-toolbox.tar
 CNI_PLUGIN := target/$(HOST)/agent/netcheck-cni
 CNI_DAEMON := target/$(HOST)/cni-daemon/netcheck-cni-daemon
 CNI_IMAGE := target/cni-image/netcheck-cni.tar
@@ -14,13 +15,17 @@ CNI_IMAGE := target/cni-image/netcheck-cni.tar
 export NETCHECK_AGENT_DIGEST = $(shell cat target/agent-image/netcheck-agent.digest 2>/dev/null)
 export NETCHECK_CNI_DIGEST = $(shell cat target/cni-image/netcheck-cni.digest 2>/dev/null)
 export NETCHECK_TOOLBOX_DIGEST = $(shell cat target/toolbox-image/netcheck-toolbox.digest 2>/dev/null)
+# What a node pulls of each, in bytes, for whoever asks the plugin.
+export NETCHECK_AGENT_SIZE = $(shell cat target/agent-image/netcheck-agent.size 2>/dev/null)
+export NETCHECK_CNI_SIZE = $(shell cat target/cni-image/netcheck-cni.size 2>/dev/null)
+export NETCHECK_TOOLBOX_SIZE = $(shell cat target/toolbox-image/netcheck-toolbox.size 2>/dev/null)
 # Static, and without paths of this machine.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$$HOME/.cargo=/cargo --remap-path-prefix=$$PWD=/src" \
     cargo build $(QUIET) --target $(HOST)
 # Who looks on sees cargo's own progress; a log holds what went wrong.
 QUIET := $(shell test -t 2 || echo --quiet)
 
-.PHONY: help demo test lint bench soak rig-up rig-down build plugin packages rig kubernetes image cni-image binaries
+.PHONY: help demo test lint bench soak rig-up rig-down build plugin packages rig kubernetes image cni-image toolbox-image binaries
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -38,19 +43,22 @@ rig: packages
 kubernetes: rig
 	@target/debug/netcheck-rig build
 
-binaries: image cni-image
+binaries: image cni-image toolbox-image
 	@cargo build $(QUIET) --workspace --bins
 
 image: packages
 	@$(STATIC) --profile agent --package netcheck-agent
 	@cargo run $(QUIET) --package netcheck-image -- build --agent $(AGENT) --output $(AGENT_IMAGE)
 
+toolbox-image: image ## the image that people get a shell in
+	@cargo run $(QUIET) --package netcheck-image -- build --toolbox --agent $(AGENT) --output $(TOOLBOX_IMAGE)
+
 cni-image: packages
 	@$(STATIC) --profile agent --package netcheck-cni --bin netcheck-cni
 	@$(STATIC) --profile cni-daemon --package netcheck-cni-daemon
 	@cargo run $(QUIET) --package netcheck-image -- build --cni-daemon $(CNI_DAEMON) --cni-plugin $(CNI_PLUGIN) --output $(CNI_IMAGE)
 
-plugin: image cni-image ## the plugin as a release, pinned to the images built beside it
+plugin: image cni-image toolbox-image ## the plugin as a release, pinned to the images built beside it
 	@cargo build $(QUIET) --release --package kubectl-netcheck
 
 demo: build ## a real cluster, a healthy matrix, a route that the CNI puts back, a firewall that the matrix finds

@@ -35,7 +35,7 @@ pub use fleet::{AgentIndex, Farewell, Fleet};
 pub use image::ImageChoice;
 pub use link::{Flow, LinkError, Piece};
 pub use manifest::Budget;
-pub use plan::{Planned, describe};
+pub use plan::{NodePlan, Planned, describe};
 
 use crate::{cluster::inventory::Subject, flags::KubectlFlags, output::Interrupt};
 use std::{collections::BTreeSet, time::Duration};

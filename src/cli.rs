@@ -14,6 +14,7 @@ use crate::{
         cni::CniArgs,
         completion::CompletionArgs,
         debug::DebugArgs,
+        doctor::DoctorArgs,
         explain::ExplainArgs,
         images::ImagesArgs,
         matrix::MatrixArgs,
@@ -64,6 +65,8 @@ pub enum Verb {
     #[command(mut_arg("profile", session::profile_argument))]
     #[command(mut_args(run::without_meaning))]
     Run(Box<With<RunArgs>>),
+    /// Say what may be done, what this cluster is, and what is wrong with it at first sight
+    Doctor(Box<With<DoctorArgs>>),
     /// Remove everything that runs have left in the cluster
     Cleanup(Box<With<CleanupArgs>>),
     /// Install, look at and remove the bundled pod network
@@ -71,7 +74,7 @@ pub enum Verb {
     /// Print the least-privilege Role that verbs need
     #[command(args = ConnectFlags::ignored_by_a_verb(&["namespace", "context", "kubeconfig", "user"]))]
     Rbac(Offline<RbacArgs>),
-    /// List the container images a run may use, for clusters without internet access
+    /// List the container images a run may use, and save them for clusters without internet access
     #[command(args = ConnectFlags::ignored_by_a_verb(&[]))]
     Images(Offline<ImagesArgs>),
     /// Say what a finding means, how to look yourself, and what mends it

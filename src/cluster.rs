@@ -1,6 +1,7 @@
 //! The cluster's side: a client made from kubectl's flags, names resolved as kubectl does, and an inventory of what is there.
 
 pub mod client;
+pub mod dns;
 pub mod errors;
 #[cfg(test)]
 pub(crate) mod fake;

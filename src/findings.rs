@@ -4,13 +4,17 @@ mod absence;
 mod agents;
 mod capture;
 mod cni;
+mod doctor;
+mod effect;
 mod matrix;
 mod observe;
+pub mod text;
 mod verify;
 mod verify_firewall;
 mod verify_networks;
 
 pub use absence::{Absence, Obstacle};
+pub use effect::{Effect, Harm, Probed, tried};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,6 +114,7 @@ pub fn all() -> impl Iterator<Item = &'static Page> {
         .chain(observe::PAGES)
         .chain(verify_firewall::PAGES)
         .chain(verify_networks::PAGES)
+        .chain(doctor::PAGES)
         .chain(agents::PAGES)
 }
 
@@ -144,7 +149,7 @@ mod tests {
         text.split('"').filter(|word| {
             word.split_once('-').is_some_and(|(family, rest)| {
                 [
-                    "matrix", "capture", "cni", "verify", "observe", "agent", "node", "stream",
+                    "matrix", "capture", "cni", "verify", "observe", "agent", "node", "stream", "doctor",
                 ]
                 .contains(&family)
                     && !rest.is_empty()

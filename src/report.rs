@@ -1,5 +1,6 @@
 //! What all reports have in common.
 
+use crate::output::{Printer, Tone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,4 +33,17 @@ pub enum Conclusion {
     Inconclusive,
     /// Interrupted by the user: exit code 130.
     Interrupted,
+}
+
+impl Conclusion {
+    /// Its word, coloured where the printer's stdout is.
+    pub fn painted(self, printer: Option<&Printer>) -> String {
+        let (tone, word) = match self {
+            Self::Held => (Tone::Good, "held"),
+            Self::Failed => (Tone::Bad, "failed"),
+            Self::Inconclusive => (Tone::Doubtful, "inconclusive"),
+            Self::Interrupted => (Tone::Doubtful, "interrupted"),
+        };
+        printer.map_or_else(|| word.to_owned(), |printer| printer.paint(tone, word))
+    }
 }

@@ -75,6 +75,10 @@ fn run(verb: Verb) -> ExitCode {
             let With { args, flags } = *verb;
             online("run", flags, |shared| verbs::run::run(args, shared))
         }
+        Verb::Doctor(verb) => {
+            let With { args, flags } = *verb;
+            online("doctor", flags, |shared| verbs::doctor::run(args, shared))
+        }
         Verb::Cleanup(verb) => {
             let With { args, flags } = *verb;
             online("cleanup", flags, |shared| verbs::cleanup::run(args, shared))
@@ -94,7 +98,9 @@ fn run(verb: Verb) -> ExitCode {
         }
         Verb::Sentinel => watch_over_a_run(),
         Verb::Images(Offline { args, output }) => {
-            offline(&output, |printer| verbs::images::run(&args, &output, printer))
+            online("images", flags_of(ConnectFlags::default(), output), |shared| {
+                verbs::images::run(args, shared)
+            })
         }
         Verb::Explain(Offline { args, output }) => {
             offline(&output, |printer| verbs::explain::run(&args, &output, printer))

@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod cni;
 pub mod completion;
 pub mod debug;
+pub mod doctor;
 pub mod explain;
 pub mod images;
 pub mod matrix;
@@ -18,9 +19,11 @@ pub mod verify;
 pub mod version;
 
 use crate::{
+    exit::Failure,
     flags::KubectlFlags,
-    output::{Interrupt, Printer},
+    output::{Format, Interrupt, Printer, document},
 };
+use serde::Serialize;
 
 pub use crate::report::API_VERSION;
 
@@ -33,4 +36,16 @@ pub struct Shared {
     pub printer: Printer,
     /// Whether the user wants to stop.
     pub interrupt: Interrupt,
+}
+
+impl Shared {
+    /// Prints a report: as a document where that was asked for, else as `people` get it in that format.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn print<T: Serialize>(&self, report: &T, people: impl FnOnce(Format) -> String) -> Result<(), Failure> {
+        let format = self.flags.output.format;
+        let text = document(format, report)?;
+        self.printer.data(&text.unwrap_or_else(|| people(format)))
+    }
 }

@@ -17,6 +17,7 @@ use crate::{
         Cluster,
         request::{self, Problem, attempt},
     },
+    exit::Failure,
     findings::{Absence, Obstacle},
     output::{Printer, safe},
 };
@@ -221,17 +222,8 @@ impl Climb<'_> {
 
     async fn patch(&self, rung: Rung, dry_run: bool) -> Result<(), Problem> {
         let command = serve_command(&self.spec.run.session(self.index), self.spec.deadline);
-        let patch = Patch::Strategic(ladder::patch(&self.spec.run, rung, &self.spec.image, &command));
-        let params = PatchParams {
-            dry_run,
-            ..PatchParams::default()
-        };
-        attempt(
-            self.limit(),
-            self.pods().patch_ephemeral_containers(self.name, &params, &patch),
-        )
-        .await
-        .map(drop)
+        let patch = ladder::patch(&self.spec.run, rung, &self.spec.image, &command);
+        add(&self.pods(), self.name, &patch, self.limit(), dry_run).await
     }
 
     fn refused(&self, rung: Rung, problem: Problem) -> Step {
@@ -275,6 +267,49 @@ impl Climb<'_> {
             limit: self.limit(),
         }
     }
+}
+
+async fn add(
+    pods: &Api<Pod>,
+    name: &str,
+    patch: &serde_json::Value,
+    limit: Duration,
+    dry_run: bool,
+) -> Result<(), Problem> {
+    let params = PatchParams {
+        dry_run,
+        ..PatchParams::default()
+    };
+    let patch = Patch::Strategic(patch);
+    attempt(limit, pods.patch_ephemeral_containers(name, &params, &patch))
+        .await
+        .map(drop)
+}
+
+/// The highest rung that admission lets an agent of a pod on; `None`: none. Nothing is created: all of it is a dry run.
+///
+/// # Errors
+/// If it cannot be asked.
+pub async fn admits(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    run: &RunId,
+    image: &str,
+) -> Result<Option<Rung>, Failure> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let limit = request::limit(cluster.request_timeout);
+    for rung in Rung::ALL {
+        let patch = ladder::patch(run, rung, image, &serve_command(&run.session(0), limit));
+        match add(&pods, pod, &patch, limit, true).await {
+            Ok(()) => return Ok(Some(rung)),
+            Err(problem) if problem.is_admission() => {}
+            Err(problem) => {
+                return Err(problem.into_failure(&format!("ask admission about pod {namespace}/{pod}")));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Why a request for an agent failed.

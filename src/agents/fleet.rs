@@ -10,6 +10,7 @@ use super::{
     node::{self, NoNodeAgents},
     permissions,
     run::RunId,
+    sweep::Agents,
     teardown::Teardown,
 };
 use crate::{
@@ -213,7 +214,7 @@ impl Fleet {
                 teardown: Some(teardown),
             }),
             Err(error) => {
-                for failure in teardown.finish().await {
+                for failure in teardown.finish(Agents::MayRun).await {
                     printer.warn(failure.message);
                 }
                 Err(error)
@@ -385,9 +386,12 @@ impl Fleet {
                 .unwrap_or(Err(LinkError::Timeout(FAREWELL)));
             (agent.member.home.to_string(), end, agent.link.resumed())
         });
-        let notes = notes(&join_all(farewells).await);
+        let ends = join_all(farewells).await;
+        let have_ended = self.absent.is_empty() && ends.iter().all(|(_, end, _)| end.is_ok());
+        let agents = if have_ended { Agents::Ended } else { Agents::MayRun };
+        let notes = notes(&ends);
         let failures = match self.teardown {
-            Some(teardown) => teardown.finish().await,
+            Some(teardown) => teardown.finish(agents).await,
             None => Vec::new(),
         };
         drop(phase);

@@ -49,7 +49,14 @@ pub async fn not_allowed(
     let missing = permissions::missing(&status.resource_rules, &grants, place);
     let missing = if status.incomplete {
         let asked = missing.into_iter().map(|(grant, verb)| async move {
-            let allowed = may(cluster, namespace, grant.group, grant.resource, verb).await?;
+            let question = Question {
+                namespace: Some(namespace.to_owned()),
+                group: grant.group,
+                resource: grant.resource,
+                verb,
+                name: None,
+            };
+            let allowed = may(cluster, &question).await?;
             Ok::<_, Failure>((!allowed).then_some((grant, verb)))
         });
         futures::future::try_join_all(asked)
@@ -63,19 +70,39 @@ pub async fn not_allowed(
     Ok((!missing.is_empty()).then(|| permissions::sentence(&missing)))
 }
 
-async fn may(cluster: &Cluster, namespace: &str, group: &str, resource: &str, verb: &str) -> Result<bool, Failure> {
-    let (resource, subresource) = match resource.split_once('/') {
+/// Whether one thing is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Question {
+    /// In this namespace; `None` for the whole cluster, or for all namespaces.
+    pub namespace: Option<String>,
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resource, with its subresource: `pods/exec`.
+    pub resource: &'static str,
+    /// Verb.
+    pub verb: &'static str,
+    /// On the object of this name; `None` for any.
+    pub name: Option<String>,
+}
+
+/// Asks the API server's authorizers one question.
+///
+/// # Errors
+/// If they cannot be asked.
+pub async fn may(cluster: &Cluster, question: &Question) -> Result<bool, Failure> {
+    let (resource, subresource) = match question.resource.split_once('/') {
         Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-        None => (resource, None),
+        None => (question.resource, None),
     };
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()),
-                group: Some(group.to_owned()),
+                namespace: question.namespace.clone(),
+                group: Some(question.group.to_owned()),
                 resource: Some(resource.to_owned()),
                 subresource,
-                verb: Some(verb.to_owned()),
+                verb: Some(question.verb.to_owned()),
+                name: question.name.clone(),
                 ..ResourceAttributes::default()
             }),
             ..SelfSubjectAccessReviewSpec::default()

@@ -7,31 +7,41 @@ use crate::exit::Failure;
 pub struct Published {
     /// What it is called where only our own images are meant: `agent`.
     pub name: &'static str,
+    /// What it is for, in a few words.
+    pub purpose: &'static str,
     /// Where it is published.
     repository: &'static str,
     /// Digest of the image that was published with this plugin, where the build knew it.
     digest: Option<&'static str>,
+    /// Bytes that a node pulls of it, in decimal digits, where the build knew them.
+    size: Option<&'static str>,
 }
 
 /// The agent's.
 pub const AGENT: Published = Published {
     name: "agent",
+    purpose: "looking from inside the cluster: matrix, capture, verify",
     repository: "ghcr.io/kubectl-netcheck/netcheck-agent",
     digest: option_env!("NETCHECK_AGENT_DIGEST"),
+    size: option_env!("NETCHECK_AGENT_SIZE"),
 };
 
 /// The bundled CNI's: its daemon, and the plugin that the daemon puts onto nodes.
 pub const CNI: Published = Published {
     name: "cni",
+    purpose: "cni install: the bundled pod network",
     repository: "ghcr.io/kubectl-netcheck/netcheck-cni",
     digest: option_env!("NETCHECK_CNI_DIGEST"),
+    size: option_env!("NETCHECK_CNI_SIZE"),
 };
 
 /// The toolbox's: tools for people, who get a shell in it.
 pub const TOOLBOX: Published = Published {
     name: "toolbox",
+    purpose: "debug, run: tools for people",
     repository: "ghcr.io/kubectl-netcheck/netcheck-toolbox",
     digest: option_env!("NETCHECK_TOOLBOX_DIGEST"),
+    size: option_env!("NETCHECK_TOOLBOX_SIZE"),
 };
 
 impl Published {
@@ -40,9 +50,20 @@ impl Published {
         self.tagged(self.repository)
     }
 
+    /// Digest of the image that was published with this plugin, where the build knew it.
+    pub fn digest(&self) -> Option<&'static str> {
+        // make exports what it does not know as nothing.
+        self.digest.filter(|digest| !digest.is_empty())
+    }
+
+    /// Bytes that a node pulls of it, where the build knew them.
+    pub fn size(&self) -> Option<u64> {
+        self.size.and_then(|size| size.parse().ok())
+    }
+
     fn tagged(&self, repository: &str) -> String {
         let tag = format!("{repository}:{}", env!("CARGO_PKG_VERSION"));
-        match self.digest {
+        match self.digest() {
             Some(digest) => format!("{tag}@{digest}"),
             None => tag,
         }

@@ -2,6 +2,7 @@
 
 mod cni;
 mod debug;
+mod doctor;
 mod run;
 
 use k8s_openapi::api::authorization::v1::ResourceRule;
@@ -71,6 +72,8 @@ pub enum Verb {
     Debug,
     /// A throw-away pod with a shell
     Run,
+    /// What is where, and who may do what
+    Doctor,
     /// Remove all that any run left
     Cleanup,
     /// Install the bundled pod network
@@ -90,6 +93,7 @@ impl Verb {
             Self::Verify => "verify",
             Self::Debug => "debug",
             Self::Run => "run",
+            Self::Doctor => "doctor",
             Self::Cleanup => "cleanup",
             Self::CniInstall => "cni-install",
             Self::CniStatus => "cni-status",
@@ -538,7 +542,7 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
     let (table, more): (&[Grant], &[Grant]) = match verb {
         Verb::Matrix => (&MATRIX, &[]),
         Verb::Capture => (&MATRIX, &CAPTURE),
-        Verb::Verify => (&VERIFY, &MATRIX),
+        Verb::Verify | Verb::Doctor => (&VERIFY, &MATRIX),
         Verb::Debug => (&debug::DEBUG, &MATRIX),
         Verb::Run => (&[], &[]),
         Verb::Cleanup => (&CLEANUP, &[]),
@@ -552,7 +556,12 @@ pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
         // Only the matrix asks the cluster's DNS anything.
         .filter(|grant| grant.place != Place::Dns || verb == Verb::Matrix)
         // A verifier's agents are on nodes, and it asks the whole cluster at once.
-        .filter(|grant| verb != Verb::Verify || (grant.place != Place::Targets && grant.way != Way::Ephemeral))
+        .filter(|grant| {
+            !matches!(verb, Verb::Verify | Verb::Doctor)
+                || (grant.place != Place::Targets && grant.way != Way::Ephemeral)
+        })
+        .filter(|grant| verb != Verb::Doctor || !doctor::SPARED.contains(&(grant.place, grant.resource)))
+        .chain((verb == Verb::Doctor).then_some(&doctor::OWN).into_iter().flatten())
         .filter(|grant| grant.way == Way::Both || ways.contains(&grant.way))
         .copied()
         .collect()
@@ -773,7 +782,14 @@ mod tests {
 
     #[test]
     fn secrets_and_writes_outside_our_own_are_never_asked_for() {
-        for verb in [Verb::Matrix, Verb::Capture, Verb::Verify, Verb::Debug, Verb::Cleanup] {
+        for verb in [
+            Verb::Matrix,
+            Verb::Capture,
+            Verb::Verify,
+            Verb::Debug,
+            Verb::Doctor,
+            Verb::Cleanup,
+        ] {
             for grant in grants(verb, &[Way::Node, Way::Ephemeral]) {
                 assert_ne!(grant.resource, "secrets");
                 assert!(!grant.verbs.contains(&"*"));

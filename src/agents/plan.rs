@@ -9,10 +9,11 @@ use crate::{
     cluster::inventory::{Inventory, Subject},
     exit::Failure,
     findings::Absence,
+    output::{Table, safe},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Objects of one kind that would be created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -40,6 +41,55 @@ impl Planned {
             self.privileges.clone(),
             self.lifetime.clone(),
         ]
+    }
+}
+
+/// What a run with agents on nodes would create, and on which nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodePlan {
+    /// Objects that would be created.
+    pub objects: Vec<Planned>,
+    /// Nodes that would get no agent, and why.
+    pub without_agent: Vec<String>,
+    /// Nodes that would be read.
+    pub nodes: Vec<String>,
+}
+
+impl NodePlan {
+    /// For these nodes.
+    ///
+    /// # Errors
+    /// If there is no such image.
+    pub fn of(launch: &LaunchSpec, inventory: &Inventory, nodes: &[String]) -> Result<Self, Failure> {
+        let (objects, absent) = describe(launch, inventory)?;
+        let of_node = |subject: &Subject| match subject {
+            Subject::Node(name) => Some(name.clone()),
+            Subject::Pod(_) => None,
+        };
+        Ok(Self {
+            objects,
+            without_agent: absent
+                .iter()
+                .filter_map(|(subject, why)| Some(format!("{}: {}", safe(&of_node(subject)?), safe(&why.why))))
+                .collect(),
+            nodes: nodes.iter().map(|node| safe(node)).collect(),
+        })
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut table = Table::new(["KIND", "COUNT", "WHERE", "PRIVILEGES", "LIFETIME"]);
+        for object in &self.objects {
+            table.push(object.cells());
+        }
+        let mut text = table.render();
+        // Writing to a String cannot fail.
+        for line in &self.without_agent {
+            let _ = writeln!(text, "no agent: {line}");
+        }
+        let _ = writeln!(text, "nodes: {}", self.nodes.join(" "));
+        text
     }
 }
 

@@ -5,7 +5,10 @@
 //! which everybody on the machine can read); the pipe then stays open for as long as the plugin lives. Behind it, in the cluster, the
 //! Jobs' own deadlines do the same more slowly.
 
-use super::{run::RunId, sweep};
+use super::{
+    run::RunId,
+    sweep::{self, Agents},
+};
 use crate::{cluster::Cluster, flags::KubectlFlags};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -103,9 +106,9 @@ async fn remove(orders: &Orders) {
     let mut pause = Duration::from_millis(500);
     loop {
         if let Ok(cluster) = Cluster::connect(&orders.flags).await {
-            let first = sweep::remove_run(&cluster, &orders.agent_namespace, &orders.run).await;
+            let first = sweep::remove_run(&cluster, &orders.agent_namespace, &orders.run, Agents::MayRun).await;
             tokio::time::sleep(SECOND_LOOK).await;
-            let second = sweep::remove_run(&cluster, &orders.agent_namespace, &orders.run).await;
+            let second = sweep::remove_run(&cluster, &orders.agent_namespace, &orders.run, Agents::MayRun).await;
             if first.is_empty() && second.is_empty() {
                 return;
             }

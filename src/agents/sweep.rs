@@ -28,11 +28,20 @@ use tokio::time::{Instant, sleep};
 /// kubelet need.
 const PODS_WITHIN: Duration = Duration::from_secs(3);
 /// How often they are looked at meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What is known of a run's agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agents {
+    /// Each has said that it ends, and needs no time for it.
+    Ended,
+    /// Some may be at work.
+    MayRun,
+}
 
 /// Removes everything of one run, and the namespace if it was the last one in it. Collects errors instead of stopping at the first.
-pub async fn remove_run(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<Failure> {
-    match try_remove_objects(cluster, namespace, run).await {
+pub async fn remove_run(cluster: &Cluster, namespace: &str, run: &RunId, agents: Agents) -> Vec<Failure> {
+    match try_remove_objects(cluster, namespace, run, agents).await {
         Ok(mut failures) => {
             failures.extend(remove_namespace_after_last(cluster, namespace, Some(run)).await.err());
             failures
@@ -43,13 +52,18 @@ pub async fn remove_run(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<
 
 /// Removes everything of one run but the namespace.
 pub async fn remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> Vec<Failure> {
-    try_remove_objects(cluster, namespace, run)
+    try_remove_objects(cluster, namespace, run, Agents::MayRun)
         .await
         .unwrap_or_else(|nobody| vec![nobody])
 }
 
 /// What could not be removed; an error if the API server no longer knows who asks, since then all that follows would fail alike.
-async fn try_remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> Result<Vec<Failure>, Failure> {
+async fn try_remove_objects(
+    cluster: &Cluster,
+    namespace: &str,
+    run: &RunId,
+    agents: Agents,
+) -> Result<Vec<Failure>, Failure> {
     let limit = request::limit(cluster.request_timeout);
     let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
@@ -75,7 +89,7 @@ async fn try_remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
         &format!("remove the Jobs of run {run} in namespace {namespace:?}"),
     )?;
     note(
-        remove_pods(cluster, namespace, &run.selector()).await,
+        remove_pods(cluster, namespace, &run.selector(), agents).await,
         &format!("remove the pods of run {run} in namespace {namespace:?}"),
     )?;
     let name = run.lease_name();
@@ -90,10 +104,11 @@ async fn try_remove_objects(cluster: &Cluster, namespace: &str, run: &RunId) -> 
 
 /// Removes the pods that a selector of ours selects, whose Jobs are gone.
 ///
-/// A pod whose kubelet never took it up has nothing to terminate and is removed at once. Pods that run are left to the garbage
+/// A pod whose kubelet never took it up, or whose agent has ended, has nothing to terminate and is removed at once. Pods that run are left to the garbage
 /// collector, which follows their Job, and to their kubelet; what is still there after a while has a kubelet that is gone, and would
-/// stay "Terminating", and its namespace with it, until that comes back.
-pub async fn remove_pods(cluster: &Cluster, namespace: &str, selector: &str) -> Result<(), Problem> {
+/// stay "Terminating", and its namespace with it, until that comes back. All are waited for: the Job controller has a finalizer on them, and a
+/// namespace that is deleted before it is off takes several seconds more (the namespace controller comes back late).
+pub async fn remove_pods(cluster: &Cluster, namespace: &str, selector: &str, agents: Agents) -> Result<(), Problem> {
     let until = Instant::now() + PODS_WITHIN;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let selected = ListParams::default().labels(selector);
@@ -104,7 +119,8 @@ pub async fn remove_pods(cluster: &Cluster, namespace: &str, selector: &str) -> 
             return Ok(());
         }
         let over = Instant::now() >= until;
-        let stuck = left.iter().filter(|pod| over || !waiting::runs(pod));
+        let is_at_once = over || agents == Agents::Ended;
+        let stuck = left.iter().filter(|pod| is_at_once || !waiting::runs(pod));
         delete_at_once(cluster, &pods, stuck).await?;
         if over {
             return Ok(());
@@ -384,10 +400,32 @@ mod tests {
         assert!(from.elapsed() < PODS_WITHIN, "{:?}", from.elapsed());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_whose_agent_has_ended_is_removed_at_once_and_seen_to_go() {
+        let looks = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (cluster, asked) = fake::cluster(move |asked| match asked.line.as_str() {
+            line if line.starts_with("GET") && line.contains("/pods") => {
+                let first = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 1;
+                fake::list(&if first { json!([running_pod()]) } else { json!([]) })
+            }
+            _ => fake::status(200, "", ""),
+        });
+        let from = Instant::now();
+        let run = RunId::parse("0123abcd").unwrap();
+        assert_eq!(
+            remove_pods(&cluster, "netcheck", &run.selector(), Agents::Ended)
+                .await
+                .ok(),
+            Some(())
+        );
+        assert_eq!(deletes_of_pods(&asked), [json!(0)]);
+        assert!(from.elapsed() < PODS_WITHIN, "{:?}", from.elapsed());
+    }
+
     #[tokio::test]
     async fn whoever_is_not_known_any_more_hears_it_once() {
         let (cluster, asked) = fake::cluster(|_| fake::status(401, "Unauthorized", "Unauthorized"));
-        let failures = remove_run(&cluster, "netcheck", &RunId::parse("0123abcd").unwrap()).await;
+        let failures = remove_run(&cluster, "netcheck", &RunId::parse("0123abcd").unwrap(), Agents::Ended).await;
         assert_eq!(failures.len(), 1, "{failures:?}");
         assert!(failures[0].message.contains("credentials"), "{failures:?}");
         assert_eq!(asked.lock().unwrap().len(), 1, "the rest would fail alike");

@@ -1,6 +1,11 @@
 //! What a run has to remove in the end, and who does it should the plugin not live to.
 
-use super::{manifest::AgentSpec, run::RunId, sentinel::Sentinel, sweep};
+use super::{
+    manifest::AgentSpec,
+    run::RunId,
+    sentinel::Sentinel,
+    sweep::{self, Agents},
+};
 use crate::{cluster::Cluster, exit::Failure, flags::KubectlFlags, output::Printer};
 
 /// What has to be removed in the end.
@@ -31,8 +36,8 @@ impl Teardown {
     }
 
     /// Removes it; what could not be.
-    pub async fn finish(self) -> Vec<Failure> {
-        let failures = sweep::remove_run(&self.cluster, &self.namespace, &self.run).await;
+    pub async fn finish(self, agents: Agents) -> Vec<Failure> {
+        let failures = sweep::remove_run(&self.cluster, &self.namespace, &self.run, agents).await;
         // What could not be removed now the sentinel tries again, for a while.
         if failures.is_empty()
             && let Some(sentinel) = self.sentinel

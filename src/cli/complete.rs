@@ -56,6 +56,7 @@ fn with_candidates(command: Command) -> Command {
         with_candidates(verb).mut_args(|argument| match argument.get_id().as_str() {
             "namespace" => argument.add(ArgValueCompleter::new(live::namespaces)),
             "context" => argument.add(ArgValueCandidates::new(contexts)),
+            "nodes" => argument.add(ArgValueCompleter::new(live::nodes)),
             "targets" | "to" => argument.add(ArgValueCompleter::new(live::targets)),
             _ => argument,
         })

@@ -207,6 +207,28 @@ fn dns_missing(usual: &[Unread], openshift: Option<&Unread>) -> String {
     )
 }
 
+/// The cluster's DNS Service with what is behind it. The inner error says why it is not known.
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn cluster_dns(cluster: &Cluster) -> Result<Result<Service, String>, Failure> {
+    let mut unread = Vec::new();
+    for home in [&USUAL_DNS, &OPENSHIFT_DNS] {
+        match services(cluster, Some(home.namespace), home.services).await? {
+            Ok((listed, slices)) => {
+                let found = convert::services(&listed, &slices, &BTreeMap::new());
+                if let Some(service) = found.into_iter().find(|service| service.is_dns) {
+                    return Ok(Ok(service));
+                }
+                unread.push(None);
+            }
+            Err(why) => unread.push(Some(why)),
+        }
+    }
+    let usual: Vec<Unread> = unread.first().cloned().flatten().into_iter().collect();
+    Ok(Err(dns_missing(&usual, unread.get(1).and_then(Option::as_ref))))
+}
+
 async fn dns(cluster: &Cluster, scope: &Scope, home: &DnsHome) -> Result<Dns, Failure> {
     let namespace = home.namespace;
     let covered = match &scope.namespaces {

@@ -691,8 +691,8 @@ pub(super) const PAGES: &[Page] = &[
         id: "verify-bpf-node-wrong",
         severity: Severity::Warning,
         title: "An entry of nc_node is falsified",
-        proves: "The map's entry for a node's range has another value.",
-        expected: "It says what is so.",
+        proves: "The map's entry for a node's range has another value, or the place in nc_peer that it leads to is not that node's alone.",
+        expected: "It says what is so, and all of a node's ranges lead to one place, where only its packets are counted.",
         breaks: "Traffic goes on; what is counted is wrong or missing.",
         look: &[(
             "On the node",
@@ -717,8 +717,8 @@ pub(super) const PAGES: &[Page] = &[
         id: "verify-bpf-counter-missing",
         severity: Severity::Warning,
         title: "A counter is missing",
-        proves: "nc_peer or nc_ep_count lacks an entry: nothing is counted for that peer or pod.",
-        expected: "Each peer and pod address has one.",
+        proves: "nc_ep_count lacks an entry: nothing is counted for that pod.",
+        expected: "Each pod address has one.",
         breaks: "Traffic goes on; what is counted is wrong or missing.",
         look: &[(
             "On the node",
@@ -730,8 +730,8 @@ pub(super) const PAGES: &[Page] = &[
         id: "verify-bpf-counter-stale",
         severity: Severity::Warning,
         title: "A counter is of nobody",
-        proves: "nc_peer or nc_ep_count has an entry for what is gone.",
-        expected: "They have those that there are.",
+        proves: "nc_ep_count has an entry for what is gone.",
+        expected: "It has those that there are.",
         breaks: "Traffic goes on; what is counted is wrong or missing.",
         look: &[(
             "On the node",

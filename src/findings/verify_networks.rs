@@ -95,6 +95,53 @@ pub(super) const PAGES: &[Page] = &[
         fix: &["Raise gc_thresh1, gc_thresh2 and gc_thresh3 in /etc/sysctl.d/"],
     },
     Page {
+        id: "verify-traffic-shaped",
+        severity: Severity::Error,
+        title: "A queueing discipline holds packets back or loses them",
+        proves: "On the device hangs netem, which is for trials, or on a tunnel one that lets no more than a rate through. What networks set up \
+            themselves (a bandwidth of a pod's, by annotation) is not meant.",
+        expected: "Devices of the network send packets as they come.",
+        breaks: "Packets are late, or lost beyond the rate: slow connections, timeouts that come and go.",
+        look: &[("On the node", "tc -s qdisc show")],
+        fix: &[
+            "tc qdisc del dev DEVICE root",
+            "Look for what set it up: a chaos experiment that did not end, a script",
+        ],
+    },
+    Page {
+        id: "verify-filter-takes",
+        severity: Severity::Error,
+        title: "A filter of traffic control takes packets away",
+        proves: "At a device's door (clsact, ingress) a filter drops packets, or sends them to another device instead of on their way. It does so \
+            before any route or firewall sees them; which packets it fits is not judged.",
+        expected: "The network's devices have no such filters.",
+        breaks: "The packets that it fits do not arrive, and neither a firewall's counters nor a route shows why.",
+        look: &[(
+            "On the node",
+            "tc -s filter show dev DEVICE ingress; tc -s filter show dev DEVICE egress",
+        )],
+        fix: &[
+            "tc filter del dev DEVICE ingress pref NUMBER",
+            "Look for what set it up: a mirror, a chaos experiment, a load balancer",
+        ],
+    },
+    Page {
+        id: "verify-plugin-version",
+        severity: Severity::Error,
+        title: "A CNI plugin does not speak the configuration's version",
+        proves: "The plugin's answer to VERSION does not list the cniVersion of the configuration in force.",
+        expected: "Each plugin of the configuration speaks its cniVersion.",
+        breaks: "New pods do not start: the runtime says 'incompatible CNI versions'.",
+        look: &[(
+            "On the node",
+            "echo '{}' | CNI_COMMAND=VERSION /opt/cni/bin/PLUGIN; cat /etc/cni/net.d/*",
+        )],
+        fix: &[
+            "Install a plugin that speaks it",
+            "Or have the configuration name a version that all its plugins speak",
+        ],
+    },
+    Page {
         id: "verify-conntrack-full",
         severity: Severity::Warning,
         title: "The table of connections is nearly full",

@@ -41,15 +41,7 @@ pub fn of_report(report: &MatrixReport, left_behind: &[Failure]) -> Result<Strin
             .set_description(coverage.notes.join("\n"));
         suite.add_test_case(junit::of_the_run(NAME, "run", status));
     }
-    if let [first, ..] = left_behind {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        let all: Vec<&str> = left_behind.iter().map(|failure| failure.message.as_str()).collect();
-        status
-            .set_type("removal")
-            .set_message(first.message.as_str())
-            .set_description(all.join("\n"));
-        suite.add_test_case(junit::of_the_run(NAME, "removal", status));
-    }
+    junit::add_removal(&mut suite, NAME, left_behind);
     suite.set_time(Duration::from_millis(report.status.timing.total_ms));
     junit::write(suite)
 }

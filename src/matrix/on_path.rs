@@ -74,7 +74,7 @@ fn range(word: &str) -> Option<IpNet> {
 mod tests {
     use super::*;
     use crate::{
-        findings::{Finding, Severity},
+        findings::{Finding, Harm, Severity},
         matrix::{class::Class, family::Family, sample},
         verify::group::Group,
     };
@@ -93,6 +93,7 @@ mod tests {
                 cause: None,
                 fix: None,
             },
+            harm: Harm::default(),
             follows_from: None,
         }
     }

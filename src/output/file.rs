@@ -41,6 +41,14 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Resu
     written
 }
 
+/// Removes what a [`replace`] has begun that will not come to its end.
+pub fn discard(path: &Path) {
+    if let Some(temporary) = temporary(path) {
+        // Best effort: most likely it is not there.
+        drop(fs::remove_file(temporary));
+    }
+}
+
 /// A name beside the file's, in the same folder: only within one file system a file is replaced at once.
 fn temporary(path: &Path) -> Option<PathBuf> {
     let mut hidden = OsString::from(".");

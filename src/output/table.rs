@@ -101,6 +101,11 @@ impl Table {
         self.render_with(|tone, text| printer.paint(tone, text))
     }
 
+    /// The same where there may be no printer.
+    pub fn render_for(&self, printer: Option<&Printer>) -> String {
+        printer.map_or_else(|| self.render(), |printer| self.render_on(printer))
+    }
+
     fn render_with(&self, paint: impl Fn(Tone, &str) -> String) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)

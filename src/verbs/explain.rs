@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     exit::{Exit, Failure},
-    findings::{self, Page, Severity},
+    findings::{self, Effect, Page, Severity},
     flags::OutputFlags,
     output::{Format, Printer, Table, document, lines, safe},
     suggest::closest,
@@ -58,10 +58,23 @@ pub struct FindingPage {
     pub expected: String,
     /// Why it breaks traffic.
     pub breaks: String,
+    /// What faults that are found by it did to traffic where they were tried; empty if none was.
+    #[serde(default)]
+    pub tried: Vec<Tried>,
     /// How to look yourself.
     pub look: Vec<Step>,
     /// What mends it, likeliest first.
     pub fix: Vec<String>,
+}
+
+/// An effect of faults that were tried.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tried {
+    /// In a word.
+    pub effect: Effect,
+    /// How many faults had it.
+    pub faults: u32,
 }
 
 /// One step of looking yourself.
@@ -132,6 +145,17 @@ fn prose(page: &Page, width: usize) -> String {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n{head}\n{}", wrapped(body, width));
     }
+    let tried: Vec<(Effect, u32)> = findings::tried(page.id).collect();
+    if !tried.is_empty() {
+        text.push_str("\nWHERE IT WAS TRIED\n");
+        for (effect, faults) in tried {
+            let faults = match faults {
+                1 => "1 fault".to_owned(),
+                more => format!("{more} faults"),
+            };
+            text.push_str(&wrapped(&format!("- {faults}: {}", effect.words()), width));
+        }
+    }
     text.push_str("\nLOOK YOURSELF\n");
     for (shows, command) in page.look {
         let _ = writeln!(text, "{}      {command}", wrapped(&format!("{shows}:"), width));
@@ -168,6 +192,9 @@ impl From<&Page> for FindingPage {
             proves: page.proves.into(),
             expected: page.expected.into(),
             breaks: page.breaks.into(),
+            tried: findings::tried(page.id)
+                .map(|(effect, faults)| Tried { effect, faults })
+                .collect(),
             look: page
                 .look
                 .iter()

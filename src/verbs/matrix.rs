@@ -367,7 +367,7 @@ impl Request {
         let phase = shared.printer.phase("looking for what is wrong on nodes");
         match verify::of_nodes(&self.cluster, &args.agents, nodes, shared).await {
             Ok(judgement) => {
-                tested.node_findings = NodeFinding::of(&judgement);
+                tested.node_findings = NodeFinding::of(&judgement, None);
                 let of_node = |name: &str| self.addresses(&Subject::Node(name.to_owned()), &Facts::new());
                 on_path::attach(&mut tested.rows, &tested.node_findings, of_node);
                 phase.finish(format!("{} findings", tested.node_findings.len()));

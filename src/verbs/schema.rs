@@ -44,6 +44,16 @@ const KINDS: &[Kind] = &[
         schema: || schema_for!(crate::verbs::cni::CniUninstallReport),
     },
     Kind {
+        name: "DoctorPlan",
+        about: "doctor --dry-run",
+        schema: || schema_for!(crate::verbs::doctor::DoctorPlan),
+    },
+    Kind {
+        name: "DoctorReport",
+        about: "doctor",
+        schema: || schema_for!(crate::doctor::report::DoctorReport),
+    },
+    Kind {
         name: "FindingList",
         about: "explain",
         schema: || schema_for!(crate::verbs::explain::FindingList),

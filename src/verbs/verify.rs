@@ -8,7 +8,7 @@ use crate::{
         inventory::{Inventory, Subject},
     },
     exit::{Exit, Failure},
-    output::{Format, document, file, junit as xml, safe},
+    output::{Format, file, junit as xml, safe},
     report::{Conclusion, Metadata},
     verify::{
         archive,
@@ -24,6 +24,7 @@ use crate::{
 pub use args::VerifyArgs;
 pub use intent::VerifyPlan;
 use look::Look;
+pub(super) use read::labelled;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -32,8 +33,8 @@ use std::{
 mod args;
 mod fix;
 mod intent;
-mod look;
-mod observe;
+pub(super) mod look;
+pub(super) mod observe;
 mod read;
 mod services;
 
@@ -57,37 +58,27 @@ pub async fn run(args: VerifyArgs, shared: Shared) -> Result<Exit, Failure> {
     let (ended, text) = match &outcome {
         Ok(None) => return Ok(Exit::Held),
         Ok(Some((report, farewell))) => (
-            show(report, &shared).map(|()| exit(report, farewell)),
+            show(report, &shared).map(|()| exit(report.status.conclusion, farewell)),
             junit::of_report(report, &farewell.failures),
         ),
         // CI reads the file even if there is nothing else to read.
         Err(failure) => (Err(failure.clone()), xml::of_failure(junit::NAME, failure)),
     };
-    let Some(path) = &args.junit else { return ended };
-    let saved = text.and_then(|text| xml::save(path, &text));
-    if let Err(failure) = &saved {
-        shared.printer.failure(failure);
-    }
-    if saved.is_ok() {
-        ended
-    } else {
-        ended.map(|exit| if exit == Exit::Held { Exit::Unknown } else { exit })
-    }
+    xml::conclude(args.junit.as_deref(), ended, text, &shared.printer)
 }
 
 fn show(report: &VerifyReport, shared: &Shared) -> Result<(), Failure> {
-    let format = shared.flags.output.format;
-    let text = match document(format, report)? {
-        Some(text) => text,
-        None if format == Format::Wide => text::wide(report, Some(&shared.printer)),
-        None if format == Format::Name => text::names(report),
-        None => text::table(report, Some(&shared.printer)),
-    };
-    shared.printer.data(&text)
+    let printer = Some(&shared.printer);
+    shared.print(report, |format| match format {
+        Format::Wide => text::wide(report, printer),
+        Format::Name => text::names(report),
+        _ => text::table(report, printer),
+    })
 }
 
-fn exit(report: &VerifyReport, farewell: &Farewell) -> Exit {
-    let exit = match report.status.conclusion {
+/// How a run ends: what it left incomplete is not known to hold.
+pub(super) fn exit(conclusion: Conclusion, farewell: &Farewell) -> Exit {
+    let exit = match conclusion {
         Conclusion::Held => Exit::Held,
         Conclusion::Failed => Exit::Failed,
         Conclusion::Inconclusive => Exit::Unknown,
@@ -174,7 +165,7 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
     Ok(Some((report, farewell)))
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -202,21 +193,22 @@ fn report(args: &VerifyArgs, nodes: &BTreeSet<String>, evidence: &Evidence, judg
 }
 
 /// Names of nodes, as `NAME`, `node/NAME`, or as kubectl's other words for the kind.
-fn names(words: &[String]) -> Result<BTreeSet<String>, Failure> {
+pub(super) fn names(words: &[String]) -> Result<BTreeSet<String>, Failure> {
     words
         .iter()
         .map(|word| match word.split_once('/') {
             None => Ok(word.clone()),
             Some(("node" | "nodes" | "no", name)) if !name.is_empty() => Ok(name.to_owned()),
-            Some(_) => Err(
-                Failure::usage(format!("verify checks nodes, and {:?} is none", safe(word)))
-                    .hint("name nodes as kubectl get nodes lists them, or node/NAME"),
-            ),
+            Some(_) => Err(Failure::usage(format!("{:?} is no node", safe(word)))
+                .hint("name nodes as kubectl get nodes lists them, or node/NAME")),
         })
         .collect()
 }
 
-fn check_names<'a>(wanted: &BTreeSet<String>, there: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
+pub(super) fn check_names<'a>(
+    wanted: &BTreeSet<String>,
+    there: impl Iterator<Item = &'a String>,
+) -> Result<(), Failure> {
     let there: BTreeSet<&String> = there.collect();
     match wanted.iter().find(|name| !there.contains(name)) {
         None => Ok(()),
@@ -236,16 +228,7 @@ pub async fn of_nodes(
     shared: &Shared,
 ) -> Result<Judgement, Failure> {
     let look = async {
-        let read = read::read(cluster).await?;
-        let names = read.objects.nodes.iter().map(|node| node.name.clone());
-        let chosen: Vec<String> = names.filter(|name| nodes.contains(name)).collect();
-        let request = Request {
-            cluster: cluster.clone(),
-            inventory: read.inventory(),
-            read,
-            nodes,
-            chosen,
-        };
+        let request = Request::of(cluster, nodes).await?;
         let launch = request.launch_spec(agents, Duration::ZERO, shared);
         let mut fleet = Fleet::launch(cluster, &request.inventory, &launch, &shared.printer).await?;
         let look = tokio::select! {
@@ -261,23 +244,37 @@ pub async fn of_nodes(
 }
 
 /// What is to be done, with all that is known before an agent runs.
-struct Request {
-    cluster: Cluster,
-    inventory: Inventory,
-    read: read::Read,
+pub(super) struct Request {
+    pub(super) cluster: Cluster,
+    pub(super) inventory: Inventory,
+    pub(super) read: read::Read,
     /// Those that were asked for; empty: all.
     nodes: BTreeSet<String>,
     /// Those that are looked at.
-    chosen: Vec<String>,
+    pub(super) chosen: Vec<String>,
 }
 
 impl Request {
+    /// About these nodes, as far as they are there.
+    pub(super) async fn of(cluster: &Cluster, nodes: BTreeSet<String>) -> Result<Self, Failure> {
+        let read = read::read(cluster).await?;
+        let names = read.objects.nodes.iter().map(|node| node.name.clone());
+        let chosen = names.filter(|name| nodes.contains(name)).collect();
+        Ok(Self {
+            cluster: cluster.clone(),
+            inventory: read.inventory(),
+            read,
+            nodes,
+            chosen,
+        })
+    }
+
     async fn prepare(args: &VerifyArgs, shared: &Shared) -> Result<Self, Failure> {
         let nodes = names(&args.nodes)?;
         let cluster = Cluster::connect(&shared.flags).await?;
         let phase = shared.printer.phase("reading the cluster");
         let read = read::read(&cluster).await?;
-        let labelled = read::labelled(&cluster, shared.flags.selector.as_deref()).await?;
+        let labelled = labelled(&cluster, shared.flags.selector.as_deref()).await?;
         check_names(&nodes, read.objects.nodes.iter().map(|node| &node.name))?;
         let is_chosen = |name: &String| {
             (nodes.is_empty() || nodes.contains(name))
@@ -320,7 +317,7 @@ impl Request {
         })
     }
 
-    fn launch_spec(&self, agents: &AgentFlags, observe: Duration, shared: &Shared) -> LaunchSpec {
+    pub(super) fn launch_spec(&self, agents: &AgentFlags, observe: Duration, shared: &Shared) -> LaunchSpec {
         let nodes = self.chosen.iter().map(|node| Subject::Node(node.clone()));
         let pods = self
             .chosen
@@ -398,7 +395,7 @@ impl Request {
     }
 
     /// Looks once, and where something seems wrong once more: what is under way is told from what stays.
-    async fn look_twice(&self, fleet: &mut Fleet) -> Result<Look, Failure> {
+    pub(super) async fn look_twice(&self, fleet: &mut Fleet) -> Result<Look, Failure> {
         let read = read::read(&self.cluster).await?;
         let order = generic::order(&read.objects);
         let evidence = look::look(fleet, &read, &self.chosen, &order).await;

@@ -59,6 +59,7 @@ impl Network for Bundled {
             sysctls: SYSCTLS.map(str::to_owned).to_vec(),
             folders: disk::FOLDERS.map(folder).to_vec(),
             pins: Some(BPF_PINS.trim_end_matches('/').to_owned()),
+            plugins: None,
         }
     }
 

@@ -60,9 +60,7 @@ impl Published {
 
 /// Whether nodes publish something for it, and its agents run. Annotations alone outlive it, and with flannel below it goes by flannel's books.
 pub fn is_at_work(objects: &Objects) -> bool {
-    let is_agent = |name: &str| name.starts_with("calico-node-");
-    objects.pods.iter().any(|pod| pod.host_network && is_agent(&pod.name))
-        && objects.nodes.iter().any(|node| Published::read(node).is_some())
+    objects.has_agent_of(Calico.name()) && objects.nodes.iter().any(|node| Published::read(node).is_some())
 }
 
 /// The hardware address of a node's tunnel: the first bytes of a digest of its name, behind 0x66.

@@ -33,11 +33,7 @@ pub struct Cilium;
 
 /// Whether it is configured, and its agents run.
 pub fn is_at_work(objects: &Objects) -> bool {
-    objects.cilium.is_some()
-        && objects
-            .pods
-            .iter()
-            .any(|pod| pod.host_network && pod.name.starts_with("cilium-"))
+    objects.cilium.is_some() && objects.has_agent_of(Cilium.name())
 }
 
 /// How packets get to other nodes.

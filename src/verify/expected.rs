@@ -228,13 +228,11 @@ fn is_link_local(ip: IpAddr) -> bool {
 
 fn neighbours(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
     let look = |device: &str| format!("ip neighbour show dev {device}");
+    let by_key = by(&net.neighbours, |one| (one.device.as_str(), one.ip));
     for ((device, ip), mac) in &expected.neighbours {
-        let mut there = net
-            .neighbours
-            .iter()
-            .filter(|one| one.device == *device && one.ip == *ip);
+        let there = by_key.get(&(device.as_str(), *ip)).and_then(|all| all.first());
         let wanted = format!("{ip} dev {device} lladdr {mac} PERMANENT");
-        let (id, actual) = match there.next() {
+        let (id, actual) = match there {
             Some(one) if one.mac == Some(*mac) && one.is_permanent => continue,
             Some(one) => ("verify-neighbour-wrong", words::neighbour(one)),
             None => ("verify-neighbour-missing", "nothing".to_owned()),
@@ -273,17 +271,15 @@ fn is_tunnel(expected: &Expected, device: &str) -> bool {
 
 fn fdb(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
     let look = |device: &str| format!("bridge fdb show dev {device}");
+    let by_key = by(&net.fdb, |one| (one.device.as_str(), one.mac));
     for ((device, mac), destination) in &expected.fdb {
-        let there: Vec<&FdbEntry> = net
-            .fdb
-            .iter()
-            .filter(|one| one.device == *device && one.mac == *mac)
-            .collect();
+        let there = by_key.get(&(device.as_str(), *mac));
+        let there = there.map(Vec::as_slice).unwrap_or_default();
         let wanted = format!("{mac} dev {device} dst {destination} self permanent");
         let is_it = |one: &FdbEntry| {
             one.destination == Some(*destination) && one.is_permanent && one.port.is_none() && one.vni.is_none()
         };
-        let (id, actual) = match there.as_slice() {
+        let (id, actual) = match there {
             [one] if is_it(one) => continue,
             [] => ("verify-fdb-missing", "nothing".to_owned()),
             several => {
@@ -318,8 +314,11 @@ fn fdb(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
 
 fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
     let look = |to: &IpNet| format!("ip route show {to}");
+    let wanted: BTreeSet<IpNet> = expected.ways.iter().map(|way| way.to).collect();
+    // Nets are in order of their addresses: what is part of a range is between its first and its last.
+    let by_net = by(in_main(net), |route| route.destination);
     for way in &expected.ways {
-        let there: Vec<&Route> = in_main(net).filter(|route| route.destination == way.to).collect();
+        let there = by_net.get(&way.to).map(Vec::as_slice).unwrap_or_default();
         let lowest = there.iter().map(|route| route.metric).min();
         let first = there.iter().find(|route| Some(route.metric) == lowest);
         let say = |id, actual: String| {
@@ -340,13 +339,17 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
             None => found.push(say("verify-route-missing", "nothing".to_owned())),
         }
         let is_part = |route: &&Route| {
-            route.destination != way.to
-                && way.to.contains(&route.destination)
+            way.to.contains(&route.destination)
+                && !wanted.contains(&route.destination)
                 && !expected.own.iter().any(|own| own.contains(&route.destination))
                 && !way.is_next_hop(route)
-                && !expected.ways.iter().any(|way| way.to == route.destination)
         };
-        for part in in_main(net).filter(is_part) {
+        let all = by_net.range(way.to.trunc()..).map(|(_, routes)| routes);
+        let within = all
+            .flatten()
+            .copied()
+            .take_while(|route| route.destination.addr() <= way.to.broadcast());
+        for part in within.filter(is_part) {
             found.push(
                 Found::new(
                     "verify-route-shadowed",
@@ -359,7 +362,6 @@ fn ways(found: &mut Vec<Found>, expected: &Expected, net: &NetState) {
             );
         }
     }
-    let wanted: BTreeSet<IpNet> = expected.ways.iter().map(|way| way.to).collect();
     let is_stale = |route: &&Route| {
         let is_of_ours = |net: &IpNet| net.contains(&route.destination) && *net != route.destination;
         route.gateway.is_some()
@@ -393,6 +395,15 @@ pub fn is_on_link(net: &NetState, ip: IpAddr) -> bool {
         .filter_map(|address| IpNet::new(address.ip, address.prefix).ok());
     nets.filter(|net| net.prefix_len() < net.max_prefix_len())
         .any(|net| net.contains(&ip))
+}
+
+/// Entries by what they are looked up by, each in its old order.
+fn by<'a, T: 'a, K: Ord>(all: impl IntoIterator<Item = &'a T>, key: impl Fn(&'a T) -> K) -> BTreeMap<K, Vec<&'a T>> {
+    let mut found: BTreeMap<K, Vec<&T>> = BTreeMap::new();
+    for one in all {
+        found.entry(key(one)).or_default().push(one);
+    }
+    found
 }
 
 fn in_main(net: &NetState) -> impl Iterator<Item = &Route> + Clone {

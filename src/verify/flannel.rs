@@ -149,8 +149,7 @@ impl Published {
 
 /// Whether a pod of it runs.
 pub fn has_agent(objects: &Objects) -> bool {
-    let mut pods = objects.pods.iter();
-    pods.any(|pod| pod.host_network && pod.name.contains("flannel"))
+    objects.has_agent_of(Flannel.name())
 }
 
 impl Network for Flannel {

@@ -6,10 +6,11 @@ pub mod configuration;
 mod habits;
 mod leftovers;
 mod lookup;
-mod parameters;
+pub mod parameters;
 pub mod pods;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod ways;
 
 use super::{
@@ -21,9 +22,9 @@ use super::{
 };
 use attachments::Attachments;
 use configuration::Configuration;
-pub use habits::Habits;
+pub use habits::{Habits, style};
 use lookup::Routes;
-use netcheck_wire::message::{Folder, RecordOrder};
+use netcheck_wire::message::{Folder, Plugins, RecordOrder};
 
 /// What a generic check is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,10 @@ pub fn order(objects: &Objects) -> RecordOrder {
             order.sysctls.push(key.to_owned());
         }
     }
+    order.plugins = Some(Plugins {
+        configuration: configuration::FOLDER.to_owned(),
+        programs: configuration::PLUGINS.to_owned(),
+    });
     // One that is named twice is read once.
     order
         .folders
@@ -129,6 +134,12 @@ pub fn differences(
         parameters::forwarding(objects, node, &wirings, &looked.record.node, &mut differences.found);
     }
     parameters::limits(&looked.record, &mut differences.found);
+    let insides = wirings.iter().map(|wiring| (wiring.pod.full_name(), wiring.space));
+    let is_known = network.is_some() || habits.style.is_some();
+    traffic::judge(&looked.record, insides, is_known, &mut differences.found);
+    if let Some(configuration) = &configuration {
+        configuration::versions(&looked.record, configuration, &mut differences.found);
+    }
     leftovers::judge(
         objects,
         network,

@@ -167,6 +167,8 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-masquerade-missing",
             "verify-masquerade-pods",
             "verify-iptables-both",
+            "verify-traffic-shaped",
+            "verify-filter-takes",
         ],
     ),
     (
@@ -214,6 +216,7 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-conf-missing",
             "verify-conf-broken",
             "verify-plugin-missing",
+            "verify-plugin-version",
             "verify-attachment-broken",
             "verify-attachment-unfinished",
             "verify-attachment-stale",

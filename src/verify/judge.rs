@@ -12,7 +12,11 @@ use super::{
     pods, rules, services,
 };
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZero,
+    thread,
+};
 
 /// What was found on all nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,12 +62,31 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     };
     Judgement {
         network: network.map(Network::name).or(habits.style),
-        nodes: evidence
-            .nodes
-            .iter()
-            .map(|(node, looked)| of_node(node, looked))
-            .collect(),
+        nodes: at_once(&evidence.nodes.iter().collect::<Vec<_>>(), |(node, looked)| {
+            of_node(node, looked)
+        }),
     }
+}
+
+/// Does it for each, on all processors: the rulesets of many nodes are most of the work, and no node's depends on another's.
+fn at_once<T: Copy + Send + Sync, K: Ord + Send, V: Send>(
+    all: &[T],
+    of: impl Fn(T) -> (K, V) + Sync,
+) -> BTreeMap<K, V> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = all.len().div_ceil(workers).max(1);
+    thread::scope(|scope| {
+        let of = &of;
+        let shares: Vec<_> = all
+            .chunks(share)
+            .map(|share| scope.spawn(move || share.iter().map(|&one| of(one)).collect::<Vec<_>>()))
+            .collect();
+        let done = shares.into_iter().flat_map(|share| match share.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        done.collect()
+    })
 }
 
 /// A node's ranges of pods, and those of all others.

@@ -49,11 +49,7 @@ pub fn of_report(report: &VerifyReport, left_behind: &[Failure]) -> Result<Strin
             .set_message("interrupted: not everything was checked");
         suite.add_test_case(junit::of_the_run(NAME, "run", outcome));
     }
-    if let [first, ..] = left_behind {
-        let mut outcome = TestCaseStatus::non_success(NonSuccessKind::Error);
-        outcome.set_type("removal").set_message(first.message.as_str());
-        suite.add_test_case(junit::of_the_run(NAME, "removal", outcome));
-    }
+    junit::add_removal(&mut suite, NAME, left_behind);
     suite.set_time(Duration::from_millis(status.timing.total_ms));
     junit::write(suite)
 }

@@ -29,11 +29,7 @@ pub struct Kindnet;
 
 /// Whether its agents run.
 pub fn is_at_work(objects: &Objects) -> bool {
-    let is_agent = |name: &str| name.starts_with("kindnet-");
-    objects
-        .pods
-        .iter()
-        .any(|pod| pod.namespace == "kube-system" && pod.host_network && is_agent(&pod.name))
+    objects.has_agent_of(Kindnet.name())
 }
 
 impl Network for Kindnet {

@@ -178,10 +178,7 @@ fn inside(pod: &PodObject, given: &Given, space: &Space) -> Option<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netcheck_node_state::{
-        Address, Link, LinkKind, NetState,
-        record::{NodeRecord, RECORD},
-    };
+    use netcheck_node_state::{Address, Link, LinkKind, NetState, record::NodeRecord};
     use std::collections::BTreeSet;
 
     const STATUS: &str = r#"[{"name": "netcheck", "interface": "eth0", "ips": ["10.0.0.2"], "default": true},
@@ -202,15 +199,12 @@ mod tests {
             prefix: 24,
         };
         Space {
-            inode: 1,
             net: NetState {
                 links: BTreeMap::from([("net1".to_owned(), link)]),
                 addresses: BTreeSet::from([address]),
                 ..NetState::default()
             },
-            rules: Vec::new(),
-            devices: BTreeMap::new(),
-            sysctls: BTreeMap::new(),
+            ..Space::default()
         }
     }
 
@@ -232,14 +226,8 @@ mod tests {
         let mut inside = space();
         change(&mut inside);
         let record = NodeRecord {
-            record: RECORD,
-            kernel: String::new(),
-            node: space(),
             pods: BTreeMap::from([(1, Ok(inside))]),
-            nft: Err(String::new()),
-            iptables: BTreeMap::new(),
-            folders: BTreeMap::new(),
-            pins: None,
+            ..NodeRecord::of(space())
         };
         let looked = Looked {
             record,

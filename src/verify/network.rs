@@ -14,7 +14,7 @@ use super::{
 use netcheck_wire::message::RecordOrder;
 
 /// A kind of pod network whose intent is known.
-pub trait Network {
+pub trait Network: Sync {
     /// Its name, for people.
     fn name(&self) -> &'static str;
 

@@ -1,6 +1,7 @@
 //! What the API says, as far as a verifier asks: of Nodes, pods and the networks' configurations.
 
 use super::{calico::objects::CalicoObjects, cilium::objects::CiliumObjects, services::Services};
+use crate::networks;
 use netcheck_cni_intent::NodeObject;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -74,6 +75,12 @@ impl PodObject {
 }
 
 impl Objects {
+    /// Whether an agent of a network runs, by the network's name.
+    pub fn has_agent_of(&self, network: &str) -> bool {
+        let mut agents = self.pods.iter().filter(|pod| pod.host_network);
+        networks::named(network).is_some_and(|known| agents.any(|pod| known.is_agent(&pod.name)))
+    }
+
     /// Pods of a node that must have an interface.
     pub fn wired_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a PodObject> {
         self.pods.iter().filter(move |pod| pod.node == node && pod.is_wired())

@@ -2,7 +2,7 @@
 
 use super::{group::Group, judge::Judgement, network::Differences, observed::report::ObservedReport};
 use crate::{
-    findings::{Finding, Severity},
+    findings::{Finding, Harm, Severity},
     report::{API_VERSION, Conclusion, Metadata},
 };
 use schemars::JsonSchema;
@@ -111,6 +111,9 @@ pub struct NodeFinding {
     /// What was found.
     #[serde(flatten)]
     pub finding: Finding,
+    /// What it does to traffic.
+    #[serde(default)]
+    pub harm: Harm,
     /// The subject of the finding that this one follows from: mend that one, and this one goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows_from: Option<String>,
@@ -229,14 +232,15 @@ pub struct Timing {
 }
 
 impl NodeFinding {
-    /// All findings: roots before what follows from them, the worst first; otherwise as they were found.
-    pub fn of(judgement: &Judgement) -> Vec<Self> {
+    /// All findings: roots before what follows from them, the worst and what breaks the most traffic first; otherwise as they were found.
+    pub fn of(judgement: &Judgement, observed: Option<&ObservedReport>) -> Vec<Self> {
         let of_node = |(node, differences): (&String, &Differences)| {
             let findings: Vec<Finding> = differences.found.iter().map(|one| one.finding(node)).collect();
             let told = differences.found.iter().zip(&findings).map(|(one, finding)| Self {
                 node: node.clone(),
                 group: Group::of(one.id),
                 finding: finding.clone(),
+                harm: Harm::new(one.id, observed.and_then(|observed| observed.probed_at(node))),
                 follows_from: one
                     .follows
                     .and_then(|root| findings.get(root))
@@ -245,7 +249,10 @@ impl NodeFinding {
             told.collect::<Vec<_>>()
         };
         let mut all: Vec<Self> = judgement.nodes.iter().flat_map(of_node).collect();
-        all.sort_by_key(|one| (one.follows_from.is_some(), std::cmp::Reverse(one.finding.severity)));
+        all.sort_by_key(|one| {
+            let worst = (one.finding.severity, one.harm.worst());
+            (one.follows_from.is_some(), std::cmp::Reverse(worst))
+        });
         all
     }
 }
@@ -260,10 +267,10 @@ impl VerifyReport {
         observed: Option<ObservedReport>,
     ) -> Self {
         let mut status = Status {
-            observed,
             network: judgement.network.map(str::to_owned),
             taken,
-            findings: NodeFinding::of(judgement),
+            findings: NodeFinding::of(judgement, observed.as_ref()),
+            observed,
             ..Status::default()
         };
         for (node, differences) in &judgement.nodes {

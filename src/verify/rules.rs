@@ -212,14 +212,12 @@ mod tests {
         ]);
         routes.extend(more.iter().cloned());
         let space = Space {
-            inode: 1,
             net: NetState {
                 routes,
                 ..NetState::default()
             },
             rules,
-            devices: BTreeMap::new(),
-            sysctls: BTreeMap::new(),
+            ..Space::default()
         };
         let found = diversions(&space, &[net("10.0.0.0/24")], &[net("10.0.1.0/24"), net("10.0.2.0/24")]);
         found.into_iter().map(|one| one.object).collect()

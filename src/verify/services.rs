@@ -24,6 +24,76 @@ const IPVS: &str = "kube-ipvs0";
 /// More reasons than these say no more.
 const REASONS: usize = 10;
 
+/// Who programs Services on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proxy {
+    /// kube-proxy, by rules of iptables.
+    Iptables,
+    /// kube-proxy, by rules of nftables.
+    Nftables,
+    /// kube-proxy, by IPVS.
+    Ipvs,
+    /// Cilium's programs.
+    Cilium,
+}
+
+impl Proxy {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "kube-proxy (iptables)",
+            Self::Nftables => "kube-proxy (nftables)",
+            Self::Ipvs => "kube-proxy (ipvs)",
+            Self::Cilium => "Cilium, instead of kube-proxy",
+        }
+    }
+}
+
+/// Who has programmed a node, by what is there.
+///
+/// # Errors
+/// If its rules could not be read.
+pub fn proxies(scene: &Scene<'_>) -> Result<BTreeSet<Proxy>, String> {
+    let mut unread = Differences::default();
+    let Some(ruleset) = scene.ruleset(Group::Services, &mut unread) else {
+        let why = unread.unchecked.into_iter().next().map(|unchecked| unchecked.why);
+        return Err(why.unwrap_or_else(|| "its rules were not read".to_owned()));
+    };
+    let mut proxies: BTreeSet<Proxy> = [false, true]
+        .into_iter()
+        .flat_map(|is_v6| rules_of(ruleset, is_v6))
+        .collect();
+    if has_ipvs(scene) {
+        // In that mode it has a few rules of iptables, too.
+        proxies.remove(&Proxy::Iptables);
+        proxies.insert(Proxy::Ipvs);
+    }
+    if is_replaced(scene) {
+        proxies.insert(Proxy::Cilium);
+    }
+    Ok(proxies)
+}
+
+fn has_ipvs(scene: &Scene<'_>) -> bool {
+    scene.record.node.net.links.contains_key(IPVS)
+}
+
+/// Whether Cilium's programs do its work.
+fn is_replaced(scene: &Scene<'_>) -> bool {
+    let config = scene.objects.cilium.as_ref().map(|cilium| &cilium.config);
+    let replaced = config.and_then(|config| config.get("kube-proxy-replacement"));
+    replaced.is_some_and(|how| ["true", "strict"].contains(&how.as_str()))
+}
+
+/// By whose rules kube-proxy works in a family.
+fn rules_of(ruleset: &Ruleset, is_v6: bool) -> BTreeSet<Proxy> {
+    let by_iptables = ruleset
+        .has_chain(is_v6, "nat", "KUBE-SERVICES")
+        .then_some(Proxy::Iptables);
+    let by_nftables = ruleset.has_table(is_v6, "kube-proxy").then_some(Proxy::Nftables);
+    by_iptables.into_iter().chain(by_nftables).collect()
+}
+
 /// What is wrong with a node's Services.
 pub fn differences(scene: &Scene<'_>) -> Differences {
     let mut differences = Differences::default();
@@ -41,17 +111,12 @@ pub fn differences(scene: &Scene<'_>) -> Differences {
     if services.services.is_empty() {
         return differences;
     }
-    if scene.record.node.net.links.contains_key(IPVS) {
+    if has_ipvs(scene) {
         let why = "kube-proxy works by IPVS here, which this version does not read: ipvsadm -Ln shows it";
         unchecked(&mut differences, why);
         return differences;
     }
-    let replaced = scene
-        .objects
-        .cilium
-        .as_ref()
-        .and_then(|cilium| cilium.config.get("kube-proxy-replacement"));
-    if replaced.is_some_and(|how| ["true", "strict"].contains(&how.as_str())) {
+    if is_replaced(scene) {
         let why = "Cilium's programs stand in for kube-proxy, and this version does not read them: cilium-dbg service list shows it";
         unchecked(&mut differences, why);
         return differences;
@@ -61,12 +126,11 @@ pub fn differences(scene: &Scene<'_>) -> Differences {
     };
     let endpoints = Endpoints::of(services);
     for is_v6 in [false, true] {
-        let is_programmed = ruleset.has_chain(is_v6, "nat", "KUBE-SERVICES") || ruleset.has_table(is_v6, "kube-proxy");
         let mut of_family = services.services.iter();
         if !of_family.any(|service| service.has_family(is_v6)) {
             continue;
         }
-        if !is_programmed {
+        if rules_of(ruleset, is_v6).is_empty() {
             unprogrammed(scene, is_v6, &mut differences);
             continue;
         }

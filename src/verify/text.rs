@@ -5,10 +5,9 @@ use super::{
     report::{NodeFinding, Standing, VerifyReport},
 };
 use crate::{
-    findings::Severity,
+    findings::{Effect, text},
     flags::duration,
     output::{Cell, Printer, Table, Tone, safe},
-    report::Conclusion,
 };
 use std::{fmt::Write as _, time::Duration};
 
@@ -41,6 +40,7 @@ pub fn wide(report: &VerifyReport, printer: Option<&Printer>) -> String {
         let mut table = Table::new([
             "NODE",
             "SEVERITY",
+            "TRAFFIC",
             "FINDING",
             "SUBJECT",
             "EXPECTED",
@@ -50,7 +50,8 @@ pub fn wide(report: &VerifyReport, printer: Option<&Printer>) -> String {
         for one in &report.status.findings {
             table.push([
                 Cell::from(&one.node),
-                Cell::toned(tone(one.finding.severity), one.finding.severity.word()),
+                Cell::toned(text::tone(one.finding.severity), one.finding.severity.word()),
+                Cell::from(one.harm.worst().map_or("-", Effect::word)),
                 Cell::from(&one.finding.id),
                 Cell::from(&one.finding.subject),
                 Cell::from(&one.finding.expected),
@@ -59,7 +60,7 @@ pub fn wide(report: &VerifyReport, printer: Option<&Printer>) -> String {
             ]);
         }
         out.push('\n');
-        out.push_str(&render(&table, printer));
+        out.push_str(&table.render_for(printer));
     }
     closing(&mut out, report, printer);
     out
@@ -73,19 +74,8 @@ pub fn names(report: &VerifyReport) -> String {
     })
 }
 
-fn render(table: &Table, printer: Option<&Printer>) -> String {
-    printer.map_or_else(|| table.render(), |printer| table.render_on(printer))
-}
-
 fn paint(tone: Tone, word: &str, printer: Option<&Printer>) -> String {
     printer.map_or_else(|| word.to_owned(), |printer| printer.paint(tone, word))
-}
-
-fn tone(severity: Severity) -> Tone {
-    match severity {
-        Severity::Error => Tone::Bad,
-        Severity::Warning | Severity::Inconclusive => Tone::Doubtful,
-    }
 }
 
 fn roots(report: &VerifyReport) -> impl Iterator<Item = &NodeFinding> {
@@ -108,7 +98,7 @@ fn overview(report: &VerifyReport, printer: Option<&Printer>) -> String {
         });
         table.push(std::iter::once(Cell::from(&node.name)).chain(cells));
     }
-    render(&table, printer) + &observed(report, printer)
+    table.render_for(printer) + &observed(report, printer)
 }
 
 /// What died on each node in the interval, and of what.
@@ -127,7 +117,7 @@ fn observed(report: &VerifyReport, printer: Option<&Printer>) -> String {
             Cell::from(number(row.unattributed)),
         ]);
     }
-    let mut out = format!("\n{}", render(&table, printer));
+    let mut out = format!("\n{}", table.render_for(printer));
     let (sent, answered) = observed.probed();
     let seconds = duration::words(Duration::from_millis(observed.interval_ms));
     let _ = writeln!(
@@ -142,15 +132,8 @@ fn observed(report: &VerifyReport, printer: Option<&Printer>) -> String {
 
 fn finding(out: &mut String, report: &VerifyReport, one: &NodeFinding, printer: Option<&Printer>) {
     let finding = &one.finding;
-    let title = crate::findings::page(&finding.id).map_or("", |page| page.title);
-    let word = paint(tone(finding.severity), finding.severity.word(), printer);
-    let _ = writeln!(out, "\n{}: {word}: {title} ({})", safe(&finding.subject), finding.id);
-    let mut lines = vec![
-        ("expected", finding.expected.clone()),
-        ("actual", finding.actual.clone()),
-    ];
-    lines.extend(finding.evidence.iter().map(|line| ("look", line.clone())));
-    lines.extend(finding.fix.clone().map(|fix| ("fix", fix)));
+    let harm = one.harm.words().map(|words| ("traffic", words));
+    let mut more: Vec<(&str, String)> = harm.into_iter().collect();
     let follow = report
         .status
         .findings
@@ -158,7 +141,7 @@ fn finding(out: &mut String, report: &VerifyReport, one: &NodeFinding, printer: 
         .filter(|other| other.follows_from.as_ref() == Some(&finding.subject) && other.node == one.node);
     let names: Vec<&str> = follow.map(|other| other.finding.subject.as_str()).collect();
     if let [first, ..] = names.as_slice() {
-        lines.push((
+        more.push((
             "so also",
             match names.len() {
                 1 => (*first).to_owned(),
@@ -166,9 +149,8 @@ fn finding(out: &mut String, report: &VerifyReport, one: &NodeFinding, printer: 
             },
         ));
     }
-    for (head, line) in lines {
-        let _ = writeln!(out, "  {head:<8} {}", safe(&line));
-    }
+    out.push('\n');
+    text::write(out, finding, &more, printer);
 }
 
 fn fixed(out: &mut String, report: &VerifyReport, printer: Option<&Printer>) {
@@ -222,12 +204,6 @@ fn closing(out: &mut String, report: &VerifyReport, printer: Option<&Printer>) {
     if !status.way.is_empty() {
         let _ = writeln!(out, "way: {}", safe(&status.way));
     }
-    let (tone, word) = match status.conclusion {
-        Conclusion::Held => (Tone::Good, "held"),
-        Conclusion::Failed => (Tone::Bad, "failed"),
-        Conclusion::Inconclusive => (Tone::Doubtful, "inconclusive"),
-        Conclusion::Interrupted => (Tone::Doubtful, "interrupted"),
-    };
     let summary = &status.summary;
     let plural = if summary.nodes == 1 { "" } else { "s" };
     let mut counts = vec![format!("{} node{plural}", summary.nodes)];
@@ -235,5 +211,10 @@ fn closing(out: &mut String, report: &VerifyReport, printer: Option<&Printer>) {
     counts.extend((summary.warnings > 0).then(|| format!("{} to look at", summary.warnings)));
     counts.extend((summary.follow > 0).then(|| format!("{} that follow", summary.follow)));
     counts.extend((summary.not_checked > 0).then(|| format!("{} groups not checked", summary.not_checked)));
-    let _ = writeln!(out, "result: {}: {}", paint(tone, word, printer), counts.join(", "));
+    let _ = writeln!(
+        out,
+        "result: {}: {}",
+        status.conclusion.painted(printer),
+        counts.join(", ")
+    );
 }

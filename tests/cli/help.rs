@@ -15,6 +15,7 @@ fn help_pages() {
         ("images", &["images", "--help"]),
         ("completion", &["completion", "--help"]),
         ("rbac", &["rbac", "--help"]),
+        ("doctor", &["doctor", "--help"]),
         ("cni", &["cni", "--help"]),
         ("cni-install", &["cni", "install", "--help"]),
         ("cni-status", &["cni", "status", "--help"]),
@@ -34,6 +35,7 @@ fn every_verb_has_a_short_and_a_long_help_and_long_ones_of_cluster_verbs_have_ex
     let plugin = Plugin::new();
     for verb in [
         "matrix",
+        "doctor",
         "cleanup",
         "rbac",
         "images",
@@ -103,6 +105,7 @@ fn every_verb_takes_all_of_kubectls_own_flags() {
     let plugin = Plugin::new();
     for verb in [
         "matrix",
+        "doctor",
         "cleanup",
         "rbac",
         "images",

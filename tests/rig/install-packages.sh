@@ -31,13 +31,18 @@ for package in $packages; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || status=absent
     [ "$status" = installed ] || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
+# What it says of TCX is what our own reading is compared with; that of Debian 12 itself says nothing.
+bpftool_wanted=7.5
+bpftool_version=$(dpkg-query --show --showformat='${Version}' bpftool 2>/dev/null) || bpftool_version=0
+new_bpftool=
+if ! suffices "$bpftool_version" "$bpftool_wanted"; then new_bpftool=yes; fi
+[ -n "$missing$new_bpftool" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-    echo "these packages are missing; install them as root:$missing" >&2
+    echo "these packages are missing; install them as root:$missing${new_bpftool:+ bpftool $bpftool_wanted}" >&2
     exit 1
 fi
-echo "installing:$missing" >&2
+echo "installing:$missing${new_bpftool:+ bpftool $bpftool_wanted}" >&2
 
 # None of these may start a daemon of its own: the rig starts its own ones.
 policy=/usr/sbin/policy-rc.d
@@ -54,3 +59,22 @@ install() {
 }
 # A machine's package lists may be old or absent: fetch them when they do not serve.
 install 2>/dev/null || { apt-get update -qq && install; }
+
+# From Debian's backports, without adding them to the machine's sources.
+if [ -n "$new_bpftool" ] && ! suffices "$(dpkg-query --show --showformat='${Version}' bpftool)" "$bpftool_wanted"; then
+    lists=$(mktemp -d)
+    mkdir -p "$lists/state/partial"
+    # apt reads it as a user of its own.
+    chmod -R a+rX "$lists"
+    # shellcheck disable=SC1091 # the machine's own
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    # shellcheck disable=SC2016 # apt's words, not the shell's
+    mirror() { apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" "Created-By: Packages" | head -n 1; }
+    [ -n "$(mirror)" ] || apt-get update -qq
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s-backports main\n' "$(mirror)" "$suite" >"$lists/sources"
+    backports() {
+        apt-get -qq -o Dir::Etc::sourcelist="$lists/sources" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$lists/state" "$@" >/dev/null
+    }
+    backports update && backports install -y --no-install-recommends bpftool
+    rm -rf "$lists"
+fi

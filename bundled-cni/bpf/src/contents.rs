@@ -2,8 +2,9 @@
 
 use crate::{
     error::BpfError,
-    layout::{Address, Config, CountedEndpoint, Endpoint, Node, Prefix},
+    layout::{Address, Config, CountedEndpoint, Endpoint, Node, NodeEntry, PEERS, Prefix},
     maps::{Maps, failed, key_of, keys, zeros},
+    slots,
 };
 use aya::maps::MapError;
 use std::{
@@ -14,7 +15,7 @@ use std::{
 /// `BPF_NOEXIST`: what is there, with its counts, stays.
 const IF_ABSENT: u64 = 1;
 
-/// What `nc_cfg`, `nc_ep` (and with it `nc_ep_count`), `nc_node` and `nc_peer` must hold.
+/// What `nc_cfg`, `nc_ep` (and with it `nc_ep_count`) and `nc_node` must hold. All nodes there but the own one are counted in `nc_peer`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents {
     /// `nc_cfg`.
@@ -23,8 +24,6 @@ pub struct Contents {
     pub endpoints: BTreeMap<Address, Endpoint>,
     /// `nc_node`, by podCIDR.
     pub nodes: BTreeMap<Prefix, Node>,
-    /// The keys of `nc_peer`: InternalIPs of peers, not the own one.
-    pub peers: BTreeSet<Address>,
 }
 
 impl Contents {
@@ -81,6 +80,14 @@ fn difference_of_keys<K: Ord + Copy>(there: &BTreeSet<K>, wanted: &BTreeSet<K>) 
     )
 }
 
+/// What the maps hold, but for counts.
+struct There {
+    config: Config,
+    endpoints: BTreeMap<Address, Endpoint>,
+    counted: BTreeSet<CountedEndpoint>,
+    nodes: BTreeMap<Prefix, NodeEntry>,
+}
+
 /// What was done, and what failed; one failure does not stop the rest.
 #[derive(Default)]
 struct Done {
@@ -104,16 +111,15 @@ impl Done {
 }
 
 impl Maps {
-    /// Makes the maps hold exactly `wanted`; a second call right after changes nothing. Counts of entries that stay are kept.
+    /// Makes the maps hold exactly `wanted`; a second call right after changes nothing. Counts of pods and peers that stay are kept.
     ///
-    /// What is counted into is there before what leads to it, and goes after it, so that programs do not meet half of a peer.
+    /// What is counted into is there before what leads to it, and goes after it, so that programs do not meet half of a peer. A peer that
+    /// has no place in `nc_peer`, or one that is not its alone, gets the lowest free one, with zeroes; [`Change`] says that it is added there.
     ///
     /// # Errors
     /// All that failed, after everything was tried; without a way to read the maps nothing is tried.
     pub fn reconcile(&mut self, wanted: &Contents) -> Result<Vec<Change>, Vec<BpfError>> {
-        let there = self.contents().map_err(|error| vec![error])?;
-        let counted = keys(self.endpoint_counts.keys(), "nc_ep_count").map_err(|error| vec![error])?;
-        let counted = counted.iter().map(CountedEndpoint::decode).collect();
+        let there = self.there().map_err(|error| vec![error])?;
         let wanted_counts: BTreeSet<CountedEndpoint> = wanted.counted_endpoints().collect();
         let mut done = Done::default();
 
@@ -121,17 +127,19 @@ impl Maps {
             let outcome = self.config.set(0, wanted.config.encode(), 0);
             done.note("nc_cfg", 0, What::Changed, outcome);
         }
-        let (new_peers, old_peers) = difference_of_keys(&there.peers, &wanted.peers);
-        for key in new_peers {
-            let outcome = zeros().and_then(|zeros| self.peers.insert(key.0, zeros, IF_ABSENT));
-            done.note("nc_peer", key, What::Added, outcome);
-        }
-        let (new_counts, old_counts) = difference_of_keys(&counted, &wanted_counts);
+        let slots = self.give_slots(&there.nodes, wanted, &mut done);
+        let (new_counts, old_counts) = difference_of_keys(&there.counted, &wanted_counts);
         for key in new_counts {
             let outcome = zeros().and_then(|zeros| self.endpoint_counts.insert(key.encode(), zeros, IF_ABSENT));
             done.note("nc_ep_count", key, What::Added, outcome);
         }
-        let (nodes, old_nodes) = difference(&there.nodes, &wanted.nodes);
+        let wanted_nodes = wanted.nodes.iter().map(|(&prefix, &node)| {
+            let slot = slots.get(&node.internal_ip).filter(|_| node.is_peer());
+            let slot = slot.copied().unwrap_or(NodeEntry::NO_SLOT);
+            (prefix, NodeEntry { node, slot })
+        });
+        let wanted_nodes = wanted_nodes.collect();
+        let (nodes, old_nodes) = difference(&there.nodes, &wanted_nodes);
         for (key, value, what) in nodes {
             let outcome = self.nodes.insert(&key_of(key), value.encode(), 0);
             done.note("nc_node", key, what, outcome);
@@ -154,15 +162,47 @@ impl Maps {
             let outcome = self.endpoint_counts.remove(&key.encode());
             done.note("nc_ep_count", key, What::Removed, outcome);
         }
-        for key in old_peers {
-            let outcome = self.peers.remove(&key.0);
-            done.note("nc_peer", key, What::Removed, outcome);
-        }
         if done.errors.is_empty() {
             Ok(done.changes)
         } else {
             Err(done.errors)
         }
+    }
+
+    fn there(&self) -> Result<There, BpfError> {
+        let counted = keys(self.endpoint_counts.keys(), "nc_ep_count")?;
+        Ok(There {
+            config: self.read_config()?,
+            endpoints: self.read_endpoints()?,
+            counted: counted.iter().map(CountedEndpoint::decode).collect(),
+            nodes: self.read_nodes()?,
+        })
+    }
+
+    /// Places in `nc_peer`, of all wanted peers that there is one for.
+    fn give_slots(
+        &mut self,
+        there: &BTreeMap<Prefix, NodeEntry>,
+        wanted: &Contents,
+        done: &mut Done,
+    ) -> BTreeMap<Address, u32> {
+        let mut slots = slots::owned(there.values());
+        let mut free = slots::free(there.values());
+        let peers = wanted.nodes.values().filter(|node| node.is_peer());
+        let new: BTreeSet<Address> = peers
+            .map(|node| node.internal_ip)
+            .filter(|peer| !slots.contains_key(peer))
+            .collect();
+        for peer in new {
+            // All are taken: its packets are told as a peer's without entry.
+            let slot = free.next().unwrap_or(PEERS);
+            let outcome = zeros().and_then(|zeros| self.peers.set(slot, zeros, 0));
+            if outcome.is_ok() {
+                slots.insert(peer, slot);
+            }
+            done.note("nc_peer", peer, What::Added, outcome);
+        }
+        slots
     }
 }
 

@@ -25,6 +25,8 @@ enum reason {
 
 enum node_flag { NODE_DIRECT = 1, NODE_SELF = 2 };
 
+enum { PEERS = 8192 };
+
 /* In network order; IPv4 as ::ffff:a.b.c.d. */
 struct address {
 	__u32 word[4];
@@ -64,6 +66,8 @@ struct node {
 	struct address internal_ip;
 	__u8 vtep_mac[6];
 	__u16 flags;
+	/* The node's place in nc_peer; all ones of this node itself. */
+	__u32 slot;
 };
 
 struct peer_count {
@@ -83,7 +87,7 @@ struct event {
 _Static_assert(sizeof(struct config) == 56, "nc_cfg");
 _Static_assert(sizeof(struct endpoint) == 32, "nc_ep");
 _Static_assert(sizeof(struct endpoint_count_key) == 20 && sizeof(struct endpoint_count) == 32, "nc_ep_count");
-_Static_assert(sizeof(struct range) == 20 && sizeof(struct node) == 24, "nc_node");
+_Static_assert(sizeof(struct range) == 20 && sizeof(struct node) == 28, "nc_node");
 _Static_assert(sizeof(struct peer_count) == 32, "nc_peer");
 _Static_assert(sizeof(struct amount) == 16, "nc_reason");
 _Static_assert(sizeof(struct event) == 64, "nc_event");
@@ -119,10 +123,9 @@ struct {
 } nc_node SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 8192);
-	__type(key, struct address);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PEERS);
+	__type(key, __u32);
 	__type(value, struct peer_count);
 } nc_peer SEC(".maps");
 

@@ -12,6 +12,8 @@ use std::{
 pub const SCHEMA: u32 = 1;
 /// How many reasons `nc_reason` has room for.
 pub const REASONS: usize = 32;
+/// How many peers `nc_peer` has room for.
+pub(crate) const PEERS: u32 = 8192;
 
 /// An address of either family in 16 bytes; IPv4 as `::ffff:a.b.c.d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -59,12 +61,20 @@ pub struct Endpoint {
 /// A value of `nc_node`: whose pods a prefix holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Node {
-    /// The node's InternalIP of the underlay's family: the key in `nc_peer`.
+    /// The node's InternalIP of the underlay's family.
     pub internal_ip: Address,
     /// MAC of its end of the tunnel.
     pub vtep_mac: Mac,
     /// [`Node::DIRECT`] and [`Node::SELF`].
     pub flags: u16,
+}
+
+/// A value of `nc_node` as it is in the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NodeEntry {
+    pub(crate) node: Node,
+    /// The node's place in `nc_peer`, or [`NodeEntry::NO_SLOT`].
+    pub(crate) slot: u32,
 }
 
 /// Packets (segments, where offload packs many into one) and bytes, of which those of headers that offload leaves out are missing.
@@ -282,15 +292,34 @@ impl Node {
     /// It is this node itself.
     pub const SELF: u16 = 2;
 
-    pub(crate) fn encode(self) -> [u8; 24] {
-        join(&[&self.internal_ip.0, &self.vtep_mac.0, &self.flags.to_ne_bytes()])
+    /// Whether it is another node, so that packets to and from it are counted.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.flags & Self::SELF == 0
+    }
+}
+
+impl NodeEntry {
+    /// Of this node itself, which is not counted, and of a peer that there is no room for.
+    pub(crate) const NO_SLOT: u32 = u32::MAX;
+
+    pub(crate) fn encode(self) -> [u8; 28] {
+        let node = self.node;
+        join(&[
+            &node.internal_ip.0,
+            &node.vtep_mac.0,
+            &node.flags.to_ne_bytes(),
+            &self.slot.to_ne_bytes(),
+        ])
     }
 
-    pub(crate) fn decode(bytes: &[u8; 24]) -> Self {
+    pub(crate) fn decode(bytes: &[u8; 28]) -> Self {
         Self {
-            internal_ip: Address(at(bytes, 0)),
-            vtep_mac: Mac(at(bytes, 16)),
-            flags: u16::from_ne_bytes(at(bytes, 22)),
+            node: Node {
+                internal_ip: Address(at(bytes, 0)),
+                vtep_mac: Mac(at(bytes, 16)),
+                flags: u16::from_ne_bytes(at(bytes, 22)),
+            },
+            slot: u32::from_ne_bytes(at(bytes, 24)),
         }
     }
 }
@@ -373,7 +402,7 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, Config, Endpoint, Event, Node, PeerCount, Prefix};
+    use super::{Address, Config, Endpoint, Event, Node, NodeEntry, PeerCount, Prefix};
 
     /// The example of SPEC.md section 6.2, by hand.
     #[test]
@@ -390,15 +419,21 @@ mod tests {
             ..Node::default()
         };
         let bytes = [
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xc0, 0, 2, 0x0c, 0x0a, 0x48, 0x9d, 0xda, 0xb5, 0x3d, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xc0, 0, 2, 0x0c, 0x0a, 0x48, 0x9d, 0xda, 0xb5, 0x3d, 0, 0, 0, 0,
+            0, 0,
         ];
-        assert_eq!(node.encode(), bytes);
+        assert_eq!(NodeEntry { node, slot: 0 }.encode(), bytes);
         let node = Node {
             flags: Node::DIRECT | Node::SELF,
             ..node
         };
-        assert_eq!(node.encode()[22..], 3_u16.to_ne_bytes());
-        assert_eq!(Node::decode(&node.encode()), node);
+        let entry = NodeEntry { node, slot: 8191 };
+        let bytes = entry.encode();
+        assert_eq!(
+            bytes[22..],
+            [&3_u16.to_ne_bytes()[..], &8191_u32.to_ne_bytes()].concat()
+        );
+        assert_eq!(NodeEntry::decode(&bytes), entry);
     }
 
     #[test]

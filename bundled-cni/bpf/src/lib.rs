@@ -15,6 +15,7 @@ mod events;
 mod layout;
 mod maps;
 mod pins;
+mod slots;
 mod sys;
 
 pub use attach::{AttachChange, Attached, Hook, Hooking, Program};

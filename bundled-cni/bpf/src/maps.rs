@@ -3,8 +3,10 @@
 use crate::{
     contents::Contents,
     error::{BpfError, in_full},
-    layout::{Address, Amount, Config, CountedEndpoint, Endpoint, EndpointCount, Node, PeerCount, Prefix, REASONS},
-    pins,
+    layout::{
+        Address, Amount, Config, CountedEndpoint, Endpoint, EndpointCount, NodeEntry, PEERS, PeerCount, Prefix, REASONS,
+    },
+    pins, slots,
 };
 use aya::{
     Pod,
@@ -13,10 +15,7 @@ use aya::{
         PerCpuHashMap, PerCpuValues, lpm_trie,
     },
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 /// What a map must be, in the terms of `struct bpf_map_info`.
 pub(crate) struct MapLayout {
@@ -47,8 +46,8 @@ pub(crate) const LAYOUTS: [MapLayout; 7] = [
     layout("nc_cfg", MapType::Array, [4, 56, 1, 0]),
     layout("nc_ep", MapType::Hash, [16, 32, 1024, 0]),
     layout("nc_ep_count", MapType::PerCpuHash, [20, 32, 1024, NO_PREALLOC]),
-    layout("nc_node", MapType::LpmTrie, [20, 24, 16384, NO_PREALLOC]),
-    layout("nc_peer", MapType::PerCpuHash, [16, 32, 8192, NO_PREALLOC]),
+    layout("nc_node", MapType::LpmTrie, [20, 28, 16384, NO_PREALLOC]),
+    layout("nc_peer", MapType::PerCpuArray, [4, 32, PEERS, 0]),
     layout("nc_reason", MapType::PerCpuArray, [4, 16, REASONS as u32, 0]),
     layout("nc_event", MapType::RingBuf, [0, 0, 256 * 1024, 0]),
 ];
@@ -98,8 +97,8 @@ pub struct Maps {
     pub(crate) config: Array<MapData, [u8; 56]>,
     pub(crate) endpoints: HashMap<MapData, [u8; 16], [u8; 32]>,
     pub(crate) endpoint_counts: PerCpuHashMap<MapData, [u8; 20], [u8; 32]>,
-    pub(crate) nodes: LpmTrie<MapData, [u8; 16], [u8; 24]>,
-    pub(crate) peers: PerCpuHashMap<MapData, [u8; 16], [u8; 32]>,
+    pub(crate) nodes: LpmTrie<MapData, [u8; 16], [u8; 28]>,
+    pub(crate) peers: PerCpuArray<MapData, [u8; 32]>,
     reasons: PerCpuArray<MapData, [u8; 16]>,
 }
 
@@ -137,15 +136,15 @@ impl Maps {
             endpoints: open(root, "nc_ep", Map::HashMap)?,
             endpoint_counts: open(root, "nc_ep_count", Map::PerCpuHashMap)?,
             nodes: open(root, "nc_node", Map::LpmTrie)?,
-            peers: open(root, "nc_peer", Map::PerCpuHashMap)?,
+            peers: open(root, "nc_peer", Map::PerCpuArray)?,
             reasons: open(root, "nc_reason", Map::PerCpuArray)?,
         })
     }
 
-    /// What was counted for each pod and peer.
+    /// What was counted for each pod and peer. A peer whose place in `nc_peer` somebody falsified is missing until that is put right.
     pub fn read_counters(&self) -> Result<Counters, BpfError> {
         let endpoints = entries(self.endpoint_counts.iter(), "nc_ep_count")?.into_iter();
-        let peers = entries(self.peers.iter(), "nc_peer")?.into_iter();
+        let peers = slots::owned(self.read_nodes()?.values()).into_iter();
         Ok(Counters {
             endpoints: endpoints
                 .map(|(key, values)| {
@@ -155,11 +154,13 @@ impl Maps {
                 })
                 .collect(),
             peers: peers
-                .map(|(key, values)| {
+                .map(|(peer, slot)| {
+                    let values = self.peers.get(&slot, 0);
+                    let values = values.map_err(|error| failed(&format!("read {slot} of"), "nc_peer", &error))?;
                     let values = values.iter().map(PeerCount::decode);
-                    (Address(key), values.fold(PeerCount::default(), PeerCount::plus))
+                    Ok((peer, values.fold(PeerCount::default(), PeerCount::plus)))
                 })
-                .collect(),
+                .collect::<Result<_, BpfError>>()?,
         })
     }
 
@@ -176,23 +177,34 @@ impl Maps {
 
     /// What the daemon put into the maps.
     pub fn contents(&self) -> Result<Contents, BpfError> {
-        let config = self
-            .config
-            .get(&0, 0)
-            .map_err(|error| failed("read", "nc_cfg", &error))?;
-        let endpoints = entries(self.endpoints.iter(), "nc_ep")?.into_iter();
-        let nodes = entries(self.nodes.iter(), "nc_node")?.into_iter();
-        let peers: BTreeSet<Address> = keys(self.peers.keys(), "nc_peer")?.into_iter().map(Address).collect();
+        let nodes = self.read_nodes()?.into_iter();
         Ok(Contents {
-            config: Config::decode(&config),
-            endpoints: endpoints
-                .map(|(key, value)| (Address(key), Endpoint::decode(&value)))
-                .collect(),
-            nodes: nodes
-                .map(|(key, value)| (prefix_of(key), Node::decode(&value)))
-                .collect(),
-            peers,
+            config: self.read_config()?,
+            endpoints: self.read_endpoints()?,
+            nodes: nodes.map(|(prefix, entry)| (prefix, entry.node)).collect(),
         })
+    }
+
+    pub(crate) fn read_config(&self) -> Result<Config, BpfError> {
+        let config = self.config.get(&0, 0);
+        Ok(Config::decode(
+            &config.map_err(|error| failed("read", "nc_cfg", &error))?,
+        ))
+    }
+
+    pub(crate) fn read_endpoints(&self) -> Result<BTreeMap<Address, Endpoint>, BpfError> {
+        let endpoints = entries(self.endpoints.iter(), "nc_ep")?.into_iter();
+        Ok(endpoints
+            .map(|(key, value)| (Address(key), Endpoint::decode(&value)))
+            .collect())
+    }
+
+    /// `nc_node`, with the places in `nc_peer` that it leads to.
+    pub(crate) fn read_nodes(&self) -> Result<BTreeMap<Prefix, NodeEntry>, BpfError> {
+        let nodes = entries(self.nodes.iter(), "nc_node")?.into_iter();
+        Ok(nodes
+            .map(|(key, value)| (prefix_of(key), NodeEntry::decode(&value)))
+            .collect())
     }
 
     /// All that the maps hold, to compare it with what should be there. Maps are read one after the other, while programs count on.
@@ -254,7 +266,7 @@ pub(crate) fn failed(operation: &str, map: &'static str, error: &MapError) -> Bp
     }
 }
 
-/// A new entry of a counting map: zero on each processor.
+/// What counting begins with: zero on each processor.
 pub(crate) fn zeros<const N: usize>() -> Result<PerCpuValues<[u8; N]>, MapError> {
     let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     Ok(PerCpuValues::try_from(vec![[0; N]; processors])?)

@@ -65,7 +65,7 @@ static __always_inline __u32 count_pod(struct __sk_buff *skb, const struct addre
 
 static __always_inline void count_peer(struct __sk_buff *skb, struct node *peer, int is_sent, __u64 packets)
 {
-	struct peer_count *count = bpf_map_lookup_elem(&nc_peer, &peer->internal_ip);
+	struct peer_count *count = bpf_map_lookup_elem(&nc_peer, &peer->slot);
 
 	if (count)
 		add(is_sent ? &count->sent : &count->received, packets, skb->len);

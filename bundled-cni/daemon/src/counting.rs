@@ -3,8 +3,7 @@
 use crate::{apply::Applied, arguments::Places};
 use ipnet::IpNet;
 use netcheck_cni_bpf::{
-    Address, AttachChange, Bpf, BpfError, Config, Contents, Endpoint, Hook, Hooking, Node, Options, Prefix, Program,
-    remove_all,
+    AttachChange, Bpf, BpfError, Config, Contents, Endpoint, Hook, Hooking, Node, Options, Prefix, Program, remove_all,
 };
 use netcheck_cni_intent::{
     Desired, Finding,
@@ -219,7 +218,6 @@ fn contents(maps: &BpfMaps, devices: &Devices) -> Contents {
         config,
         endpoints: endpoints.collect(),
         nodes: nodes.collect(),
-        peers: maps.peers.iter().copied().map(Address::from).collect(),
     }
 }
 

@@ -24,8 +24,6 @@ pub struct BpfMaps {
     pub counted_endpoints: BTreeSet<IpAddr>,
     /// `nc_node`, by range.
     pub nodes: BTreeMap<IpNet, NodeEntry>,
-    /// Keys of `nc_peer`.
-    pub peers: BTreeSet<IpAddr>,
 }
 
 /// The value of `nc_cfg`.
@@ -65,11 +63,28 @@ pub struct NodeEntry {
     pub is_direct: bool,
     /// Whether it is this node.
     pub is_self: bool,
+    /// Where packets to and from it are counted.
+    pub place: Place,
+}
+
+/// A node's place in `nc_peer`. Which number it has is for who writes the map to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// None, as of this node itself.
+    None,
+    /// One that all of its ranges lead to, and those of no other node.
+    Own,
+    /// One that does not exist, that another node has too, or that is not that of its other ranges.
+    NotOwn,
 }
 
 const FLAG_OVERLAY: u32 = 1;
 const FLAG_DIRECT: u16 = 1;
 const FLAG_SELF: u16 = 2;
+/// How many peers `nc_peer` has room for.
+const PEERS: u32 = 8192;
+/// Of a node that has no place there.
+const NO_SLOT: u32 = u32::MAX;
 
 /// An address as it is in all maps: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d`.
 pub fn address_bytes(ip: IpAddr) -> [u8; 16] {
@@ -181,8 +196,8 @@ impl Endpoint {
 }
 
 impl NodeEntry {
-    /// As bytes.
-    pub fn encode(&self) -> [u8; 24] {
+    /// As bytes, with the number of its place in `nc_peer` if it has one.
+    pub fn encode(&self, slot: u32) -> [u8; 28] {
         let mut flags = 0;
         if self.is_direct {
             flags |= FLAG_DIRECT;
@@ -190,24 +205,54 @@ impl NodeEntry {
         if self.is_self {
             flags |= FLAG_SELF;
         }
-        let mut value = [0; 24];
+        let slot = if self.place == Place::None { NO_SLOT } else { slot };
+        let mut value = [0; 28];
         value[..16].copy_from_slice(&address_bytes(self.node));
         value[16..22].copy_from_slice(&self.mac.0);
-        value[22..].copy_from_slice(&flags.to_ne_bytes());
+        value[22..24].copy_from_slice(&flags.to_ne_bytes());
+        value[24..].copy_from_slice(&slot.to_ne_bytes());
         value
     }
 
-    /// Reads bytes back.
-    pub fn decode(value: [u8; 24]) -> Self {
+    /// Reads the whole map's bytes back: only all together say whose a place is.
+    pub fn decode_all(values: impl IntoIterator<Item = (IpNet, [u8; 28])>) -> BTreeMap<IpNet, Self> {
+        let entries = values.into_iter().map(|(range, value)| (range, Self::decode(value)));
+        let entries: Vec<(IpNet, (Self, u32))> = entries.collect();
+        let peers = entries.iter().filter(|(_, (entry, _))| !entry.is_self);
+        let claims: BTreeSet<(IpAddr, u32)> = peers.map(|(_, (entry, slot))| (entry.node, *slot)).collect();
+        let (mut of_nodes, mut of_slots) = (BTreeMap::new(), BTreeMap::new());
+        for (node, slot) in &claims {
+            *of_nodes.entry(*node).or_insert(0) += 1;
+            *of_slots.entry(*slot).or_insert(0) += 1;
+        }
+        let place = |entry: &Self, slot: u32| {
+            let is_alone = of_nodes.get(&entry.node) == Some(&1) && of_slots.get(&slot) == Some(&1);
+            match slot {
+                NO_SLOT => Place::None,
+                0..PEERS if is_alone && !entry.is_self => Place::Own,
+                _ => Place::NotOwn,
+            }
+        };
+        let entries = entries.iter().map(|(range, (entry, slot))| {
+            let place = place(entry, *slot);
+            (*range, Self { place, ..*entry })
+        });
+        entries.collect()
+    }
+
+    /// One value, and the number of its place.
+    fn decode(value: [u8; 28]) -> (Self, u32) {
         let mut node = [0; 16];
         node.copy_from_slice(&value[..16]);
         let flags = u16::from_ne_bytes([value[22], value[23]]);
-        Self {
+        let entry = Self {
             node: address_from(node),
             mac: mac_at(&value, 16),
             is_direct: flags & FLAG_DIRECT != 0,
             is_self: flags & FLAG_SELF != 0,
-        }
+            place: Place::None,
+        };
+        (entry, u32::from_ne_bytes([value[24], value[25], value[26], value[27]]))
     }
 }
 
@@ -230,7 +275,8 @@ pub fn uid_bytes(text: &str) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    use super::{BpfConfig, Endpoint, NodeEntry, node_key, node_key_from, uid_bytes};
+    use super::{BpfConfig, Endpoint, NO_SLOT, NodeEntry, Place, node_key, node_key_from, uid_bytes};
+    use ipnet::IpNet;
     use netcheck_node_state::Mac;
 
     /// SPEC.md, section 6.2, "n1's entry for n2".
@@ -247,15 +293,46 @@ mod tests {
             mac: "0a:48:9d:da:b5:3d".parse().unwrap(),
             is_direct: false,
             is_self: false,
+            place: Place::Own,
         };
-        let value = entry.encode();
+        let value = entry.encode(0);
         assert_eq!(value[..10], zeros);
         assert_eq!(
             value[10..],
             [
-                0xff, 0xff, 0xc0, 0x00, 0x02, 0x0c, 0x0a, 0x48, 0x9d, 0xda, 0xb5, 0x3d, 0, 0
+                0xff, 0xff, 0xc0, 0x00, 0x02, 0x0c, 0x0a, 0x48, 0x9d, 0xda, 0xb5, 0x3d, 0, 0, 0, 0, 0, 0
             ]
         );
+    }
+
+    #[test]
+    fn a_place_is_a_peer_s_if_it_is_its_only_one_and_nobody_else_s() {
+        use Place::{None, NotOwn, Own};
+        let range = |at: usize| -> IpNet { format!("10.244.{at}.0/24").parse().unwrap() };
+        // Of each entry: whose it is (0: this node's), the number of its place, and what that is.
+        for entries in [
+            &[(0, NO_SLOT, None), (1, 0, Own), (1, 0, Own), (2, 8191, Own)][..],
+            &[(1, 0, NotOwn), (1, 3, NotOwn), (2, 7, Own)],
+            &[(1, 5, NotOwn), (2, 5, NotOwn), (3, 6, Own)],
+            &[(1, 8192, NotOwn), (2, NO_SLOT, None), (3, NO_SLOT, None)],
+            &[(1, 4, NotOwn), (1, NO_SLOT, None)],
+            &[(0, 4, NotOwn), (1, 4, Own)],
+        ] {
+            let values = entries.iter().enumerate().map(|(at, &(node, slot, _))| {
+                let entry = NodeEntry {
+                    node: std::net::Ipv4Addr::new(192, 0, 2, node).into(),
+                    mac: Mac([0; 6]),
+                    is_direct: false,
+                    is_self: node == 0,
+                    place: Own,
+                };
+                (range(at), entry.encode(slot))
+            });
+            let places = NodeEntry::decode_all(values);
+            let places: Vec<Place> = places.values().map(|entry| entry.place).collect();
+            let wanted: Vec<Place> = entries.iter().map(|(_, _, place)| *place).collect();
+            assert_eq!(places, wanted, "{entries:?}");
+        }
     }
 
     #[test]
@@ -272,8 +349,10 @@ mod tests {
                 mac,
                 is_direct,
                 is_self,
+                place: if is_self { Place::None } else { Place::Own },
             };
-            assert_eq!(NodeEntry::decode(entry.encode()), entry);
+            let range = "10.244.2.0/24".parse().unwrap();
+            assert_eq!(NodeEntry::decode_all([(range, entry.encode(5))])[&range], entry);
         }
         let name = |index: u32| format!("dev{index}");
         for (overlay, ranges) in [

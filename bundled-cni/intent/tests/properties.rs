@@ -4,7 +4,9 @@
 mod support;
 
 use netcheck_cni_intent::{
-    Actual, Desired, diff,
+    Actual, Desired,
+    bpf::Place,
+    diff,
     names::{ANNOTATION_MTU, ANNOTATION_UNDERLAY, OVERLAY, PROTOCOL},
     simulate,
 };
@@ -361,8 +363,10 @@ fn falsify(actual: &mut Actual, desired: &Desired, doing: &Falsification) {
         (19, ..) => actual.nft = None,
         (20, ..) => {
             if let Some(maps) = &mut actual.bpf {
-                maps.peers.insert("192.0.2.251".parse().unwrap());
                 maps.config = None;
+                if let Some(entry) = maps.nodes.values_mut().next() {
+                    entry.place = Place::NotOwn;
+                }
                 if let Some(range) = pick(which, maps.nodes.keys().copied().collect::<Vec<_>>().into_iter()) {
                     maps.nodes.remove(&range);
                 }

@@ -21,7 +21,11 @@ pub fn closure(tree: &Tree, roots: &[String], library_folders: &[String]) -> Res
         let (own_path, node) = tree.entry(&path).ok_or_else(|| missing(&path, needed_by))?;
         found.insert(path);
         match node {
-            Node::Symlink(_) => open.extend(tree.link_target(own_path).map(|target| (target, own_path))),
+            // A link to a folder brings nothing of what is in it.
+            Node::Symlink(_) => {
+                let target = tree.link_target(own_path).filter(|target| !tree.is_folder(target));
+                open.extend(target.map(|target| (target, own_path)));
+            }
             Node::File { bytes, .. } if elf::is_elf(bytes) => {
                 let needs = elf::needs(bytes).map_err(|reason| Error::Elf {
                     path: own_path.to_owned(),

@@ -1,44 +1,25 @@
-//! What our images hold: below, the readers of rulesets, the same layer in all of them; above, the programs that a recipe names.
+//! What our images hold: below, what they have of Debian, the same layer in all images of one base; above, the programs that a recipe
+//! names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use netcheck_oci::{ImageSpec, Layer, Reference};
 
+use crate::base::Base;
 use crate::closure::closure;
 use crate::debian::{self, Cache};
 use crate::lock::Package;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Start};
 use crate::tree::{MERGED, Node, Tree};
 use crate::{Error, Result, elf};
-
-/// Packages whose dependencies are searched for what the readers need.
-pub const READER_PACKAGES: [&str; 3] = ["ipset", "iptables", "nftables"];
-
-/// The package that holds the texts of the licences that the others' copyright files refer to.
-pub const LICENCE_PACKAGE: &str = "base-files";
-
-/// The programs that read rulesets.
-const READERS: [&str; 6] = [
-    "/usr/sbin/ip6tables-legacy-save",
-    "/usr/sbin/ip6tables-nft-save",
-    "/usr/sbin/ipset",
-    "/usr/sbin/iptables-legacy-save",
-    "/usr/sbin/iptables-nft-save",
-    "/usr/sbin/nft",
-];
-
-/// Licences of the readers and their libraries; the GPL asks for a copy beside every binary.
-const LICENCES: [&str; 4] = ["GPL-2", "GPL-3", "LGPL-2.1", "LGPL-3"];
 
 /// Folders on which a container runtime mounts something.
 const MOUNT_POINTS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-const PASSWD: &str = "root:x:0:0:root:/:/nonexistent\nnonroot:x:65532:65532:nonroot:/:/nonexistent\n";
-const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
-
 /// The packages of one architecture, unpacked.
 pub struct Packages {
+    base: &'static Base,
     tree: Tree,
     /// By name: what dpkg would record of the package.
     control: Vec<(String, String)>,
@@ -46,8 +27,8 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Fetches and unpacks the locked packages of an architecture.
-    pub fn fetch(cache: &Cache, locked: &[Package], architecture: &str) -> Result<Self> {
+    /// Fetches and unpacks a base's locked packages of an architecture.
+    pub fn fetch(base: &'static Base, cache: &Cache, locked: &[Package], architecture: &str) -> Result<Self> {
         let packages: Vec<_> = locked
             .iter()
             .filter(|package| package.architecture == architecture)
@@ -58,55 +39,79 @@ impl Packages {
         }
         let mut tree = Tree::default();
         let mut control = Vec::new();
-        for (package, deb) in packages.iter().zip(cache.fetch(&packages)?) {
-            debian::unpack(&deb, &package.name, &mut tree)?;
-            control.push((package.name.clone(), debian::control(&deb, &[])?));
+        for (package, contents) in packages.iter().zip(debian::contents(&cache.fetch(&packages)?)) {
+            let (record, tar) = contents?;
+            debian::unpack(&tar, &package.name, &mut tree)?;
+            control.push((package.name.clone(), record));
         }
+        (base.arrange)(&mut tree)?;
         Ok(Self {
+            base,
             tree,
             control,
             architecture: architecture.to_owned(),
         })
     }
 
-    /// Files that the readers need: programs, loader, libraries, plugins.
+    /// Files that the base takes, what they load, and the licences of all of it.
     fn needed(&self) -> Result<BTreeSet<String>> {
         let libraries = library_folder(&self.architecture);
-        let plugins = format!("{libraries}/xtables/");
-        let roots: Vec<_> = READERS
-            .into_iter()
-            .chain(self.tree.paths_below(&plugins))
-            .map(str::to_owned)
-            .collect();
-        closure(&self.tree, &roots, &[libraries, "/usr/lib".to_owned()])
+        let roots = (self.base.roots)(&self.tree, &libraries);
+        let mut files = closure(&self.tree, &roots, &[libraries, "/usr/lib".to_owned()])?;
+        let mut settled = BTreeSet::new();
+        // A copyright file may be there through a link to another package's, which is taken along, with its own.
+        loop {
+            let used = self.packages_of(&files);
+            let Some(package) = used.difference(&settled).next() else {
+                return Ok(files);
+            };
+            files.extend(self.copyright(package)?);
+            settled.insert(package.clone());
+        }
+    }
+
+    /// The copyright file of a package, with the links that lead to it.
+    fn copyright(&self, package: &str) -> Result<Vec<String>> {
+        let folder = format!("/usr/share/doc/{package}");
+        let mut paths = Vec::new();
+        let mut path = match self.tree.link_target(&folder) {
+            Some(target) => {
+                paths.push(folder);
+                format!("{target}/copyright")
+            }
+            None => format!("{folder}/copyright"),
+        };
+        while let Some(target) = self.tree.link_target(&path) {
+            if paths.contains(&path) {
+                break;
+            }
+            paths.push(std::mem::replace(&mut path, target));
+        }
+        if self.tree.get(&path).is_none() {
+            return Err(Error::Missing {
+                path,
+                needed_by: package.to_owned(),
+            });
+        }
+        paths.push(path);
+        Ok(paths)
+    }
+
+    fn packages_of(&self, files: &BTreeSet<String>) -> BTreeSet<String> {
+        let packages = files.iter().filter_map(|path| self.tree.package_of(path));
+        packages.map(str::to_owned).collect()
     }
 
     /// Names of the packages that the image takes files from.
     pub fn used(&self) -> Result<BTreeSet<String>> {
-        let needed = self.needed()?;
-        let mut used: BTreeSet<_> = needed
-            .iter()
-            .filter_map(|path| self.tree.package_of(path))
-            .map(str::to_owned)
-            .collect();
-        used.insert(LICENCE_PACKAGE.to_owned());
-        Ok(used)
+        Ok(self.packages_of(&self.needed()?))
     }
 
-    /// The layer below the programs: the readers with all that they need, and the few files that every program expects.
-    pub fn layer(&self) -> Result<Layer> {
-        let mut files = self.needed()?;
-        for licence in LICENCES {
-            files.insert(format!("/usr/share/common-licenses/{licence}"));
-        }
-        for package in self.used()? {
-            // Also for a shared copyright file, which is there through a link to another package's folder.
-            files.insert(format!("/usr/share/doc/{package}/copyright"));
-        }
-
-        let mut layer = Layer::new()
-            .file("/etc/passwd", PASSWD, 0o644)
-            .file("/etc/group", GROUP, 0o644);
+    /// The layer below the programs.
+    pub fn layer(mut self) -> Result<Layer> {
+        let files = self.needed()?;
+        let used = self.packages_of(&files);
+        let mut layer = Layer::new();
         for folder in MOUNT_POINTS {
             layer = layer.dir(folder, 0o755);
         }
@@ -116,9 +121,9 @@ impl Packages {
                 .symlink(format!("/{link}"), format!("usr/{link}"));
         }
         for path in files {
-            layer = match self.tree.get(&path) {
-                Some(Node::File { bytes, mode }) => layer.file(path, bytes.clone(), *mode),
-                Some(Node::Symlink(target)) => layer.symlink(path, target.clone()),
+            layer = match self.tree.take(&path) {
+                Some(Node::File { bytes, mode }) => layer.file(path, bytes, for_everybody(mode)),
+                Some(Node::Symlink(target)) => layer.symlink(path, target),
                 None => {
                     return Err(Error::Missing {
                         path,
@@ -128,12 +133,18 @@ impl Packages {
             };
         }
         // Where scanners look for what is installed when there is no package manager.
-        let used = self.used()?;
         for (name, control) in self.control.iter().filter(|(name, _)| used.contains(name)) {
             layer = layer.file(format!("/var/lib/dpkg/status.d/{name}"), control.as_bytes(), 0o644);
         }
         Ok(layer)
     }
+}
+
+/// Who runs the image may be anybody, and gains nothing by running a program: a container that may gain no privileges could not even
+/// start one that grants them. Capabilities of files are no part of a package, so that there are none to take away.
+fn for_everybody(mode: u32) -> u32 {
+    let runs = if mode & 0o111 == 0 { 0 } else { 0o111 };
+    (mode & 0o755) | 0o444 | runs
 }
 
 /// Debian's multiarch folder.
@@ -176,11 +187,14 @@ impl Program {
     }
 }
 
-/// The layer above the readers, the only one that changes with the programs, which come in the recipe's order.
+/// The layer above, the only one that changes with the programs, which come in the recipe's order.
 pub fn program_layer(recipe: &Recipe, programs: Vec<Program>) -> Layer {
     let mut layer = Layer::new();
     for (path, program) in recipe.programs.iter().zip(programs) {
         layer = layer.file(*path, program.bytes, 0o755);
+    }
+    for (path, target) in recipe.links {
+        layer = layer.symlink(*path, *target);
     }
     for (path, mode) in recipe.folders {
         layer = layer.dir(*path, *mode);
@@ -189,17 +203,19 @@ pub fn program_layer(recipe: &Recipe, programs: Vec<Program>) -> Layer {
 }
 
 /// The image, from its two layers.
-pub fn image(recipe: &Recipe, reference: &Reference, architecture: &str, readers: Layer, programs: Layer) -> ImageSpec {
+pub fn image(recipe: &Recipe, reference: &Reference, architecture: &str, base: Layer, programs: Layer) -> ImageSpec {
     let mut spec = ImageSpec::new(reference.to_string(), architecture);
-    spec.entrypoint = recipe
-        .programs
-        .first()
-        .map(|path| (*path).to_owned())
-        .into_iter()
-        .collect();
-    spec.env.insert("PATH".to_owned(), "/usr/sbin:/usr/bin".to_owned());
+    match recipe.starts {
+        Start::FirstProgram => {
+            spec.entrypoint = recipe.programs.iter().take(1).map(|path| (*path).to_owned()).collect();
+        }
+        Start::Unless(program) => spec.cmd = vec![program.to_owned()],
+    }
+    for (name, value) in [("PATH", "/usr/sbin:/usr/bin")].iter().chain(recipe.environment) {
+        spec.env.insert((*name).to_owned(), (*value).to_owned());
+    }
     spec.working_dir = "/".into();
-    spec.layers = vec![readers, programs];
+    spec.layers = vec![base, programs];
     let labels = [
         ("title", recipe.name),
         ("description", recipe.description),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use netcheck_oci::in_parallel;
 use sha2::{Digest as _, Sha256};
 
 use crate::lock::Package;
@@ -17,17 +17,21 @@ pub fn native_architecture() -> Result<String> {
     Ok(run(Command::new("dpkg").arg("--print-architecture"))?.trim().to_owned())
 }
 
-/// Names of these packages and of all that they depend on.
+/// Names of these packages and of all that they depend on, as apt would install them on a machine where nothing is installed.
 pub fn dependencies(names: &[&str]) -> Result<Vec<String>> {
-    let kinds =
-        ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"].map(|kind| format!("--no-{kind}"));
-    let listing = run(Command::new("apt-cache")
-        .args(["depends", "--recurse"])
-        .args(kinds)
-        .args(names))?;
-    // Packages stand at the line's start, their dependencies are indented; <names> are virtual.
-    let is_package = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphanumeric());
-    Ok(listing.lines().filter(is_package).map(str::to_owned).collect())
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "--simulate", "--quiet", "--no-install-recommends"])
+        .args(["--option", "Dir::State::status=/dev/null"])
+        // What apt remembers of the installed packages is not written over with that.
+        .args(["--option", "Dir::Cache::pkgcache="])
+        .args(names);
+    let plan = run(&mut apt)?;
+    // "Inst bash (5.2.15-2+b8 Debian:12.11/stable [amd64])"
+    let installed = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
+    Ok(installed
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Where downloaded packages are kept unless somebody says otherwise (XDG Base Directory Specification).
@@ -54,7 +58,9 @@ impl Cache {
 
     /// The `.deb` of each locked package, in order; what is not there yet is downloaded and checked.
     pub fn fetch(&self, packages: &[Package]) -> Result<Vec<PathBuf>> {
-        let missing: Vec<_> = packages.iter().filter(|package| !self.has(package)).collect();
+        let here = in_parallel(packages, |package| self.has(package));
+        let absent = packages.iter().zip(here).filter(|(_, here)| !here);
+        let missing: Vec<_> = absent.map(|(package, _)| package).collect();
         if !missing.is_empty() {
             let wanted = missing
                 .iter()
@@ -189,30 +195,23 @@ pub fn control(deb: &Path, fields: &[&str]) -> Result<String> {
     run(Command::new("dpkg-deb").arg("--field").arg(deb).args(fields))
 }
 
+/// Of each package, in order: its control file, and its files as an uncompressed tar. Decompressing is much of the work of building an image,
+/// so every processor does some of it.
+pub fn contents(debs: &[PathBuf]) -> Vec<Result<(String, Vec<u8>)>> {
+    in_parallel(debs, |deb| Ok((control(deb, &[])?, files(deb)?)))
+}
+
 /// Adds a package's files to the tree.
-pub fn unpack(deb: &Path, package: &str, tree: &mut Tree) -> Result<()> {
-    let failed = |source| Error::Unpack {
+pub fn unpack(tar: &[u8], package: &str, tree: &mut Tree) -> Result<()> {
+    tree.add_tar(package, tar).map_err(|source| Error::Unpack {
         package: package.to_owned(),
         source,
-    };
-    let mut child = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(deb)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let mut tar = Vec::new();
-    let read = child
-        .stdout
-        .take()
-        .map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut tar));
-    let status = child.wait().map_err(failed)?;
-    read.map_err(failed)?;
-    if !status.success() {
-        return Err(failed(std::io::Error::other(format!("dpkg-deb: {status}"))));
-    }
-    tree.add_tar(package, tar.as_slice()).map_err(failed)
+    })
+}
+
+/// A package's files, as an uncompressed tar.
+fn files(deb: &Path) -> Result<Vec<u8>> {
+    output(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb))
 }
 
 fn checksum(path: &Path) -> Result<String> {
@@ -226,6 +225,10 @@ fn checksum(path: &Path) -> Result<String> {
 
 /// Runs a program of Debian's and returns what it printed, untranslated.
 fn run(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&output(command)?).into_owned())
+}
+
+fn output(command: &mut Command) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |detail| Error::Tool {
         program: program.clone(),
@@ -236,7 +239,7 @@ fn run(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 #[cfg(test)]

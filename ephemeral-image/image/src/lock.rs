@@ -58,7 +58,7 @@ pub fn parse(text: &str) -> Result<Vec<Package>> {
 pub fn format(packages: &[Package]) -> String {
     let mut packages = packages.to_vec();
     packages.sort();
-    let mut text = "# Debian packages that the agent's image takes files from: name, version, architecture, sha256.\n\
+    let mut text = "# Debian packages that images take files from: name, version, architecture, sha256.\n\
                     # Written by: netcheck-image lock\n"
         .to_owned();
     for Package {

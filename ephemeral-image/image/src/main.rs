@@ -7,15 +7,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use netcheck_image::content::{self, LICENCE_PACKAGE, Packages, Program, READER_PACKAGES};
+use netcheck_image::base::{self, Base};
+use netcheck_image::content::{self, Packages, Program};
 use netcheck_image::debian::{self, Cache};
 use netcheck_image::lock;
 use netcheck_image::recipe::{self, Recipe};
-use netcheck_oci::push::{Credentials, Options, Scheme, push};
+use netcheck_oci::registry::{Credentials, Options, Scheme, push};
 use netcheck_oci::{Image, Reference, Written};
 
-/// Part of the sources: whoever builds the image also has this folder.
-const LOCK_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/debian.lock");
+/// Where lock files are, which are part of the sources: whoever builds an image also has this folder.
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Assembles netcheck's images, without a container engine and bit for bit reproducibly
 #[derive(Parser)]
@@ -31,8 +32,8 @@ enum Verb {
     Build(Build),
     /// Push an archive to a registry
     Push(Push),
-    /// Lock the versions of the Debian packages that apt offers now
-    Lock(Lock),
+    /// Lock the versions of the Debian packages that apt offers now, for all images
+    Lock(PackageSource),
 }
 
 #[derive(Args)]
@@ -50,13 +51,19 @@ struct Build {
     /// The bundled CNI's plugin, a static binary
     #[arg(long, value_name = "FILE", requires = "cni_daemon")]
     cni_plugin: Option<PathBuf>,
+    /// Build the toolbox, which has the agent too
+    #[arg(long, conflicts_with = "cni_daemon")]
+    toolbox: bool,
     /// The archive; the digest goes beside it, with the ending .digest
-    /// [default: target/agent-image/netcheck-agent.tar, or target/cni-image/netcheck-cni.tar]
+    /// [default: target/agent-image/netcheck-agent.tar, or target/{cni,toolbox}-image/netcheck-{cni,toolbox}.tar]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The reference under which the archive is loaded [default: the one that the plugin of this version asks for]
     #[arg(long, value_name = "REF")]
     name: Option<String>,
+    /// The lock file [default: the one in the sources]
+    #[arg(long, value_name = "FILE")]
+    lock_file: Option<PathBuf>,
     #[command(flatten)]
     packages: PackageSource,
 }
@@ -66,6 +73,11 @@ impl Build {
     fn chosen(&self) -> (Recipe, Vec<&Path>, &str) {
         match (&self.cni_daemon, &self.cni_plugin) {
             (Some(daemon), Some(plugin)) => (recipe::CNI, vec![daemon, plugin], "target/cni-image/netcheck-cni.tar"),
+            _ if self.toolbox => (
+                recipe::TOOLBOX,
+                vec![&self.agent],
+                "target/toolbox-image/netcheck-toolbox.tar",
+            ),
             _ => (
                 recipe::AGENT,
                 vec![&self.agent],
@@ -98,16 +110,7 @@ enum SchemeArgument {
 }
 
 #[derive(Args)]
-struct Lock {
-    #[command(flatten)]
-    packages: PackageSource,
-}
-
-#[derive(Args)]
 struct PackageSource {
-    /// The lock file
-    #[arg(long, value_name = "FILE", default_value = LOCK_FILE)]
-    lock_file: PathBuf,
     /// Where downloaded packages are kept [default: kubectl-netcheck/debian-packages in the user's cache folder]
     #[arg(long, value_name = "FOLDER")]
     package_cache: Option<PathBuf>,
@@ -117,7 +120,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Build(arguments) => build(&arguments),
         Verb::Push(arguments) => push_archive(&arguments),
-        Verb::Lock(arguments) => write_lock(&arguments),
+        Verb::Lock(arguments) => write_locks(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -146,15 +149,21 @@ fn build(arguments: &Build) -> Result<()> {
     if programs.iter().any(|program| program.architecture != architecture) {
         bail!("the programs of {} are built for different architectures", recipe.name);
     }
-    let lock_file = &arguments.packages.lock_file;
-    let text = fs::read_to_string(lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
-    let packages = Packages::fetch(&arguments.packages.cache()?, &lock::parse(&text)?, architecture)?;
+    let lock_file = arguments.lock_file.clone().unwrap_or_else(|| lock_file(recipe.base));
+    let text = fs::read_to_string(&lock_file).with_context(|| format!("cannot read {}", lock_file.display()))?;
+    let packages = Packages::fetch(
+        recipe.base,
+        &arguments.packages.cache()?,
+        &lock::parse(&text)?,
+        architecture,
+    )?;
 
     let layers = [packages.layer()?, content::program_layer(&recipe, programs)];
     let content_sizes = layers.each_ref().map(netcheck_oci::Layer::content_size);
-    let [readers, programs] = layers;
+    let [debian, programs] = layers;
     let name = arguments.name.clone().unwrap_or_else(|| recipe.reference());
-    let image = content::image(&recipe, &name.parse()?, architecture, readers, programs);
+    within(recipe.files_at_most, "the image unpacked", content_sizes.iter().sum())?;
+    let image = content::image(&recipe, &name.parse()?, architecture, debian, programs);
 
     if let Some(folder) = output.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -164,7 +173,10 @@ fn build(arguments: &Build) -> Result<()> {
     let digest_file = output.with_extension("digest");
     fs::write(&digest_file, format!("{}\n", written.manifest_digest))
         .with_context(|| format!("cannot write {}", digest_file.display()))?;
-    report(output, architecture, &written, content_sizes)
+    let size_file = output.with_extension("size");
+    let pulled: u64 = written.layers.iter().map(|layer| layer.size).sum();
+    fs::write(&size_file, format!("{pulled}\n")).with_context(|| format!("cannot write {}", size_file.display()))?;
+    report(&recipe, output, architecture, &written, content_sizes)
 }
 
 /// Images travel to every node that is looked at: what has grown too large is noticed here, and not by users.
@@ -175,11 +187,21 @@ fn within(limit: u64, what: &str, size: u64) -> Result<()> {
     Ok(())
 }
 
-fn report(archive: &Path, architecture: &str, written: &Written, content_sizes: [u64; 2]) -> Result<()> {
+fn report(
+    recipe: &Recipe,
+    archive: &Path,
+    architecture: &str,
+    written: &Written,
+    content_sizes: [u64; 2],
+) -> Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "image    {} ({architecture})", written.name)?;
     writeln!(out, "digest   {}", written.manifest_digest)?;
-    for ((part, layer), content) in ["readers", "programs"].iter().zip(&written.layers).zip(content_sizes) {
+    for ((part, layer), content) in [recipe.base.name, "programs"]
+        .iter()
+        .zip(&written.layers)
+        .zip(content_sizes)
+    {
         writeln!(
             out,
             "{part:<8} {} of files, {} compressed",
@@ -199,7 +221,10 @@ fn report(archive: &Path, architecture: &str, written: &Written, content_sizes: 
 fn push_archive(arguments: &Push) -> Result<()> {
     let image = Image::read_archive(&arguments.archive)?;
     let target: Reference = arguments.reference.parse()?;
-    let credentials = arguments.username.clone().map(read_password).transpose()?;
+    let credentials = arguments.username.clone();
+    let credentials = credentials
+        .map(|name| Credentials::read(name, io::stdin().lock()))
+        .transpose()?;
     let scheme = arguments.scheme.map(|scheme| match scheme {
         SchemeArgument::Http => Scheme::Http,
         SchemeArgument::Https => Scheme::Https,
@@ -215,33 +240,28 @@ fn push_archive(arguments: &Push) -> Result<()> {
     Ok(())
 }
 
-/// A password is never an argument: arguments are visible to every user of the machine.
-fn read_password(username: String) -> Result<Credentials> {
-    let mut password = String::new();
-    io::stdin()
-        .read_line(&mut password)
-        .context("cannot read the password from stdin")?;
-    let password = password.trim_end_matches(['\r', '\n']).to_owned();
-    if password.is_empty() {
-        bail!("no password for {username} on stdin");
+fn lock_file(base: &Base) -> PathBuf {
+    Path::new(SOURCES).join(base.lock_file)
+}
+
+fn write_locks(source: &PackageSource) -> Result<()> {
+    let architecture = debian::native_architecture()?;
+    let cache = source.cache()?;
+    for base in base::ALL {
+        write_lock(base, &cache, &architecture)?;
     }
-    Ok(Credentials { username, password })
+    Ok(())
 }
 
 /// Replaces the lines of this machine's architecture; others stay.
-fn write_lock(arguments: &Lock) -> Result<()> {
-    let architecture = debian::native_architecture()?;
-    let cache = arguments.packages.cache()?;
-    let mut names = debian::dependencies(&READER_PACKAGES)?;
-    names.push(LICENCE_PACKAGE.to_owned());
-    names.sort();
-    names.dedup();
-    let mut current = cache.fetch_current(&names, &architecture)?;
-    let used = Packages::fetch(&cache, &current, &architecture)?.used()?;
+fn write_lock(base: &'static Base, cache: &Cache, architecture: &str) -> Result<()> {
+    let names = debian::dependencies(&base.packages())?;
+    let mut current = cache.fetch_current(&names, architecture)?;
+    let used = Packages::fetch(base, cache, &current, architecture)?.used()?;
     current.retain(|package| used.contains(&package.name));
 
-    let lock_file = &arguments.packages.lock_file;
-    let old = match fs::read_to_string(lock_file) {
+    let lock_file = lock_file(base);
+    let old = match fs::read_to_string(&lock_file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read.with_context(|| format!("cannot read {}", lock_file.display()))?,
     };
@@ -256,7 +276,7 @@ fn write_lock(arguments: &Lock) -> Result<()> {
     }
     let others = old.into_iter().filter(|package| package.architecture != architecture);
     let all: Vec<_> = others.chain(current).collect();
-    fs::write(lock_file, lock::format(&all)).with_context(|| format!("cannot write {}", lock_file.display()))?;
+    fs::write(&lock_file, lock::format(&all)).with_context(|| format!("cannot write {}", lock_file.display()))?;
     writeln!(out, "{} packages in {}", all.len(), lock_file.display())?;
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use tar::{Archive, EntryType};
 
-/// No file of ours comes near; a larger one is not what we think it is.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+/// No file of ours comes near but Wireshark's decoders; a larger one is not what we think it is.
+const MAX_FILE_BYTES: u64 = 160 << 20;
 
 /// Folders that are links into `/usr` on a merged system, which all of Debian 12's are, and which its packages still name.
 pub const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
@@ -29,6 +29,24 @@ pub enum Node {
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     nodes: BTreeMap<String, (Node, String)>,
+}
+
+impl Node {
+    /// A file that everybody may read.
+    pub fn text(content: impl Into<Vec<u8>>) -> Self {
+        Self::File {
+            bytes: content.into(),
+            mode: 0o644,
+        }
+    }
+
+    /// A file that everybody may run.
+    pub fn program(content: impl Into<Vec<u8>>) -> Self {
+        Self::File {
+            bytes: content.into(),
+            mode: 0o755,
+        }
+    }
 }
 
 impl Tree {
@@ -62,9 +80,27 @@ impl Tree {
             .take_while(move |path| path.starts_with(prefix))
     }
 
+    /// Whether there is anything below this path.
+    pub fn is_folder(&self, path: &str) -> bool {
+        let below = format!("{}/", path.trim_end_matches('/'));
+        self.paths_below(&below).next().is_some()
+    }
+
     /// Adds one file.
     pub fn insert(&mut self, path: &str, node: Node, package: &str) {
         self.nodes.insert(normalise(path), (node, package.to_owned()));
+    }
+
+    /// Moves what is at a path, which may be replaced by something else then; `None` if nothing is there.
+    pub fn rename(&mut self, from: &str, to: &str) -> Option<()> {
+        let node = self.nodes.remove(from)?;
+        self.nodes.insert(normalise(to), node);
+        Some(())
+    }
+
+    /// Takes out what is at this path.
+    pub fn take(&mut self, path: &str) -> Option<Node> {
+        self.nodes.remove(path).map(|(node, _)| node)
     }
 
     /// Adds a package's files from its uncompressed tar. Folders are left out; owner and times are dropped.

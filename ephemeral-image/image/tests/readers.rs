@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use netcheck_image::content::{self, Packages, Program};
-use netcheck_image::debian::{self, Cache};
-use netcheck_image::{elf, lock, recipe};
+use netcheck_image::{elf, recipe};
 use netcheck_oci::Image;
 use netcheck_trials::{Need, trial};
+
+mod parts;
+
+use parts::{Root, succeeded, tiny_program, unpack};
 
 /// Rules of all kinds, made by the host's tools. Runs in fresh network and mount namespaces; `$1` is the image's root; then the
 /// reader with its arguments follows.
@@ -53,7 +55,7 @@ fn main() {
 
 fn trials() -> Vec<Trial> {
     let root = Arc::new(std::sync::LazyLock::new(|| {
-        Root::unpack().map_err(|error| format!("{error:?}"))
+        unpack(&recipe::AGENT).map_err(|error| format!("{error:?}"))
     }));
     let with_root = |name: &str, needs: &[&'static str], run: fn(&Root) -> Result<(), Failed>| {
         let root = Arc::clone(&root);
@@ -277,35 +279,7 @@ fn nft_lists_as_json(root: &Root) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The image's content, unpacked.
-struct Root {
-    _folder: tempfile::TempDir,
-    folder: PathBuf,
-}
-
 impl Root {
-    fn unpack() -> Result<Self, Failed> {
-        let locked = lock::parse(include_str!("../debian.lock"))?;
-        let cache = Cache::new(debian::default_cache_folder().ok_or("neither HOME nor XDG_CACHE_HOME is set")?);
-        let readers = Packages::fetch(&cache, &locked, "amd64")?.layer()?;
-        let temporary = tempfile::tempdir()?;
-        let folder = temporary.path().join("root");
-        let agent = Program {
-            bytes: tiny_program(),
-            architecture: "amd64",
-        };
-        for layer in [readers, content::program_layer(&recipe::AGENT, vec![agent])] {
-            let tar = layer.to_tar()?;
-            let mut archive = tar::Archive::new(tar.as_slice());
-            archive.set_preserve_permissions(true);
-            archive.unpack(&folder)?;
-        }
-        Ok(Self {
-            _folder: temporary,
-            folder,
-        })
-    }
-
     fn path(&self, path: &str) -> PathBuf {
         self.folder.join(path.trim_start_matches('/'))
     }
@@ -335,46 +309,4 @@ fn refused(arguments: &[&str]) -> Result<String, Failed> {
         .output()?;
     assert!(!output.status.success(), "{arguments:?} was accepted");
     Ok(String::from_utf8(output.stderr)?)
-}
-
-fn succeeded(what: &str, output: &Output) -> Result<String, Failed> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if !output.status.success() {
-        return Err(format!(
-            "{what}: {}: {}{}",
-            output.status,
-            text(&output.stdout),
-            text(&output.stderr)
-        )
-        .into());
-    }
-    Ok(text(&output.stdout))
-}
-
-/// A static program for x86-64 Linux that does nothing but `exit(0)`: an ELF header, one loadable segment, nine bytes of code.
-fn tiny_program() -> Vec<u8> {
-    const BASE: u64 = 0x40_0000;
-    const HEADERS: u64 = 64 + 56;
-    // mov eax, 60 (exit); xor edi, edi; syscall
-    const CODE: [u8; 9] = [0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
-    let mut program = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    let mut put = |bytes: &[u8]| program.extend_from_slice(bytes);
-    put(&2u16.to_le_bytes()); // e_type: executable
-    put(&62u16.to_le_bytes()); // e_machine: x86-64
-    put(&1u32.to_le_bytes()); // e_version
-    put(&(BASE + HEADERS).to_le_bytes()); // e_entry
-    put(&64u64.to_le_bytes()); // e_phoff
-    put(&0u64.to_le_bytes()); // e_shoff: no sections
-    put(&0u32.to_le_bytes()); // e_flags
-    for half in [64u16, 56, 1, 64, 0, 0] {
-        put(&half.to_le_bytes()); // e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
-    }
-    put(&1u32.to_le_bytes()); // p_type: load
-    put(&5u32.to_le_bytes()); // p_flags: read, execute
-    let size = HEADERS + CODE.len() as u64;
-    for word in [0, BASE, BASE, size, size, 0x1000] {
-        put(&word.to_le_bytes()); // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
-    }
-    put(&CODE);
-    program
 }

@@ -13,7 +13,7 @@ mod pinned;
 mod space;
 
 #[cfg(feature = "kernel")]
-pub use folders::{NO_SUCH_FOLDER, folder, folders};
+pub use folders::{NO_SUCH_FOLDER, file, folder, folders};
 #[cfg(feature = "kernel")]
 pub use pinned::pins;
 #[cfg(feature = "kernel")]
@@ -54,10 +54,30 @@ pub struct NodeRecord {
     /// BPF objects pinned under the folder that was asked for; `None`: nothing was asked for.
     #[serde(default)]
     pub pins: Option<Reading<Pins>>,
+    /// The answers to `VERSION` (CNI specification, section 4) of the plugins that the node's CNI configuration names, by their names.
+    #[serde(default)]
+    pub plugins: BTreeMap<String, Reading<String>>,
+}
+
+impl NodeRecord {
+    /// Of a node of which nothing else was read.
+    pub fn of(node: Space) -> Self {
+        Self {
+            record: RECORD,
+            kernel: String::new(),
+            node,
+            pods: BTreeMap::new(),
+            nft: Err("not read".to_owned()),
+            iptables: BTreeMap::new(),
+            folders: BTreeMap::new(),
+            pins: None,
+            plugins: BTreeMap::new(),
+        }
+    }
 }
 
 /// What was read of one network namespace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Space {
     /// Number of its file, which tells it from others on the node.
@@ -70,6 +90,12 @@ pub struct Space {
     /// What is to be seen of a device and is nobody's wish, by its name.
     #[serde(default)]
     pub devices: BTreeMap<String, Device>,
+    /// What queues and shapes devices' packets.
+    #[serde(default)]
+    pub qdiscs: Vec<Qdisc>,
+    /// What is asked about packets at devices' doors (`clsact`, `ingress`), in the order in which the kernel lists it.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
     /// Kernel parameters that were asked for, as sysctl(8) writes them; those that are not there or cannot be read are left out.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
@@ -92,6 +118,76 @@ pub struct Device {
     /// `IFLA_STATS64`: `rx_packets`, `tx_dropped`, `rx_otherhost_dropped` …, those that are not zero.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A queueing discipline.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Qdisc {
+    /// Its device.
+    pub device: String,
+    /// `noqueue`, `tbf`, `clsact` …
+    pub kind: String,
+    /// Its number, the part before the colon in the upper half.
+    pub handle: u32,
+    /// What it hangs on: `TC_H_ROOT` (`0xffffffff`), `TC_H_CLSACT`, or a class.
+    pub parent: u32,
+    /// Packets that it has dropped.
+    #[serde(default)]
+    pub dropped: u32,
+}
+
+/// A side of a device, as its node's kernel sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// What comes from the device.
+    #[default]
+    Ingress,
+    /// What goes to it.
+    Egress,
+}
+
+/// A filter of traffic control.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Filter {
+    /// Its device.
+    pub device: String,
+    /// Which packets it sees.
+    pub side: Side,
+    /// `bpf`, `u32`, `flower` …
+    pub kind: String,
+    /// The lowest is asked first.
+    pub preference: u32,
+    /// Its number within its preference.
+    pub handle: u32,
+    /// Of kind `bpf`: what the program is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Of kind `bpf`: the program's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_id: Option<u32>,
+    /// What is done with packets that it fits, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+}
+
+/// What a filter does with a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Action {
+    /// `gact`, `mirred` …
+    pub kind: String,
+    /// `TC_ACT_*` of linux/pkt_cls.h: 2 drops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<i32>,
+    /// Of kind `mirred`: where it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Of kind `mirred`: it goes there and nowhere else, instead of a copy of it.
+    #[serde(default)]
+    pub is_redirect: bool,
 }
 
 /// A file or a symbolic link in a folder.
@@ -147,8 +243,8 @@ pub struct PinnedMap {
     pub max_entries: u32,
     /// `BPF_F_*`.
     pub flags: u32,
-    /// Its entries, of kinds that have some: bytes of keys and values in hexadecimal digits; of kinds with a value for each processor, one after
-    /// the other, each filled up to 8 bytes.
+    /// Its entries, of kinds that have some, of arrays those that are not zero: bytes of keys and values in hexadecimal digits; of kinds with a
+    /// value for each processor, one after the other, each filled up to 8 bytes.
     #[serde(default)]
     pub entries: BTreeMap<String, String>,
 }
@@ -225,6 +321,12 @@ mod tests {
             net,
             rules: vec![Rule::default()],
             devices: BTreeMap::from([("ncvx0".to_owned(), device)]),
+            qdiscs: vec![Qdisc::default()],
+            filters: vec![Filter {
+                program: Some("cil_from_netdev".to_owned()),
+                actions: vec![Action::default()],
+                ..Filter::default()
+            }],
             sysctls: BTreeMap::from([("net.ipv4.ip_forward".to_owned(), "1".to_owned())]),
         };
         let entry = Entry {
@@ -255,6 +357,7 @@ mod tests {
                 maps: BTreeMap::from([("maps/m".to_owned(), Ok(map))]),
                 ..Pins::default()
             })),
+            plugins: BTreeMap::from([("bridge".to_owned(), Ok("{}".to_owned()))]),
         }
     }
 

@@ -4,10 +4,12 @@ mod devices;
 mod entries;
 mod links;
 mod rules;
+mod traffic_control;
 
 pub(crate) use entries::ROUTE_HEADER;
 pub(crate) use links::LinkAnswer;
 pub(crate) use rules::rules;
+pub(crate) use traffic_control::traffic_control;
 
 use crate::{
     Address, NetState,

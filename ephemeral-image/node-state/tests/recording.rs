@@ -11,7 +11,7 @@ mod sandbox;
 use libtest_mimic::Arguments;
 use netcheck_node_state::{
     Rule,
-    record::{Device, NO_SUCH_FOLDER, Space, folder, limits, space},
+    record::{Action, Device, Filter, NO_SUCH_FOLDER, Qdisc, Side, Space, folder, limits, space},
     within,
 };
 use sandbox::{Sandbox, trial, wait_for};
@@ -33,6 +33,7 @@ fn main() {
     let trials = vec![
         trial("devices_are_those_of_ip", devices_are_those_of_ip),
         trial("rules_are_those_of_ip", rules_are_those_of_ip),
+        trial("traffic_control_is_that_of_tc", traffic_control_is_that_of_tc),
         trial("parameters_are_those_of_sysctl", parameters_are_those_of_sysctl),
         trial("a_folder_is_read_and_never_left", a_folder_is_read_and_never_left),
         trial(
@@ -130,6 +131,112 @@ fn devices_are_those_of_ip() {
     );
     assert!(!ours["idle"].has_carrier && ours["eth0"].has_carrier);
     assert_eq!(ours["away"].peer, Some(record(&elsewhere, &[]).devices["far"].index));
+}
+
+/// As tc writes numbers: `1:`, `ffff:fff1`.
+fn handle(text: &Value) -> u32 {
+    let (major, minor) = text.as_str().unwrap().split_once(':').unwrap();
+    let part = |part: &str| u32::from_str_radix(part, 16).unwrap_or_default();
+    part(major) << 16 | part(minor)
+}
+
+fn their_qdiscs(sandbox: &Sandbox) -> Vec<Qdisc> {
+    let listed: Value = serde_json::from_str(&sandbox.run("tc -j -s qdisc show")).unwrap();
+    let listed = listed.as_array().unwrap().iter();
+    let qdisc = |one: &Value| Qdisc {
+        device: one["dev"].as_str().unwrap().to_owned(),
+        kind: one["kind"].as_str().unwrap().to_owned(),
+        handle: handle(&one["handle"]),
+        parent: if one["root"] == true {
+            u32::MAX
+        } else {
+            handle(&one["parent"])
+        },
+        dropped: u32::try_from(one["drops"].as_u64().unwrap_or_default()).unwrap(),
+    };
+    listed.map(qdisc).collect()
+}
+
+/// Devices, sides, preferences, kinds and what is done, in words of `tc -j filter`.
+fn their_filters(sandbox: &Sandbox) -> Vec<Value> {
+    let mut filters = Vec::new();
+    for (device, side) in [("west", "ingress"), ("east", "ingress"), ("east", "egress")] {
+        let listed = sandbox.run(&format!("tc -j filter show dev {device} {side}"));
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        // A preference as such is listed, too, and what a filter of u32 hashes by.
+        let is_filter = |one: &&Value| !one["options"]["actions"].is_null() || !one["options"]["bpf_name"].is_null();
+        filters.extend(listed.as_array().unwrap().iter().filter(is_filter).map(|one| {
+            let actions = one["options"]["actions"].as_array();
+            let actions = actions
+                .into_iter()
+                .flatten()
+                .map(|action| json!([action["kind"], action["mirred_action"], action["to_dev"]]));
+            json!([
+                device,
+                side,
+                one["pref"],
+                one["kind"],
+                one["options"]["bpf_name"],
+                actions.collect::<Vec<_>>()
+            ])
+        }));
+    }
+    filters
+}
+
+fn traffic_control_is_that_of_tc() {
+    let sandbox = Sandbox::new();
+    sandbox.run(
+        "ip link add east type veth peer name west; ip link add north type veth peer name south; ip link set east up; ip link set west up
+         tc qdisc add dev east root handle 7: tbf rate 8bit burst 1 limit 1
+         tc qdisc add dev north root handle 1: htb default 1; tc class add dev north parent 1: classid 1:1 htb rate 1mbit
+         tc qdisc add dev north parent 1:1 pfifo
+         tc qdisc add dev east clsact; tc qdisc add dev west ingress
+         tc filter add dev east ingress pref 3 protocol ip u32 match u32 0 0 action mirred egress redirect dev west
+         tc filter add dev east egress pref 4 protocol all u32 match u32 0 0 action mirred ingress mirror dev north
+         tc filter add dev west ingress pref 5 protocol all u32 match u32 0 0 action mirred egress mirror dev north action mirred ingress redirect dev south
+         tc filter add dev west ingress pref 9 protocol all bpf da bytecode '1,6 0 0 0'
+         ip neigh add 192.0.2.7 lladdr 0a:00:00:00:00:07 dev east; ip addr add 192.0.2.1/24 dev east
+         ping -qc3 -i0.1 -W1 192.0.2.7 >/dev/null || true",
+    );
+    let (mut ours, mut judged) = (record(&sandbox, &[]), Vec::new());
+    wait_for("the counters to rest", || {
+        let before = their_qdiscs(&sandbox);
+        ours = record(&sandbox, &[]);
+        judged = their_qdiscs(&sandbox);
+        before == judged
+    });
+    assert_eq!(ours.qdiscs, judged);
+    let shaper = ours.qdiscs.iter().find(|qdisc| qdisc.kind == "tbf").unwrap();
+    assert!(shaper.dropped >= 3 && shaper.handle == 7 << 16, "{shaper:?}");
+    let filters = ours
+        .filters
+        .iter()
+        .filter(|filter| !filter.actions.is_empty() || filter.program.is_some());
+    let in_words = |filter: &Filter| {
+        let side = match filter.side {
+            Side::Ingress => "ingress",
+            Side::Egress => "egress",
+        };
+        let actions = filter.actions.iter().map(|action: &Action| {
+            json!([
+                action.kind,
+                if action.is_redirect { "redirect" } else { "mirror" },
+                action.device
+            ])
+        });
+        json!([
+            filter.device,
+            side,
+            filter.preference,
+            filter.kind,
+            filter.program,
+            actions.collect::<Vec<_>>()
+        ])
+    };
+    let ours: Vec<Value> = filters.map(in_words).collect();
+    assert_eq!(ours, their_filters(&sandbox));
+    assert!(ours.len() >= 3, "{ours:?}");
 }
 
 /// What a rule says, in the words of `ip -j -N rule`; a prefix of all bits is left out there.

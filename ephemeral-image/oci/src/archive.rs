@@ -1,22 +1,24 @@
-//! An image as one file: an OCI image layout in a tar (OCI image-spec v1.1, `image-layout.md`).
+//! Images as one file: an OCI image layout in a tar (OCI image-spec v1.1, `image-layout.md`).
+
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Permissions};
-use std::io::{self, BufWriter, Read as _, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use serde::Serialize;
-use tar::{EntryType, Header};
+use tar::EntryType;
 
-use crate::document::{
-    ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Descriptor, DockerManifest, Index, LayoutVersion,
-    MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, Manifest, Platform,
-};
+use crate::document::{ANNOTATION_CONTAINERD_NAME, Descriptor, Index, Manifest};
 use crate::image::Blob;
 use crate::{Digest, Error, Image, Reference, Result};
 
-/// The largest archive that is read into memory; ours are below a tenth of it.
+pub use writer::ArchiveWriter;
+#[cfg(feature = "registry")]
+pub(crate) use writer::BlobError;
+
+/// The largest archive that is read into memory; ours are below a fifth of it.
 const MAX_ARCHIVE_BYTES: u64 = 512 << 20;
 
 /// Writes the archive beside its place, then moves it there, so that no reader ever sees half of one.
@@ -40,107 +42,13 @@ pub(crate) fn write(image: &Image, path: &Path) -> Result<u64> {
 }
 
 fn write_layout(image: &Image, file: &mut impl Write) -> io::Result<()> {
-    let mut tar = tar::Builder::new(BufWriter::new(file));
-
-    // Two layers may be equal; one blob serves both.
-    let mut blobs = BTreeMap::from([(image.manifest_digest(), image.manifest())]);
-    for blob in image.layers.iter().chain([&image.config]) {
-        blobs.insert(blob.descriptor.digest.clone(), &blob.bytes);
-    }
-    append_folder(&mut tar, "blobs/")?;
-    append_folder(&mut tar, "blobs/sha256/")?;
-    for (digest, bytes) in blobs {
-        append_file(&mut tar, &blob_path(&digest), bytes)?;
-    }
-    append_json(&mut tar, "index.json", &index(image))?;
-    append_json(&mut tar, "manifest.json", &[docker_manifest(image)])?;
-    append_json(
-        &mut tar,
-        "oci-layout",
-        &LayoutVersion {
-            image_layout_version: "1.0.0",
-        },
-    )?;
-    tar.into_inner()?.flush()
-}
-
-/// Lists the manifest under its tag and under its digest: containerd makes one image record of each, and a kubelet that
-/// is asked for a pinned image looks for the second.
-fn index(image: &Image) -> Index {
-    let manifest = Descriptor {
-        platform: image.architecture.clone().map(|architecture| Platform {
-            architecture,
-            os: "linux".to_owned(),
-        }),
-        ..Descriptor::of(MEDIA_TYPE_MANIFEST, image.manifest())
-    };
-    let named = |name: String, reference: Option<&String>| {
-        let mut manifest = manifest.clone();
-        manifest.annotations.insert(ANNOTATION_CONTAINERD_NAME.to_owned(), name);
-        if let Some(reference) = reference {
-            manifest
-                .annotations
-                .insert(ANNOTATION_REF_NAME.to_owned(), reference.clone());
-        }
-        manifest
-    };
-    let reference = &image.reference;
-    let by_tag = reference
-        .tag
-        .as_ref()
-        .map(|tag| named(format!("{}:{tag}", reference.name()), Some(tag)));
-    let by_digest = named(reference.pinned(&manifest.digest), None);
-    Index {
-        schema_version: 2,
-        media_type: Some(MEDIA_TYPE_INDEX.to_owned()),
-        manifests: by_tag.into_iter().chain([by_digest]).collect(),
-    }
-}
-
-fn docker_manifest(image: &Image) -> DockerManifest {
-    let reference = &image.reference;
-    DockerManifest {
-        config: blob_path(&image.config.descriptor.digest),
-        repo_tags: reference
-            .tag
-            .iter()
-            .map(|tag| format!("{}:{tag}", reference.name()))
-            .collect(),
-        layers: image
-            .layers
-            .iter()
-            .map(|layer| blob_path(&layer.descriptor.digest))
-            .collect(),
-    }
+    let mut writer = ArchiveWriter::new(file)?;
+    writer.add(image)?;
+    writer.finish()
 }
 
 fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
-}
-
-fn append_json(tar: &mut tar::Builder<impl Write>, path: &str, document: &(impl Serialize + ?Sized)) -> io::Result<()> {
-    append_file(tar, path, &serde_json::to_vec(document)?)
-}
-
-fn append_file(tar: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut header = fixed_header(EntryType::Regular, 0o644);
-    header.set_size(bytes.len() as u64);
-    tar.append_data(&mut header, path, bytes)
-}
-
-fn append_folder(tar: &mut tar::Builder<impl Write>, path: &str) -> io::Result<()> {
-    tar.append_data(&mut fixed_header(EntryType::Directory, 0o755), path, io::empty())
-}
-
-fn fixed_header(kind: EntryType, mode: u32) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(0);
-    header.set_mtime(0);
-    header.set_uid(0);
-    header.set_gid(0);
-    header
 }
 
 /// Reads the archive's first image.

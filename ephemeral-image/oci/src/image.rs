@@ -198,6 +198,11 @@ impl Image {
         Digest::of(&self.manifest)
     }
 
+    /// Bytes of the layers, compressed: what a node downloads.
+    pub fn layers_size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.descriptor.size).sum()
+    }
+
     /// The manifest's bytes, as a registry serves them.
     pub fn manifest(&self) -> &[u8] {
         &self.manifest

@@ -1,4 +1,4 @@
-//! Writes OCI images, bit for bit reproducibly, without a container engine.
+//! Writes OCI images, bit for bit reproducibly, without a container engine; pushes and pulls them.
 //!
 //! ```no_run
 //! use netcheck_oci::{ImageSpec, Layer};
@@ -23,14 +23,17 @@ mod document;
 mod error;
 mod image;
 mod layer;
-#[cfg(feature = "push")]
-pub mod push;
+mod parallel;
 mod reference;
+#[cfg(feature = "registry")]
+pub mod registry;
 
+pub use archive::ArchiveWriter;
 pub use digest::Digest;
 pub use error::Error;
 pub use image::{Image, ImageSpec, Written, WrittenLayer};
 pub use layer::Layer;
+pub use parallel::in_parallel;
 pub use reference::Reference;
 
 /// What this crate's functions return.

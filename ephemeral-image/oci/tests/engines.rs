@@ -1,8 +1,8 @@
 //! What real engines make of our images: containerd, Debian's docker-registry, skopeo.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use libtest_mimic::{Arguments, Failed, Trial};
-use netcheck_oci::push::{Credentials, Options, PushError, push};
-use netcheck_oci::{Image, ImageSpec, Layer, Reference};
+use netcheck_oci::registry::{Credentials, Options, Pulled, RegistryError, pull, push};
+use netcheck_oci::{ArchiveWriter, Image, ImageSpec, Layer, Reference};
 use netcheck_trials::Need;
 use rustix::net::{AddressFamily, SocketType};
 
@@ -45,6 +45,24 @@ fn main() {
             &["docker-registry"],
             false,
             registry_with_token_service,
+        ),
+        trial(
+            "what_is_pulled_is_what_was_pushed",
+            &["docker-registry"],
+            false,
+            what_is_pulled_is_what_was_pushed,
+        ),
+        trial(
+            "a_download_that_is_cut_or_falsified_is_no_image",
+            &["docker-registry"],
+            false,
+            a_download_that_is_cut_or_falsified_is_no_image,
+        ),
+        trial(
+            "containerd_and_skopeo_read_several_that_were_pulled",
+            &["containerd", "ctr", "docker-registry", "skopeo"],
+            true,
+            several_that_were_pulled_are_read,
         ),
         trial("registry_that_is_not_there", &[], false, registry_that_is_not_there),
         trial("skopeo_agrees", &["skopeo", "docker-registry"], false, skopeo_agrees),
@@ -138,7 +156,7 @@ fn registry_serves_what_was_pushed() -> Result<(), Failed> {
     let other_digest = registry.reference(&format!("team/other@sha256:{}", "0".repeat(64)))?;
     assert!(matches!(
         push(&image, &other_digest, &Options::default()),
-        Err(PushError::OtherDigest { .. })
+        Err(RegistryError::OtherDigest { .. })
     ));
     Ok(())
 }
@@ -167,12 +185,12 @@ fn registry_with_passwords() -> Result<(), Failed> {
     };
     let anonymous = push(&image, &target, &Options::default());
     assert!(
-        matches!(anonymous, Err(PushError::Unauthorized { anonymous: true, .. })),
+        matches!(anonymous, Err(RegistryError::Unauthorized { anonymous: true, .. })),
         "{anonymous:?}"
     );
     let wrong = push(&image, &target, &login("wrong"));
     assert!(
-        matches!(wrong, Err(PushError::Unauthorized { anonymous: false, .. })),
+        matches!(wrong, Err(RegistryError::Unauthorized { anonymous: false, .. })),
         "{wrong:?}"
     );
     assert_eq!(push(&image, &target, &login("U*U"))?.uploaded, 3);
@@ -237,6 +255,161 @@ fn serve_one_token(listener: &TcpListener) -> std::io::Result<String> {
     Ok(request)
 }
 
+/// Pulls into a file, which is left as it is when that fails.
+fn pull_into(file: &Path, reference: &Reference) -> Result<Pulled, RegistryError> {
+    let output = fs::File::create(file).map_err(RegistryError::Archive)?;
+    let mut archive = ArchiveWriter::new(output).map_err(RegistryError::Archive)?;
+    let pulled = pull(reference, &Options::default(), &mut archive, |_| Ok(()))?;
+    archive.finish().map_err(RegistryError::Archive)?;
+    Ok(pulled)
+}
+
+fn what_is_pulled_is_what_was_pushed() -> Result<(), Failed> {
+    let registry = Registry::start("")?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("pulled.tar");
+    let image = spec("registry.example/team/app:1.0").assemble()?;
+    let target = registry.reference("team/app:1.0")?;
+    push(&image, &target, &Options::default())?;
+
+    let digest = image.manifest_digest();
+    for pinned in [None, Some(digest.clone())] {
+        let reference = Reference {
+            digest: pinned,
+            ..target.clone()
+        };
+        let pulled = pull_into(&file, &reference)?;
+        assert_eq!((&pulled.digest, pulled.size), (&digest, image.layers_size()));
+        let read = Image::read_archive(&file)?;
+        assert!(read.manifest() == image.manifest());
+        assert_eq!(read.reference.to_string(), target.to_string());
+    }
+
+    let absent = registry.reference(&format!("team/app@sha256:{}", "0".repeat(64)))?;
+    let error = pull_into(&file, &absent);
+    assert!(
+        matches!(error, Err(RegistryError::Status { status: 404, .. })),
+        "{error:?}"
+    );
+    Ok(())
+}
+
+fn a_download_that_is_cut_or_falsified_is_no_image() -> Result<(), Failed> {
+    let registry = Registry::start("")?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("pulled.tar");
+    let mut spec = spec("registry.example/team/app:1.0");
+    // Nothing that compresses: the layer is longer than what passes before the cut.
+    let mut noise = 1_u32;
+    let bytes: Vec<u8> = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        noise.to_be_bytes()[0]
+    })
+    .take(1 << 20)
+    .collect();
+    spec.layers = vec![Layer::new().file("/noise", bytes, 0o644)];
+    let image = spec.assemble()?;
+    let target = registry.reference("team/app:1.0")?;
+    push(&image, &target, &Options::default())?;
+
+    let cutting = cut_after(registry.address, 500_000)?;
+    let error = pull_into(&file, &format!("{cutting}/team/app:1.0").parse()?);
+    assert!(matches!(error, Err(RegistryError::Cut { .. })), "{error:?}");
+    assert!(
+        Image::read_archive(&file).is_err(),
+        "half an archive passes for a whole one"
+    );
+
+    let layer: serde_json::Value = serde_json::from_slice(image.manifest())?;
+    let digest = layer["layers"][0]["digest"].as_str().ok_or("no layer")?;
+    let blob = registry.blob(digest);
+    let mut bytes = fs::read(&blob)?;
+    let right = bytes.clone();
+    bytes[100_000] ^= 1;
+    for (falsified, words) in [(&bytes[..], "digest"), (&right[..right.len() - 1], "bytes instead of")] {
+        fs::write(&blob, falsified)?;
+        let error = pull_into(&file, &target);
+        let Err(error @ RegistryError::Content { .. }) = error else {
+            return Err(format!("{words}: {error:?}").into());
+        };
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    fs::write(&blob, right)?;
+    pull_into(&file, &target)?;
+
+    // A manifest that is another image's, under the digest that is asked for.
+    let digest = image.manifest_digest().to_string();
+    fs::write(registry.blob(&digest), "{}")?;
+    let pinned = registry.reference(&format!("team/app@{digest}"))?;
+    assert!(pull_into(&file, &pinned).is_err());
+    Ok(())
+}
+
+/// A relay that ends each connection after so many bytes from the other end.
+fn cut_after(address: SocketAddr, bytes: u64) -> Result<SocketAddr, Failed> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let own = listener.local_addr()?;
+    // Lives as long as the test's process, like every thread that waits for connections.
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(address) else {
+                return;
+            };
+            let (Ok(mut asks), Ok(mut asked)) = (client.try_clone(), server.try_clone()) else {
+                return;
+            };
+            thread::spawn(move || std::io::copy(&mut asks, &mut asked));
+            thread::spawn(move || {
+                let copied = std::io::copy(&mut (&server).take(bytes), &mut &client);
+                // Both ends see that it is over; they may have gone before.
+                let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+                copied
+            });
+        }
+    });
+    Ok(own)
+}
+
+fn several_that_were_pulled_are_read() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let registry = Registry::start("")?;
+    let archive = folder.path().join("both.tar");
+    let (mut names, mut manifests) = (Vec::new(), Vec::new());
+    let mut writer = ArchiveWriter::new(fs::File::create(&archive)?)?;
+    for (name, user) in [("team/one:1.0", "1"), ("team/other:1.0", "2")] {
+        let mut spec = spec("x");
+        spec.user = user.into();
+        let image = spec.assemble()?;
+        let target = registry.reference(name)?;
+        push(&image, &target, &Options::default())?;
+        pull(&target, &Options::default(), &mut writer, |_| Ok(()))?;
+        manifests.push((target.to_string(), image.manifest().to_vec()));
+        names.extend([target.to_string(), target.pinned(&image.manifest_digest())]);
+    }
+    writer.finish()?;
+
+    let containerd = Containerd::start(folder.path())?;
+    let file = archive.display().to_string();
+    containerd.ctr(&["images", "import", "--snapshotter", "native", &file])?;
+    let loaded = containerd.ctr(&["images", "list", "--quiet"])?;
+    for name in names {
+        assert!(loaded.lines().any(|line| line == name), "no {name} in:\n{loaded}");
+    }
+    for (name, manifest) in manifests {
+        for kind in ["oci-archive", "docker-archive"] {
+            let source = format!("{kind}:{file}:{name}");
+            let config = run(Command::new("skopeo").args(["inspect", "--config", &source]))?;
+            let user = if name.contains("one") { "1" } else { "2" };
+            assert!(config.contains(&format!(r#""User": "{user}""#)), "{source}: {config}");
+        }
+        let raw = run(Command::new("skopeo").args(["inspect", "--raw", &format!("oci-archive:{file}:{name}")]))?;
+        assert!(raw.as_bytes() == manifest, "{name}");
+    }
+    let checked = containerd.ctr(&["images", "check", "--snapshotter", "native"])?;
+    assert_eq!(checked.matches("complete").count(), 4, "{checked}");
+    Ok(())
+}
+
 fn registry_that_is_not_there() -> Result<(), Failed> {
     // Bound but not listened to: connections are refused, and nobody else can take the port meanwhile.
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
@@ -246,7 +419,7 @@ fn registry_that_is_not_there() -> Result<(), Failed> {
     let Err(error) = push(&spec("x").assemble()?, &target, &Options::default()) else {
         return Err("nobody listens, and yet the push succeeded".into());
     };
-    assert!(matches!(error, PushError::Transport { .. }), "{error:?}");
+    assert!(matches!(error, RegistryError::Transport { .. }), "{error:?}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
     Ok(())
 }
@@ -320,7 +493,7 @@ impl Containerd {
 /// A registry of our own on a loopback port that the kernel chose.
 struct Registry {
     _process: Process,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     address: SocketAddr,
 }
 
@@ -345,13 +518,20 @@ impl Registry {
             .unwrap_or(address.len());
         Ok(Self {
             _process: process,
-            _folder: folder,
+            folder,
             address: address[..end].parse()?,
         })
     }
 
     fn reference(&self, repository: &str) -> Result<Reference, Failed> {
         Ok(format!("{}/{repository}", self.address).parse()?)
+    }
+
+    /// Where the registry keeps a blob.
+    fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(hex).join("data")
     }
 
     fn manifest(&self, repository: &str, version: &str) -> Result<Vec<u8>, Failed> {

@@ -126,6 +126,18 @@ pub struct RecordOrder {
     pub folders: Vec<Folder>,
     /// A folder of bpffs whose pins are to be read, with what the maps hold.
     pub pins: Option<String>,
+    /// Plugins whose version is to be asked.
+    pub plugins: Option<Plugins>,
+}
+
+/// CNI plugins of a node: those that its configurations name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plugins {
+    /// The folder of the configurations.
+    pub configuration: String,
+    /// The folder that the plugins are in.
+    pub programs: String,
 }
 
 /// A folder of the node's disk.

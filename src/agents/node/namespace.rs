@@ -6,7 +6,7 @@ use crate::{
         gate::{self, Verdict},
         manifest::{self, AgentSpec},
         run::{self, managed_selector},
-        sweep,
+        sweep::{self, Agents},
     },
     cluster::{
         Cluster,
@@ -40,7 +40,7 @@ pub async fn ensure(cluster: &Cluster, name: &str) -> Result<(), NoNodeAgents> {
             // It is on its way out; a new one can be made when it is gone. Agents on a node that died would hold it for ever.
             Ok(_) if !helped => {
                 helped = true;
-                if let Err(problem) = sweep::remove_pods(cluster, name, &managed_selector()).await {
+                if let Err(problem) = sweep::remove_pods(cluster, name, &managed_selector(), Agents::MayRun).await {
                     // Whoever may not do this can still wait.
                     tracing::debug!(?problem, namespace = name, "agents of earlier runs cannot be removed");
                 }

@@ -17,7 +17,7 @@ const fn need(
 }
 
 /// A row without which less is known.
-const fn want(
+pub(super) const fn want(
     place: Place,
     group: &'static str,
     resource: &'static str,

@@ -28,6 +28,14 @@ pub(super) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
     )
 }
 
+/// Nodes.
+pub(super) fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
+    fitting(
+        typed,
+        ask(async |cluster| names(Api::<Node>::all(cluster.client)).await),
+    )
+}
+
 /// Pods of the namespace, nodes, and prefixes of types, for targets.
 pub(super) fn targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     if typed.to_string_lossy().starts_with("node/") {

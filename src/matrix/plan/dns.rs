@@ -2,7 +2,7 @@
 
 use super::{Draft, Planner, Row};
 use crate::{
-    cluster::inventory::Service,
+    cluster::{dns, inventory::Service},
     matrix::{
         evidence::{Aim, Protocol},
         report::Untold,
@@ -37,7 +37,7 @@ impl Planner<'_> {
             Some(Ok(facts)) => facts.resolver.as_ref(),
             _ => None,
         };
-        let domain = resolver.map(|resolver| cluster_domain(&resolver.search));
+        let domain = resolver.map(|resolver| dns::cluster_domain(&resolver.search));
         if domain == Some(None) {
             let row = |why| self.unknown_target(pair, Protocol::Dns, Aim::Resolver, why);
             return self.leave(
@@ -48,7 +48,7 @@ impl Planner<'_> {
                 draft,
             );
         }
-        let domain = domain.flatten().unwrap_or("cluster.local");
+        let domain = domain.flatten().unwrap_or(dns::USUAL_DOMAIN);
         let mut servers: Vec<IpAddr> = resolver
             .map(|resolver| resolver.nameservers.clone())
             .unwrap_or_default();
@@ -87,10 +87,9 @@ impl Planner<'_> {
                 }
                 _ => (Aim::Resolver, Vec::new()),
             };
-            let name = format!("{}.{}.svc.{domain}", service.name, service.namespace);
             let probe = ProbeKind::Dns {
                 to: SocketAddr::new(server, 53),
-                name,
+                name: dns::own_name(service, domain),
                 record,
             };
             let row = self.row(pair, aim, ends, Some("dns".into()), probe, None);
@@ -100,12 +99,4 @@ impl Planner<'_> {
             });
         }
     }
-}
-
-/// The cluster's domain by a pod's search list, which the kubelet fills with `NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN`.
-fn cluster_domain(search: &[String]) -> Option<&str> {
-    search
-        .iter()
-        .find_map(|entry| entry.strip_prefix("svc."))
-        .map(|domain| domain.trim_end_matches('.'))
 }

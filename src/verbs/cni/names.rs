@@ -1,5 +1,7 @@
 //! Names of the bundled CNI's objects, as `bundled-cni/SPEC.md` (sections 1 and 9.4) lays them down.
 
+pub use crate::networks::{READY_REASON, REFUSALS};
+
 /// Namespace, ConfigMap, DaemonSet, ServiceAccount, and the roles.
 pub const NAME: &str = "netcheck-cni";
 /// The daemon in its image.
@@ -20,18 +22,6 @@ pub const CORDONED: &str = "cni.netcheck.dev/cordoned-by-uninstall";
 pub const DEGRADED: &str = "cni.netcheck.dev/Degraded";
 /// Condition type of Kubernetes.
 pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
-/// Reason of that condition when all is well.
-pub const READY_REASON: &str = "NetcheckCniReady";
-/// Why a node is refused (section 3).
-pub const REFUSALS: [&str; 7] = [
-    "NoPodCIDR",
-    "InvalidPodCIDR",
-    "NoInternalIP",
-    "DuplicateInternalIP",
-    "DuplicatePodCIDR",
-    "PodCIDRHoldsNodeAddress",
-    "DuplicateVtepMAC",
-];
 /// Label that tells the daemon's pods from those of an uninstall.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Label of everything of ours, with [`NAME`] as its value.

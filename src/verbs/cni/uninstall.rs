@@ -333,7 +333,7 @@ async fn nodes_then_objects(
         );
     }
     // A pod on a node that died would keep the namespace for ever.
-    if let Err(problem) = sweep::remove_pods(cluster, NAME, &format!("{LABEL}={NAME}")).await {
+    if let Err(problem) = sweep::remove_pods(cluster, NAME, &format!("{LABEL}={NAME}"), sweep::Agents::MayRun).await {
         printer.warn(
             problem
                 .into_failure(&format!("remove the pods in namespace {NAME}"))

@@ -8,6 +8,7 @@ use crate::{
         manifest::AgentSpec,
         node,
         observe::Which,
+        sweep::Agents,
         teardown::Teardown,
         waiting,
     },
@@ -65,7 +66,7 @@ pub async fn hold<A, T>(
         Ok((attachment, end)) => outcome::of(request, &attachment, session, end).await,
         Err(failure) => Err(failure),
     };
-    for failure in teardown.finish().await {
+    for failure in teardown.finish(Agents::MayRun).await {
         printer.warn(failure.message);
     }
     result

@@ -2,10 +2,9 @@
 
 use super::{Request, Shared, milliseconds};
 use crate::{
-    agents::{self, LaunchSpec, Planned},
-    cluster::inventory::Subject,
+    agents::{LaunchSpec, NodePlan},
     exit::Failure,
-    output::{Table, document, safe},
+    output::document,
     report::API_VERSION,
     verify::observed::pairs::pairs,
 };
@@ -24,12 +23,9 @@ pub struct VerifyPlan {
     pub api_version: &'static str,
     /// `VerifyPlan`.
     pub kind: &'static str,
-    /// Objects that would be created.
-    pub objects: Vec<Planned>,
-    /// Nodes that would get no agent, and why.
-    pub without_agent: Vec<String>,
-    /// Nodes that would be read.
-    pub nodes: Vec<String>,
+    /// Objects and nodes.
+    #[serde(flatten)]
+    pub on_nodes: NodePlan,
     /// What would be sent while they are observed; absent without `--observe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observe: Option<ObservePlan>,
@@ -55,20 +51,10 @@ pub fn describe(
     interval: Option<Duration>,
     shared: &Shared,
 ) -> Result<(), Failure> {
-    let (objects, absent) = agents::describe(launch, &request.inventory)?;
-    let of_node = |subject: &Subject| match subject {
-        Subject::Node(name) => Some(name.clone()),
-        Subject::Pod(_) => None,
-    };
     let plan = VerifyPlan {
         api_version: API_VERSION,
         kind: KIND,
-        objects,
-        without_agent: absent
-            .iter()
-            .filter_map(|(subject, why)| Some(format!("{}: {}", safe(&of_node(subject)?), safe(&why.why))))
-            .collect(),
-        nodes: request.chosen.iter().map(|node| safe(node)).collect(),
+        on_nodes: NodePlan::of(launch, &request.inventory, &request.chosen)?,
         observe: interval.map(|interval| ObservePlan {
             interval_ms: milliseconds(interval),
             ways: pairs(&request.read.objects, &request.chosen, |_| true).len(),
@@ -80,16 +66,8 @@ pub fn describe(
 
 impl VerifyPlan {
     fn text(&self) -> String {
-        let mut table = Table::new(["KIND", "COUNT", "WHERE", "PRIVILEGES", "LIFETIME"]);
-        for object in &self.objects {
-            table.push(object.cells());
-        }
-        let mut text = table.render();
+        let mut text = self.on_nodes.text();
         // Writing to a String cannot fail.
-        for line in &self.without_agent {
-            let _ = writeln!(text, "no agent: {line}");
-        }
-        let _ = writeln!(text, "nodes: {}", self.nodes.join(" "));
         if let Some(observe) = &self.observe {
             let _ = writeln!(
                 text,

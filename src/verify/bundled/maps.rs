@@ -49,12 +49,13 @@ pub fn read(record: &NodeRecord) -> Result<BpfMaps, Unread> {
             maps.counted_endpoints.insert(ip);
         }
     }
-    for (key, value) in entries::<20, 24>(map("nc_node")?)? {
-        let range =
-            node_key_from(key).ok_or_else(|| format!("map nc_node holds a key that is no range: {key:02x?}"))?;
-        maps.nodes.insert(range, NodeEntry::decode(value));
-    }
-    maps.peers = keys::<16>(map("nc_peer")?)?.into_iter().map(address_from).collect();
+    let nodes = entries::<20, 28>(map("nc_node")?)?.into_iter().map(|(key, value)| {
+        let no_range = || format!("map nc_node holds a key that is no range: {key:02x?}");
+        Ok((node_key_from(key).ok_or_else(no_range)?, value))
+    });
+    maps.nodes = NodeEntry::decode_all(nodes.collect::<Result<Vec<_>, Unread>>()?);
+    // What is counted there is no matter, but it must be pinned.
+    map("nc_peer")?;
     Ok(maps)
 }
 

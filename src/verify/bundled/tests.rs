@@ -3,7 +3,7 @@
 use super::*;
 use crate::verify::{evidence::Evidence, judge::judge, objects::PodObject, services::Services};
 use netcheck_cni_intent::{NodeObject, recorded};
-use netcheck_node_state::record::{Device, Entry, NodeRecord, RECORD};
+use netcheck_node_state::record::{Device, Entry, NodeRecord};
 use netcheck_node_state::{Address, FdbEntry, Link, LinkKind, Neighbour};
 use std::collections::BTreeSet;
 
@@ -110,21 +110,16 @@ fn healthy() -> Evidence {
         let entries = entries.into_iter().map(|(name, entry)| (name.to_owned(), entry));
         (path.to_owned(), Ok(entries.collect()))
     });
+    let node = Space {
+        devices: devices.collect(),
+        net,
+        sysctls,
+        ..Space::default()
+    };
     let record = NodeRecord {
-        record: RECORD,
-        kernel: "6.1.0".to_owned(),
-        node: Space {
-            inode: 1,
-            rules: Vec::new(),
-            devices: devices.collect(),
-            net,
-            sysctls,
-        },
-        pods: BTreeMap::new(),
         nft: Ok(serde_json::json!({ "nftables": [] })),
-        iptables: BTreeMap::new(),
         folders: folders.collect(),
-        pins: None,
+        ..NodeRecord::of(node)
     };
     let places = BTreeMap::new();
     Evidence {

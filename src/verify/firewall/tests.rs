@@ -11,7 +11,7 @@ use crate::verify::{
 use netcheck_cni_intent::NodeObject;
 use netcheck_node_state::{
     Address, Link, LinkKind, NetState, Route, RouteKind, Vxlan,
-    record::{NodeRecord, RECORD, Space},
+    record::{NodeRecord, Space},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,21 +49,14 @@ pub fn evidence(rules: &str) -> Evidence {
         services: Some(Ok(Services::default())),
         ..Objects::default()
     };
+    let node = Space {
+        net: net(),
+        ..Space::default()
+    };
     let record = NodeRecord {
-        record: RECORD,
-        kernel: String::new(),
-        node: Space {
-            inode: 1,
-            net: net(),
-            rules: Vec::new(),
-            devices: BTreeMap::new(),
-            sysctls: BTreeMap::new(),
-        },
-        pods: BTreeMap::new(),
         nft: Ok(serde_json::json!({ "nftables": [] })),
         iptables: BTreeMap::from([("iptables-nft-save".to_owned(), Ok(rules.to_owned()))]),
-        folders: BTreeMap::new(),
-        pins: None,
+        ..NodeRecord::of(node)
     };
     let places = BTreeMap::new();
     Evidence {

@@ -4,7 +4,7 @@ use super::*;
 use crate::verify::{evidence::Evidence, judge::judge};
 use netcheck_node_state::{
     Address, FdbEntry, Link, LinkKind, Neighbour, Route, RouteKind, Vxlan,
-    record::{NodeRecord, RECORD, Space},
+    record::{NodeRecord, Space},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,22 +139,10 @@ fn recorded() -> NetState {
 
 /// Root causes on n1.
 fn found_with(config: &str, net: NetState) -> BTreeSet<&'static str> {
-    let record = NodeRecord {
-        record: RECORD,
-        kernel: String::new(),
-        node: Space {
-            inode: 1,
-            rules: Vec::new(),
-            net,
-            devices: BTreeMap::new(),
-            sysctls: BTreeMap::new(),
-        },
-        pods: BTreeMap::new(),
-        nft: Err("not read".to_owned()),
-        iptables: BTreeMap::new(),
-        folders: BTreeMap::new(),
-        pins: None,
-    };
+    let record = NodeRecord::of(Space {
+        net,
+        ..Space::default()
+    });
     let places = BTreeMap::new();
     let judgement = judge(&Evidence {
         taken: String::new(),

@@ -21,6 +21,8 @@ pub struct Configuration {
     pub file: String,
     /// Its `name`.
     pub name: String,
+    /// Its `cniVersion`; `None` where the runtime chooses among several (`cniVersions`), or takes the first there was.
+    pub version: Option<String>,
     /// The `type` of its first plugin, which makes the interface.
     pub first: String,
     /// All plugins that it needs, those for addresses and those that others call included.
@@ -70,7 +72,8 @@ impl Configuration {
         })
     }
 
-    fn of(file: &str, value: &Value) -> Option<Self> {
+    /// Reads one; `None` if it names no plugins.
+    pub fn of(file: &str, value: &Value) -> Option<Self> {
         let alone = [value.clone()];
         let plugins: &[Value] = match value.get("plugins") {
             Some(plugins) => plugins.as_array()?,
@@ -79,6 +82,10 @@ impl Configuration {
         let mut configuration = Self {
             file: file.to_owned(),
             name: value["name"].as_str().unwrap_or_default().to_owned(),
+            version: value["cniVersion"]
+                .as_str()
+                .filter(|_| value["cniVersions"].is_null())
+                .map(str::to_owned),
             first: plugins.first()?["type"].as_str()?.to_owned(),
             types: BTreeSet::new(),
             host_local: None,
@@ -181,6 +188,39 @@ pub fn judge(
     }
 }
 
+/// Plugins that do not speak the configuration's version. Those that could not be asked may be well: the agent's image is not the node.
+pub fn versions(record: &NodeRecord, configuration: &Configuration, found: &mut Vec<Found>) {
+    let Some(wanted) = &configuration.version else { return };
+    for name in &configuration.types {
+        let Some(Ok(answer)) = record.plugins.get(name) else {
+            continue;
+        };
+        let Ok(answer) = serde_json::from_str::<Value>(answer) else {
+            continue;
+        };
+        let Some(spoken) = answer["supportedVersions"].as_array() else {
+            continue;
+        };
+        let spoken: Vec<&str> = spoken.iter().filter_map(Value::as_str).collect();
+        if spoken.contains(&wanted.as_str()) {
+            continue;
+        }
+        found.push(
+            Found::new(
+                "verify-plugin-version",
+                name,
+                format!("version {wanted} of CNI, as {} says", configuration.file),
+                format!("versions {}", spoken.join(", ")),
+            )
+            .look(format!("echo '{{}}' | CNI_COMMAND=VERSION {PLUGINS}/{name}"))
+            .fix(format!(
+                "install a newer {PLUGINS}/{name}, or have {FOLDER}/{} name a version that it speaks",
+                configuration.file
+            )),
+        );
+    }
+}
+
 /// A configuration that is none.
 pub fn broken(file: &str, why: &str) -> Found {
     Found::new("verify-conf-broken", file, "a CNI configuration list in JSON", why).look(format!("cat {FOLDER}/{file}"))
@@ -204,4 +244,38 @@ pub fn missing_plugin(there: &BTreeMap<String, Entry>, name: &str) -> Option<Fou
         )
         .look(format!("ls -l {PLUGINS}/{name}")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netcheck_node_state::record::Space;
+
+    fn wrong(conflist: &str, answer: Result<&str, &str>) -> Vec<String> {
+        let value = serde_json::from_str(conflist).unwrap();
+        let configuration = Configuration::of("10-net.conflist", &value).unwrap();
+        let answer = answer.map(str::to_owned).map_err(str::to_owned);
+        let record = NodeRecord {
+            plugins: BTreeMap::from([("ptp".to_owned(), answer)]),
+            ..NodeRecord::of(Space::default())
+        };
+        let mut found = Vec::new();
+        versions(&record, &configuration, &mut found);
+        found.into_iter().map(|one| one.object).collect()
+    }
+
+    #[test]
+    fn a_plugin_that_does_not_speak_the_configurations_version_is_told() {
+        let list = |version: &str| format!(r#"{{"cniVersion":"{version}","name":"n","plugins":[{{"type":"ptp"}}]}}"#);
+        let answer = Ok(r#"{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}"#);
+        assert_eq!(wrong(&list("1.1.0"), answer), ["ptp"]);
+        assert_eq!(wrong(&list("1.0.0"), answer), [""; 0]);
+        // The runtime chooses one that both know.
+        let several = r#"{"cniVersion":"1.1.0","cniVersions":["1.0.0","1.1.0"],"plugins":[{"type":"ptp"}]}"#;
+        assert_eq!(wrong(several, answer), [""; 0]);
+        // What could not be asked says nothing of the node.
+        for silent in [Err("exit status: 1"), Ok(""), Ok("{}"), Ok("[1]")] {
+            assert_eq!(wrong(&list("1.1.0"), silent), [""; 0], "{silent:?}");
+        }
+    }
 }

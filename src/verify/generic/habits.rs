@@ -99,7 +99,8 @@ fn style_of_all(evidence: &Evidence) -> Option<&'static str> {
     styles.all(|other| other == Some(first)).then_some(first)
 }
 
-fn style(configuration: &Configuration) -> Option<&'static str> {
+/// The style of a configuration of reference plugins.
+pub fn style(configuration: &Configuration) -> Option<&'static str> {
     let is_reference = |kind: &String| REFERENCE.contains(&kind.as_str());
     let (_, name) = STYLES.iter().find(|(kind, _)| *kind == configuration.first)?;
     configuration.types.iter().all(is_reference).then_some(*name)

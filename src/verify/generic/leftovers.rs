@@ -1,77 +1,18 @@
 //! Devices of networks that the cluster does not have any more.
 
 use super::{Configuration, lookup::is_by};
-use crate::verify::{
-    evidence::Looked,
-    found::Found,
-    network::Network,
-    objects::{Objects, PodObject},
+use crate::{
+    networks::{KNOWN, Known},
+    verify::{
+        evidence::Looked,
+        found::Found,
+        network::Network,
+        objects::{Objects, PodObject},
+    },
 };
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
-/// A network's traces.
-struct Family {
-    /// Word that occurs in the names of its agents' pods and in [`Network::name`].
-    word: &'static str,
-    /// Other such words.
-    others: &'static [&'static str],
-    /// Its plugins.
-    plugins: &'static [&'static str],
-    /// Its devices; a `*` at the end is a number.
-    devices: &'static [&'static str],
-}
-
-const FAMILIES: [Family; 7] = [
-    Family {
-        word: "flannel",
-        others: &["canal"],
-        plugins: &["flannel"],
-        devices: &[
-            "flannel.*",
-            "flannel-v6.*",
-            "flannel.ipip",
-            "flannel-wg",
-            "flannel-wg-v6",
-        ],
-    },
-    Family {
-        word: "calico",
-        others: &["canal", "tigera"],
-        plugins: &["calico"],
-        devices: &["vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali"],
-    },
-    Family {
-        word: "cilium",
-        others: &[],
-        plugins: &["cilium-cni"],
-        devices: &["cilium_host", "cilium_vxlan", "cilium_geneve", "cilium_wg0"],
-    },
-    Family {
-        word: "weave",
-        others: &[],
-        plugins: &["weave-net"],
-        devices: &["weave", "vxlan-6784"],
-    },
-    Family {
-        word: "antrea",
-        others: &[],
-        plugins: &["antrea"],
-        devices: &["antrea-gw0"],
-    },
-    Family {
-        word: "kube-router",
-        others: &[],
-        plugins: &["kube-router"],
-        devices: &["kube-bridge"],
-    },
-    Family {
-        word: "netcheck-cni",
-        others: &[],
-        plugins: &["netcheck-cni"],
-        devices: &["ncvx0"],
-    },
-];
 /// The reference bridge plugin's own device: whoever delegates to that plugin uses it.
 const BRIDGE: &str = "cni0";
 const WITH_BRIDGE: [&str; 3] = ["bridge", "flannel", "kindnet"];
@@ -87,8 +28,7 @@ pub fn judge(
 ) {
     let Some(configuration) = configuration else { return };
     let net = &looked.record.node.net;
-    let name = network.map(|network| network.name().to_ascii_lowercase());
-    let name = name.as_deref().unwrap_or_default();
+    let name = network.map(Network::name).unwrap_or_default();
     let mut say = |device: &str, of: &str| {
         let ways = net
             .routes
@@ -120,18 +60,11 @@ pub fn judge(
         let mut routes = net.routes.iter();
         routes.any(|route| is_by(route, device) && ranges.contains(&route.destination))
     };
-    for family in &FAMILIES {
-        let mut there = net
-            .links
-            .keys()
-            .filter(|device| family.devices.iter().any(|pattern| fits(pattern, device)))
-            .peekable();
+    for family in &KNOWN {
+        let mut there = net.links.keys().filter(|device| family.owns_device(device)).peekable();
         if there.peek().is_none()
-            || name.contains(family.word)
-            || family
-                .plugins
-                .iter()
-                .any(|plugin| configuration.types.contains(*plugin))
+            || family.goes_with(name)
+            || family.has_plugin(configuration.types.iter().map(String::as_str))
             || objects.pods.iter().any(|pod| is_agent(pod, node, family))
         {
             continue;
@@ -139,7 +72,7 @@ pub fn judge(
         // What carries a way to a node's pods is at work, whoever made it.
         there
             .filter(|device| !carries(device))
-            .for_each(|device| say(device, family.word));
+            .for_each(|device| say(device, family.name));
     }
     let has_ports = looked
         .record
@@ -151,22 +84,13 @@ pub fn judge(
         .types
         .iter()
         .any(|kind| WITH_BRIDGE.contains(&kind.as_str()));
-    if net.links.contains_key(BRIDGE) && !has_ports && !uses_bridge && !name.contains("flannel") {
+    if net.links.contains_key(BRIDGE) && !has_ports && !uses_bridge && name != "flannel" {
         say(BRIDGE, "the plugin bridge");
     }
 }
 
-fn fits(pattern: &str, device: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => device
-            .strip_prefix(start)
-            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit())),
-        None => pattern == device,
-    }
-}
-
-/// Whether a pod on the node is one of the network's agents.
-fn is_agent(pod: &PodObject, node: &str, family: &Family) -> bool {
-    let mut words = family.others.iter().chain([&family.word]);
-    pod.node == node && pod.host_network && words.any(|word| pod.name.contains(word))
+/// Whether a pod on the node is one of the network's agents, or of one that it is a part of.
+fn is_agent(pod: &PodObject, node: &str, family: &Known) -> bool {
+    let mut kin = KNOWN.iter().filter(|known| known.goes_with(family.name));
+    pod.node == node && pod.host_network && kin.any(|known| known.is_agent(&pod.name))
 }

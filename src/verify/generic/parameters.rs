@@ -26,8 +26,10 @@ pub const LIMITS: [&str; 4] = [
     COUNT,
     MOST,
 ];
-const COUNT: &str = "net.netfilter.nf_conntrack_count";
-const MOST: &str = "net.netfilter.nf_conntrack_max";
+/// Connections in the table.
+pub const COUNT: &str = "net.netfilter.nf_conntrack_count";
+/// As many as there may be.
+pub const MOST: &str = "net.netfilter.nf_conntrack_max";
 
 /// Whether the node forwards, if pods need that.
 pub fn forwarding<'a>(objects: &Objects, node: &str, wirings: &[Wiring<'a>], host: &Space, found: &mut Vec<Found>) {

@@ -20,7 +20,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub struct Wiring<'a> {
     /// The pod.
     pub pod: &'a PodObject,
-    space: &'a Space,
+    /// What its namespace holds.
+    pub space: &'a Space,
     /// Its addresses with the interfaces that have them.
     interfaces: Vec<(IpAddr, Option<&'a str>)>,
     /// The other end of the first such interface, if that is a device of the node.
@@ -36,6 +37,20 @@ impl Wiring<'_> {
         let inside = self.interfaces.iter().find_map(|(_, name)| *name)?;
         let inside = self.space.net.links.get(inside)?.mtu;
         (outside == inside).then_some(outside)
+    }
+
+    /// What it sends to others at most, in bytes: its device's, or less where a default route says so.
+    pub fn sends(&self) -> Option<u32> {
+        let name = self.interfaces.iter().find_map(|(_, name)| *name)?;
+        let device = self.space.net.links.get(name)?.mtu;
+        let defaults = self
+            .space
+            .net
+            .routes
+            .iter()
+            .filter(|route| route.destination.prefix_len() == 0);
+        let by_routes = defaults.filter_map(|route| route.mtu).min();
+        Some(by_routes.map_or(device, |mtu| mtu.min(device)))
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     scene::{Place, Scene},
     total,
 };
-use crate::verify::evidence::Evidence;
+use crate::{findings::Probed, verify::evidence::Evidence};
 use netcheck_node_state::counters::{Counters, Numbers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,6 +181,15 @@ impl ObservedReport {
         let of = |count: fn(&ProbeRow) -> u32| total(self.probes.iter().map(|row| count(row).into()));
         (of(|row| row.sent), of(|row| row.answered))
     }
+
+    /// What those from and to a node's pods showed; `None` if none were sent. What a node sends itself is not forwarded there, and shows less.
+    pub fn probed_at(&self, node: &str) -> Option<Probed> {
+        let is_here =
+            |row: &&ProbeRow| row.to_node == node || (row.from_node == node && row.from != format!("node/{node}"));
+        let here = || self.probes.iter().filter(is_here);
+        let of = |count: fn(&ProbeRow) -> u32| total(here().map(|row| count(row).into()));
+        Probed::new(of(|row| row.sent), of(|row| row.answered))
+    }
 }
 
 impl ObservedRow {
@@ -209,5 +218,29 @@ impl ObservedRow {
         } else {
             words.join(", ")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_sends_itself_says_nothing_of_what_it_forwards() {
+        let row = |from: &str, from_node: &str, to_node: &str, answered| ProbeRow {
+            from: from.to_owned(),
+            from_node: from_node.to_owned(),
+            to_node: to_node.to_owned(),
+            sent: 2,
+            answered,
+            ..ProbeRow::default()
+        };
+        let report = ObservedReport {
+            probes: vec![row("node/n1", "n1", "n2", 2), row("shop/web", "n2", "n3", 0)],
+            ..ObservedReport::default()
+        };
+        assert_eq!(report.probed_at("n1"), None);
+        assert_eq!(report.probed_at("n2"), Probed::new(4, 2));
+        assert_eq!(report.probed_at("n3"), Probed::new(2, 0));
     }
 }

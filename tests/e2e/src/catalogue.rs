@@ -7,7 +7,7 @@ pub mod flannel;
 pub mod plain;
 
 use crate::effect::Effect;
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// One fault.
 #[derive(Debug, Clone)]
@@ -85,6 +85,19 @@ pub fn table() -> String {
     text
 }
 
+/// For `explain` and the reports: each id, an effect that its faults have, and how many have it.
+#[must_use]
+pub fn effects() -> String {
+    let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for injection in all().into_iter().flat_map(|(_, injections)| injections) {
+        *counts.entry((injection.finding, injection.effect.word())).or_default() += 1;
+    }
+    counts.iter().fold(String::new(), |mut text, ((id, effect), count)| {
+        let _ = writeln!(text, "{id}\t{effect}\t{count}");
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,12 +105,22 @@ mod tests {
 
     #[test]
     fn the_documented_table_is_of_this_catalogue() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults.md");
+        is_written("docs/faults.md", &table());
+    }
+
+    #[test]
+    fn the_effects_that_are_reported_are_of_this_catalogue() {
+        is_written("src/findings/tried.tsv", &effects());
+    }
+
+    /// Or writes it, if that is asked for.
+    fn is_written(file: &str, text: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
         if env::var_os("NETCHECK_UPDATE_FAULTS").is_some() {
-            fs::write(&path, table()).unwrap();
+            fs::write(&path, text).unwrap();
         }
         let written = fs::read_to_string(&path).unwrap_or_default();
-        assert!(written == table(), "write it anew with NETCHECK_UPDATE_FAULTS=1");
+        assert!(written == text, "{file}: write it anew with NETCHECK_UPDATE_FAULTS=1");
     }
 
     #[test]

@@ -45,6 +45,19 @@ pub enum Effect {
     Lucky,
 }
 
+impl Effect {
+    /// Its word in the product's reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Degraded => "degraded",
+            Self::NewPods => "new-pods",
+            Self::Lucky => "lucky",
+        }
+    }
+}
+
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -18,7 +18,7 @@ for what in 'ip -j link' 'ip -j address show dev ncvx0' 'ip -j -4 route show tab
     'ip -j -4 neigh show nud permanent' 'ip -j -6 neigh show nud permanent' 'bridge -j fdb show dev ncvx0' 'nft -j list set inet netcheck-cni pods4' \
     'nft -j list set inet netcheck-cni pods6' 'ls /run/netcheck-cni/ipam/ip' 'ls /sys/fs/bpf/netcheck-cni/v1/links' \
     'bpftool -j map dump pinned /sys/fs/bpf/netcheck-cni/v1/maps/nc_ep' 'bpftool -j map dump pinned /sys/fs/bpf/netcheck-cni/v1/maps/nc_ep_count' \
-    'bpftool -j map dump pinned /sys/fs/bpf/netcheck-cni/v1/maps/nc_node' 'bpftool -j map dump pinned /sys/fs/bpf/netcheck-cni/v1/maps/nc_peer'; do \
+    'bpftool -j map dump pinned /sys/fs/bpf/netcheck-cni/v1/maps/nc_node'; do \
   echo; echo \"=== $what\"; $what 2>/dev/null; done; \
 for file in /run/netcheck-cni/att/*; do echo; echo '=== att'; cat \"$file\" 2>/dev/null; done; true";
 
@@ -255,37 +255,57 @@ fn elements(text: &str) -> Result<Vec<String>> {
 
 /// Keys of a map: an address; for `nc_node` behind a prefix length, for `nc_ep_count` before a device's index, both in the machine's order.
 /// IPv4 is written as `::ffff:a.b.c.d`.
+/// Of `nc_node` also who has a place in `nc_peer`, which has nothing else to tell them by.
 fn keys(path: &str, text: &str, on: &impl Fn(u64) -> String) -> Result<Vec<String>> {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let mut lines = Vec::new();
+    let (mut lines, mut places) = (Vec::new(), Vec::new());
     for entry in json(text)? {
-        let bytes: Vec<u8> = entry["key"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|byte| u8::from_str_radix(byte.as_str()?.strip_prefix("0x")?, 16).ok())
-            .collect();
+        let key = bytes(&entry["key"]);
         let unfit = || format!("a key of {name}: {entry}");
         let ip = |bytes: &[u8]| -> Result<IpAddr> {
             let octets: [u8; 16] = bytes.try_into().with_context(unfit)?;
             Ok(Ipv6Addr::from(octets).to_canonical())
         };
         let number = |bytes: &[u8]| Ok::<_, anyhow::Error>(u32::from_ne_bytes(bytes.try_into().with_context(unfit)?));
-        lines.push(match (name, bytes.len()) {
+        lines.push(match (name, key.len()) {
             ("nc_node", 20) => {
-                let (length, address) = bytes.split_at(4);
+                let (length, address) = key.split_at(4);
                 let address = ip(address)?;
                 let before = if address.is_ipv4() { 96 } else { 0 };
+                places.push(place(&bytes(&entry["value"])).with_context(unfit)?);
                 format!("{name} {address}/{}", number(length)? - before)
             }
             ("nc_ep_count", 20) => {
-                let (address, device) = bytes.split_at(16);
+                let (address, device) = key.split_at(16);
                 format!("{name} {} {}", ip(address)?, on(number(device)?.into()))
             }
-            _ => format!("{name} {}", ip(&bytes)?),
+            _ => format!("{name} {}", ip(&key)?),
         });
     }
+    // The node itself has none.
+    places.retain(|(_, number)| *number != u32::MAX);
+    let (nodes, numbers): (BTreeSet<IpAddr>, BTreeSet<u32>) = places.iter().copied().unzip();
+    lines.extend(nodes.iter().map(|node| format!("nc_peer {node}")));
+    let all = places.into_iter().collect::<BTreeSet<_>>();
+    if (nodes.len(), numbers.len()) != (all.len(), all.len()) || numbers.last() >= Some(&8192) {
+        lines.push(format!("places in nc_peer that are not each of one peer: {all:?}"));
+    }
     Ok(lines)
+}
+
+/// Bytes as bpftool's JSON has them.
+fn bytes(value: &Value) -> Vec<u8> {
+    let bytes = value.as_array().into_iter().flatten();
+    bytes
+        .filter_map(|byte| u8::from_str_radix(byte.as_str()?.strip_prefix("0x")?, 16).ok())
+        .collect()
+}
+
+/// Which node a value of `nc_node` is of, and its place in `nc_peer`.
+fn place(value: &[u8]) -> Option<(IpAddr, u32)> {
+    let octets: [u8; 16] = *value.first_chunk()?;
+    let number = u32::from_ne_bytes(*value.get(24..)?.first_chunk()?);
+    Some((Ipv6Addr::from(octets).to_canonical(), number))
 }
 
 /// A list; nothing is an empty one.

@@ -1,36 +1,27 @@
 //! A report of `verify` as a script would read it: from its JSON, without the plugin's own types.
 
-use crate::lab::{Lab, said};
-use anyhow::{Context, Result, ensure};
+use crate::{lab::Lab, printed::Printed};
+use anyhow::{Result, ensure};
 use netcheck_rig::wait_until;
 use serde_json::Value;
-use std::{collections::BTreeSet, ffi::OsStr, time::Duration};
+use std::{collections::BTreeSet, ffi::OsStr, ops::Deref, time::Duration};
 
 /// What a run of `verify -o json` gave.
 #[derive(Debug)]
-pub struct Verify {
-    /// Exit code.
-    pub exit: i32,
-    /// The whole report.
-    pub report: Value,
-    /// What it said on stderr.
-    pub stderr: String,
+pub struct Verify(Printed);
+
+impl Deref for Verify {
+    type Target = Printed;
+
+    fn deref(&self) -> &Printed {
+        &self.0
+    }
 }
 
 impl Verify {
     /// Runs `kubectl netcheck verify -o json ARGUMENTS…`; a run that printed no report is an error.
     pub fn run<A: AsRef<OsStr>>(lab: &Lab, arguments: impl IntoIterator<Item = A>) -> Result<Self> {
-        let mut command = lab.netcheck(["verify", "-o", "json"]);
-        let output = command
-            .args(arguments)
-            .output()
-            .context("run kubectl netcheck verify")?;
-        let report = serde_json::from_slice(&output.stdout).with_context(|| said(&output))?;
-        Ok(Self {
-            exit: output.status.code().unwrap_or(-1),
-            report,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Printed::run(lab, "verify", arguments).map(Self)
     }
 
     /// Runs it until there is nothing to say of any node.
@@ -55,6 +46,16 @@ impl Verify {
         findings().filter(is_it).map(root).collect()
     }
 
+    /// A finding on a node.
+    #[must_use]
+    pub fn finding(&self, node: &str, id: &str) -> Option<&Value> {
+        let findings = self.report["status"]["findings"].as_array();
+        findings
+            .into_iter()
+            .flatten()
+            .find(|one| one["node"] == node && one["id"] == id)
+    }
+
     /// What packets died of on a node and in its pods.
     #[must_use]
     pub fn died_of(&self, node: &str) -> BTreeSet<&str> {
@@ -62,17 +63,6 @@ impl Verify {
         let rows = rows.into_iter().flatten().filter(|row| row["node"] == node);
         let reasons = rows.filter_map(|row| row["reasons"].as_array()).flatten();
         reasons.filter_map(|one| one["reason"].as_str()).collect()
-    }
-
-    /// The status, for people who see a test fail.
-    #[must_use]
-    pub fn told(&self) -> String {
-        format!(
-            "exit code {}\n{}\nstderr: {}",
-            self.exit,
-            serde_json::to_string_pretty(&self.report["status"]).unwrap_or_default(),
-            self.stderr
-        )
     }
 
     /// Ids of the root causes that were found on a node.

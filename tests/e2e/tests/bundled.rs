@@ -4,6 +4,8 @@
 
 #[path = "bundled/churn.rs"]
 mod churn;
+#[path = "cases/doctor.rs"]
+mod doctor;
 #[path = "bundled/healthy.rs"]
 mod healthy;
 #[path = "bundled/install.rs"]
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     };
     let installed = [
         healthy::CASES,
+        doctor::CASES,
         verify::CASES,
         mended::CASES,
         churn::CASES,

@@ -15,6 +15,7 @@ mod run;
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     catalogue::plain,
+    doctor::Doctor,
     effect::Probes,
     fault::Fault,
     lab::Lab,
@@ -69,6 +70,10 @@ const DUAL: &[Case] = &[
 ];
 const PLAIN: &[Case] = &[
     ("plain: the shop is reached by tcp, dns and icmp", healthy),
+    (
+        "plain: doctor knows it, in fact, and a node that does not forward",
+        doctor,
+    ),
     ("plain: nothing is found but what was broken", broken),
     ("plain: packets are as large as the underlay takes", |lab| {
         largest_packets(lab, UNDERLAY_MTU)
@@ -132,6 +137,35 @@ fn healthy(lab: &Lab) -> Result<()> {
 
 fn verified(lab: &Lab) -> Result<()> {
     Verify::wait_until_held(lab, READY)
+}
+
+/// Nothing in the API tells of reference plugins.
+fn doctor(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    namespace.pod_per_node(&["n1", "n2"])?;
+    let doctor = Doctor::run(lab, [] as [&str; 0])?;
+    doctor.expect_exit(0)?;
+    doctor.expect("network", "pod network", "ok", "reference plugins (ptp), in fact")?;
+    let n1 = lab.rig.node("n1")?;
+    let forward = |value: &str| {
+        n1.run(["sysctl", "-qw", &format!("net.ipv4.ip_forward={value}")])
+            .map(drop)
+    };
+    let fault = Fault::inject(
+        "a node that does not forward",
+        || Ok(forward("0")?),
+        || Ok(forward("1")?),
+    )?;
+    let doctor = Doctor::run(lab, [] as [&str; 0])?;
+    fault.mend()?;
+    doctor.expect_exit(1)?;
+    doctor.expect(
+        "network",
+        "forwarding",
+        "failed",
+        "node/n1 sysctl net.ipv4.ip_forward: 0",
+    )?;
+    Doctor::run(lab, [] as [&str; 0])?.expect_exit(0)
 }
 
 /// What holds for every network is all that can be asked of reference plugins.

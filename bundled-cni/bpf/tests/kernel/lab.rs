@@ -6,6 +6,7 @@ use netcheck_cni_bpf::{
 };
 use netcheck_node_state::{Netns, within};
 use netcheck_trials::wait_for;
+use serde_json::Value;
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
@@ -68,6 +69,12 @@ impl Namespace {
     pub fn run(&self, command: &str) -> String {
         let name = &self.0;
         run(&format!("ip netns exec {name} sh -ec '{command}'"))
+    }
+
+    /// What bpftool says of a link to one of this namespace's devices: elsewhere it finds no name for that. Version 7.5 says it and fails.
+    pub fn pinned_link(&self, pin: &Path) -> Value {
+        let shown = self.run(&format!("bpftool -j link show pinned {} || true", pin.display()));
+        serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"))
     }
 
     pub fn ifindex(&self, device: &str) -> u32 {
@@ -216,7 +223,6 @@ impl LabNode {
                 own6: Some(self.prefixes()[1]),
             },
             endpoints: [self.pod_ip(), self.pod_ip6()].map(|ip| (ip.into(), endpoint)).into(),
-            peers: peers.iter().map(|peer| peer.internal_ip()).collect(),
             ..Contents::default()
         };
         let direct = if is_direct { Node::DIRECT } else { 0 };

@@ -14,6 +14,7 @@ mod pinned;
 mod reasons;
 mod recorded;
 mod shell;
+mod slots;
 mod traffic;
 
 use libtest_mimic::Arguments;
@@ -24,9 +25,14 @@ fn main() {
     if rustix::process::geteuid().is_root() && !arguments.list {
         shell::leave_mounts();
     }
-    let tests: [(&str, fn()); 22] = [
+    let tests: [(&str, fn()); 24] = [
         ("maps_are_as_specified", pinned::maps_are_as_specified),
         ("maps_hold_what_is_wanted", pinned::maps_hold_what_is_wanted),
+        (
+            "each_peer_has_a_place_and_keeps_it",
+            slots::each_peer_has_a_place_and_keeps_it,
+        ),
+        ("falsified_places_are_put_right", slots::falsified_places_are_put_right),
         ("another_layout_is_refused", pinned::another_layout_is_refused),
         ("counts_survive_a_new_process", pinned::counts_survive_a_new_process),
         (

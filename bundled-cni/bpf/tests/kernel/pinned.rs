@@ -47,8 +47,8 @@ pub fn maps_are_as_specified() {
         ("nc_cfg", "array", 4, 56, 1, 0),
         ("nc_ep", "hash", 16, 32, 1024, 0),
         ("nc_ep_count", "percpu_hash", 20, 32, 1024, 1),
-        ("nc_node", "lpm_trie", 20, 24, 16384, 1),
-        ("nc_peer", "percpu_hash", 16, 32, 8192, 1),
+        ("nc_node", "lpm_trie", 20, 28, 16384, 1),
+        ("nc_peer", "percpu_array", 4, 32, 8192, 0),
         ("nc_reason", "percpu_array", 4, 16, 32, 0),
         ("nc_event", "ringbuf", 0, 0, 262_144, 0),
     ] {
@@ -86,6 +86,38 @@ fn bytes(value: &Value) -> Vec<u8> {
         .collect()
 }
 
+/// Keys and values of a map, in order.
+pub fn entries(root: &Path, name: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let dump = map(root, "dump", name);
+    let entries = dump.as_array().unwrap().iter();
+    let mut entries: Vec<_> = entries
+        .map(|entry| (bytes(&entry["key"]), bytes(&entry["value"])))
+        .collect();
+    entries.sort();
+    entries
+}
+
+/// The entry of a map whose key ends so.
+pub fn entry(root: &Path, name: &str, end: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut entries = entries(root, name).into_iter();
+    entries.find(|(key, _)| key.ends_with(end)).unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let bytes = bytes.iter().map(|byte| format!("{byte:02x}"));
+    bytes.collect::<Vec<_>>().join(" ")
+}
+
+/// Writes an entry by hand, for each processor where there is one value for each.
+pub fn update(root: &Path, name: &str, key: &[u8], value: &[u8]) {
+    run(&format!(
+        "bpftool map update pinned {}/maps/{name} key hex {} value hex {}",
+        root.display(),
+        hex(key),
+        hex(value)
+    ));
+}
+
 pub fn maps_hold_what_is_wanted() {
     let lab = Lab::new();
     let root = lab.a.root();
@@ -96,43 +128,30 @@ pub fn maps_hold_what_is_wanted() {
     assert_eq!(changes.len(), 1 + 1 + 2 * 2 + 4, "{changes:?}");
     assert_eq!(bpf.reconcile(&wanted).unwrap(), []);
 
-    let dump = map(&root, "dump", "nc_node");
-    let mut entries: Vec<_> = dump
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| (bytes(&entry["key"]), bytes(&entry["value"])))
-        .collect();
-    entries.sort();
-    assert_eq!(entries.len(), 4);
-    let peer = entries.iter().find(|(key, _)| key[16..] == [10, 244, 2, 0]).unwrap();
+    let before = entries(&root, "nc_node");
+    assert_eq!(before.len(), 4);
+    let peer = before.iter().find(|(key, _)| key[16..] == [10, 244, 2, 0]).unwrap();
     let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
     assert_eq!(peer.0, [&120_u32.to_ne_bytes()[..], &mapped, &[10, 244, 2, 0]].concat());
     assert_eq!(
         peer.1,
-        [&mapped[..], &[192, 0, 2, 139], &[0x0a, 0, 0, 0, 0, 2], &[0, 0]].concat()
+        [&mapped[..], &[192, 0, 2, 139], &[0x0a, 0, 0, 0, 0, 2], &[0; 6]].concat()
     );
-    let own = entries
+    let own = before
         .iter()
         .find(|(key, _)| key[4..12] == [0xfd, 0, 0, 0x10, 2, 0x44, 0, 1])
         .unwrap();
     assert_eq!(
-        (&own.0[..4], &own.1[22..]),
-        (&64_u32.to_ne_bytes()[..], &2_u16.to_ne_bytes()[..])
+        (&own.0[..4], &own.1[22..24], &own.1[24..]),
+        (&64_u32.to_ne_bytes()[..], &2_u16.to_ne_bytes()[..], &[0xff; 4][..])
     );
-    let dump = map(&root, "dump", "nc_ep");
-    let entry = dump
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|entry| bytes(&entry["key"])[12..] == [10, 244, 1, 2])
-        .unwrap();
+    let (_, endpoint) = entry(&root, "nc_ep", &[10, 244, 1, 2]);
     let value = [
         &lab.a.host.ifindex("vethp").to_ne_bytes()[..],
         &[0x0a, 0x58, 0x0a, 0xf4, 1, 2, 0x0e, 0x6e, 0x63, 0, 0, 1],
         &[7; 16],
     ];
-    assert_eq!(bytes(&entry["value"]), value.concat());
+    assert_eq!(endpoint, value.concat());
     let config = map(&root, "dump", "nc_cfg");
     let words = [1_u32, 0, 1, lab.a.host.ifindex("ncvx0")]
         .map(u32::to_ne_bytes)
@@ -143,32 +162,16 @@ pub fn maps_hold_what_is_wanted() {
     assert_eq!(Maps::open(&root).unwrap().dump().unwrap().contents, wanted);
 
     // What someone falsified, added or took is put right.
-    let dump_before = map(&root, "dump", "nc_node");
-    let hex = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    let update = |name: &str, key: &[u8], value: &[u8]| {
-        run(&format!(
-            "bpftool map update pinned {}/maps/{name} key hex {} value hex {}",
-            root.display(),
-            hex(key),
-            hex(value)
-        ));
-    };
-    update("nc_node", &peer.0, &[9; 24]);
+    update(&root, "nc_node", &peer.0, &[9; 28]);
     let mut stray = peer.0.clone();
     stray[18] = 99;
-    update("nc_node", &stray, &peer.1);
+    update(&root, "nc_node", &stray, &peer.1);
     run(&format!(
         "bpftool map delete pinned {}/maps/nc_ep key hex {}",
         root.display(),
         hex(&lab.a.pod_ip_bytes())
     ));
-    update("nc_cfg", &0_u32.to_ne_bytes(), &[8; 56]);
+    update(&root, "nc_cfg", &0_u32.to_ne_bytes(), &[8; 56]);
     let change = |map, key: &str, what| Change {
         map,
         key: key.to_owned(),
@@ -184,17 +187,7 @@ pub fn maps_hold_what_is_wanted() {
             change("nc_node", "10.244.99.0/24", What::Removed),
         ]
     );
-    let sorted = |dump: Value| {
-        let mut entries: Vec<_> = dump
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|entry| entry["key"].to_string() + &entry["value"].to_string())
-            .collect();
-        entries.sort();
-        entries
-    };
-    assert_eq!(sorted(map(&root, "dump", "nc_node")), sorted(dump_before));
+    assert_eq!(entries(&root, "nc_node"), before);
 
     // A peer that left takes its counts along; what stays keeps its own.
     lab.a.attach(&mut bpf, &lab.a.hooks());
@@ -202,7 +195,6 @@ pub fn maps_hold_what_is_wanted() {
     let before = bpf.read_counters().unwrap();
     assert_eq!(before.peers[&lab.b.internal_ip()].sent.packets, 2);
     bpf.reconcile(&lab.a.contents(&[], false)).unwrap();
-    assert_eq!(map(&root, "dump", "nc_peer"), Value::Array(Vec::new()));
     let after = bpf.read_counters().unwrap();
     assert_eq!((after.peers.len(), &after.endpoints), (0, &before.endpoints));
     bpf.reconcile(&wanted).unwrap();
@@ -216,27 +208,27 @@ pub fn another_layout_is_refused() {
     let pin = root.join("maps/nc_peer");
     for (create, found) in [
         (
+            "type percpu_array key 4 value 16 entries 8192",
+            "PerCpuArray with key 4 B, value 16 B, 8192 entries, flags 0x0",
+        ),
+        (
             "type percpu_hash key 4 value 32 entries 8192 flags 1",
             "PerCpuHash with key 4 B, value 32 B, 8192 entries, flags 0x1",
         ),
         (
-            "type percpu_hash key 16 value 32 entries 8192",
-            "PerCpuHash with key 16 B, value 32 B, 8192 entries, flags 0x0",
+            "type array key 4 value 32 entries 8192",
+            "Array with key 4 B, value 32 B, 8192 entries, flags 0x0",
         ),
         (
-            "type hash key 16 value 32 entries 8192 flags 1",
-            "Hash with key 16 B, value 32 B, 8192 entries, flags 0x1",
-        ),
-        (
-            "type percpu_hash key 16 value 32 entries 64 flags 1",
-            "PerCpuHash with key 16 B, value 32 B, 64 entries, flags 0x1",
+            "type percpu_array key 4 value 32 entries 64",
+            "PerCpuArray with key 4 B, value 32 B, 64 entries, flags 0x0",
         ),
     ] {
         run(&format!("bpftool map create {} {create} name nc_peer", pin.display()));
         let id = map(&root, "show", "nc_peer")["id"].clone();
         let error = Bpf::open(&root, Options::default()).err().unwrap();
         assert!(matches!(error, BpfError::ForeignMap { .. }), "{error}");
-        let wanted = "PerCpuHash with key 16 B, value 32 B, 8192 entries, flags 0x1";
+        let wanted = "PerCpuArray with key 4 B, value 32 B, 8192 entries, flags 0x0";
         let text = format!(
             "pinned map {} is {found}, but must be {wanted}: remove the file if it is nobody else's",
             pin.display()
@@ -286,12 +278,7 @@ pub fn a_program_of_another_build_is_replaced() {
     let root = lab.a.root();
     drop(lab.a.start(&lab.b, None));
     let before = program(&root, Program::VxOut)["id"].clone();
-    let link = |root: &Path| {
-        json(&format!(
-            "bpftool -j link show pinned {}/links/ncvx0_out",
-            root.display()
-        ))
-    };
+    let link = |root: &Path| lab.a.host.pinned_link(&root.join("links/ncvx0_out"));
     let old_link = link(&root);
     // Stands for an older build: other instructions under the name.
     run(&format!("mv {0}/nc_ul_out {0}/nc_vx_out", root.join("progs").display()));

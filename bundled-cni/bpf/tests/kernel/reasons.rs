@@ -2,7 +2,8 @@
 
 use crate::{
     lab::Lab,
-    shell::{run, wait_until_equal},
+    pinned,
+    shell::wait_until_equal,
     traffic::{cut_frame, ip_frame, other_frame, send_frame, tcp_flow, udp_flow},
 };
 use netcheck_cni_bpf::{Bpf, Event, Events};
@@ -100,12 +101,10 @@ pub fn each_reason_is_counted() {
     assert_eq!(from_pod(&cut), [(3, 1)]);
 
     // A peer that the daemon has not given an entry. (pod_from, vx_out, vx_in, pod_to)
-    let hex: Vec<String> = lab.b.internal_ip().0.iter().map(|byte| format!("{byte:02x}")).collect();
-    run(&format!(
-        "bpftool map delete pinned {}/maps/nc_peer key hex {}",
-        lab.a.root().display(),
-        hex.join(" ")
-    ));
+    let root = lab.a.root();
+    let (range, mut node) = pinned::entry(&root, "nc_node", &[10, 244, 2, 0]);
+    node[24..].copy_from_slice(&8192_u32.to_ne_bytes());
+    pinned::update(&root, "nc_node", &range, &node);
     let without = reasons_of(&a, || drop(pod.run(&format!("ping -q -c 1 {}", lab.b.pod_ip()))));
     assert_eq!(without, [(0, 4), (8, 2)]);
     assert_ne!(vtep_a, vtep_b);

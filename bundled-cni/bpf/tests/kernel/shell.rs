@@ -24,9 +24,10 @@ pub fn run(command: &str) -> String {
         .unwrap();
     assert!(
         output.status.success(),
-        "{command}: {} {}",
+        "{command}: {} {}{}",
         output.status,
-        String::from_utf8_lossy(&output.stderr)
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
     );
     String::from_utf8(output.stdout).unwrap()
 }

@@ -8,7 +8,7 @@ use netcheck_cni_daemon::{
 use netcheck_node_state::within;
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -116,19 +116,43 @@ impl Node {
     }
 
     pub fn map(&self, name: &str) -> vector::Entries {
-        let dump = self.dump(name);
+        let dump = self.bpftool("dump", name, "");
         let entries = dump.as_array().unwrap().iter();
         entries
             .map(|entry| (hex(&entry["key"]), entry.get("value").map_or_else(String::new, hex)))
             .collect()
     }
 
+    /// `nc_ep`, `nc_node` without the numbers of places, and who has one in `nc_peer`.
+    pub fn held(&self) -> [vector::Entries; 3] {
+        let nodes = self.map("nc_node").into_iter().map(|(range, mut value)| {
+            value.truncate(2 * 24);
+            (range, value)
+        });
+        let peers = self.slots().into_keys().map(|peer| (peer, String::new()));
+        [self.map("nc_ep"), nodes.collect(), peers.collect()]
+    }
+
+    /// Places in `nc_peer` that entries of `nc_node` lead to, in hex as their InternalIPs.
+    fn slots(&self) -> BTreeMap<String, String> {
+        let mut slots = BTreeMap::new();
+        for (_, value) in self.map("nc_node") {
+            let (node, slot) = (&value[..32], &value[48..]);
+            if slot != "ffffffff" {
+                let other = slots.insert(node.to_owned(), slot.to_owned());
+                assert!(other.is_none_or(|other| other == slot), "{value}");
+            }
+        }
+        assert_eq!(slots.values().collect::<BTreeSet<_>>().len(), slots.len(), "{slots:?}");
+        slots
+    }
+
     /// Packets sent to a peer, over all processors.
     pub fn sent_to(&self, peer: &str) -> u64 {
-        let dump = self.dump("nc_peer");
-        let key = vector::address(peer);
-        let entry = dump.as_array().unwrap().iter().find(|entry| hex(&entry["key"]) == key);
-        let values = entry.unwrap()["values"].as_array().unwrap().iter();
+        let slot = &self.slots()[&vector::address(peer)];
+        let bytes: Vec<&str> = (0..8).step_by(2).map(|at| &slot[at..at + 2]).collect();
+        let entry = self.bpftool("lookup", "nc_peer", &format!("key hex {}", bytes.join(" ")));
+        let values = entry["values"].as_array().unwrap().iter();
         values
             .map(|value| {
                 let value = hex(&value["value"]);
@@ -137,9 +161,9 @@ impl Node {
             .sum()
     }
 
-    fn dump(&self, name: &str) -> Value {
+    fn bpftool(&self, command: &str, name: &str, more: &str) -> Value {
         json(&format!(
-            "bpftool -j map dump pinned {}/maps/{name}",
+            "bpftool -j map {command} pinned {}/maps/{name} {more}",
             self.root().display()
         ))
     }

@@ -20,14 +20,9 @@ const PROGRAMS: [&str; 6] = [
     "nc_ul_out",
     "nc_ul_in",
 ];
-const MAPS: [&str; 3] = ["nc_ep", "nc_node", "nc_peer"];
 
 fn degraded(outcome: &Outcome) -> Vec<String> {
     outcome.degraded.iter().map(ToString::to_string).collect()
-}
-
-fn held(node: &Node) -> [Entries; 3] {
-    MAPS.map(|name| node.map(name))
 }
 
 fn names(names: &[&str]) -> BTreeSet<String> {
@@ -82,7 +77,7 @@ pub fn maps_hold_what_the_vector_says() {
     // Configuration; two peers; two addresses in two maps; two prefixes of three nodes; two hooks of two devices.
     assert_eq!(outcome.applied.made["bpf"], 1 + 2 + 2 * 2 + 2 * 3 + 2 * 2);
     let wanted = maps(&node.expected()["bpf"], |device| node.ifindex(device));
-    assert_eq!(held(&node), wanted);
+    assert_eq!(node.held(), wanted);
     assert_eq!(node.links(), veth_and_tunnel(&node));
     assert_eq!(links_of(&programs(&node)), 4);
     node.idle(&[]);
@@ -99,7 +94,7 @@ pub fn maps_hold_what_the_vector_says() {
         "{metrics}"
     );
     node.settle(&[("eventSample", "0")]);
-    assert_eq!(held(&node), wanted);
+    assert_eq!(node.held(), wanted);
     assert_eq!(node.sent_to("192.0.2.12"), sent);
 
     // Somebody falsifies the maps.
@@ -108,10 +103,10 @@ pub fn maps_hold_what_the_vector_says() {
         "bpftool map delete pinned {}/maps/nc_node key hex 78 00 00 00 00 00 00 00 00 00 00 00 00 00 ff ff 0a f4 02 00",
         root.display()
     ));
-    assert_ne!(held(&node), wanted);
+    assert_ne!(node.held(), wanted);
     let outcome = node.settle(&[("eventSample", "0")]);
     assert_eq!(outcome.applied.made["bpf"], 1);
-    assert_eq!(held(&node), wanted);
+    assert_eq!(node.held(), wanted);
 }
 
 pub fn a_device_made_anew_is_counted_again() {
@@ -159,7 +154,7 @@ pub fn pins_that_were_removed_come_back() {
     fs::remove_dir_all(&node.places.bpf).unwrap();
     node.settle(&[]);
     let wanted = maps(&node.expected()["bpf"], |device| node.ifindex(device));
-    assert_eq!(held(&node), wanted);
+    assert_eq!(node.held(), wanted);
     let new = programs(&node);
     assert_eq!(links_of(&new), 4);
     assert!(old.is_disjoint(&new));
@@ -217,7 +212,7 @@ pub fn uplinks_count_while_a_peer_is_direct() {
     let mut node = Node::new("04-host-gw", true);
     node.settle(&[]);
     let wanted = maps(&node.expected()["bpf"], |device| node.ifindex(device));
-    assert_eq!(held(&node), wanted);
+    assert_eq!(node.held(), wanted);
     assert!(
         node.links().is_superset(&names(&["eth0_in", "eth0_out"])),
         "{:?}",

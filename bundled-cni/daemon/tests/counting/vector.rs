@@ -59,7 +59,7 @@ fn digits(value: &Value) -> String {
     value.as_str().unwrap().replace([':', '-'], "")
 }
 
-/// What `nc_ep`, `nc_node` and the keys of `nc_peer` must be, by the table of SPEC.md, section 6.2.
+/// What `nc_ep` and `nc_node` without the numbers of places must be, and who must have a place in `nc_peer`, by the table of SPEC.md, section 6.2.
 pub fn maps(bpf: &Value, ifindex: impl Fn(&str) -> u32) -> [Entries; 3] {
     let list = |name: &str| bpf[name].as_array().unwrap().iter();
     let endpoint = |entry: &Value| {

@@ -9,7 +9,7 @@ pub use pods::Pod;
 pub use sysctls::{Sysctls, accept_ra, forwarding, forwarding_of_all};
 
 use crate::{
-    bpf::{BpfConfig, BpfMaps, NodeEntry},
+    bpf::{BpfConfig, BpfMaps, NodeEntry, Place},
     census::{Census, Member, Reason, census},
     family::Family,
     inputs::{Attachment, Inputs},
@@ -245,11 +245,9 @@ fn bpf(
             mac: member.mac,
             is_direct: way == Some(Way::Direct),
             is_self: way.is_none(),
+            place: if way.is_some() { Place::Own } else { Place::None },
         };
         maps.nodes.extend(member.ranges.iter().map(|range| (*range, entry)));
-        if way.is_some() {
-            maps.peers.insert(node);
-        }
     }
     maps
 }

@@ -102,26 +102,20 @@ fn maps(plan: &mut Plan, wanted: &BpfMaps, present: &BpfMaps) {
     entries(plan, "nc_ep", &wanted.endpoints, &present.endpoints, copy, |key| {
         BpfChange::DeleteEndpoint(*key)
     });
-    keys(
-        plan,
-        "nc_ep_count",
-        &wanted.counted_endpoints,
-        &present.counted_endpoints,
-        |key| BpfChange::CountEndpoint(*key),
-        |key| BpfChange::ForgetEndpoint(*key),
-    );
+    let text = || Some("an entry".to_owned());
+    let (counted, present_counted) = (&wanted.counted_endpoints, &present.counted_endpoints);
+    for key in counted.difference(present_counted) {
+        let change = BpfChange::CountEndpoint(*key);
+        plan.build.push(entry("nc_ep_count", key, text(), None, change));
+    }
+    for key in present_counted.difference(counted) {
+        let change = BpfChange::ForgetEndpoint(*key);
+        plan.remove.push(entry("nc_ep_count", key, None, text(), change));
+    }
     let copy = |key: &_, entry: &_| BpfChange::PutNode(*key, *entry);
     entries(plan, "nc_node", &wanted.nodes, &present.nodes, copy, |key| {
         BpfChange::DeleteNode(*key)
     });
-    keys(
-        plan,
-        "nc_peer",
-        &wanted.peers,
-        &present.peers,
-        |key| BpfChange::CountPeer(*key),
-        |key| BpfChange::ForgetPeer(*key),
-    );
 }
 
 fn entry(map: &str, key: impl Display, expected: Option<String>, actual: Option<String>, change: BpfChange) -> Delta {
@@ -153,22 +147,5 @@ fn entries<K: Ord + Display, V: PartialEq + Debug>(
         let change = delete(key);
         plan.remove
             .push(entry(map, key, None, Some(format!("{value:?}")), change));
-    }
-}
-
-fn keys<K: Ord + Display>(
-    plan: &mut Plan,
-    map: &str,
-    wanted: &BTreeSet<K>,
-    present: &BTreeSet<K>,
-    put: impl Fn(&K) -> BpfChange,
-    delete: impl Fn(&K) -> BpfChange,
-) {
-    let text = || Some("an entry".to_owned());
-    for key in wanted.difference(present) {
-        plan.build.push(entry(map, key, text(), None, put(key)));
-    }
-    for key in present.difference(wanted) {
-        plan.remove.push(entry(map, key, None, text(), delete(key)));
     }
 }

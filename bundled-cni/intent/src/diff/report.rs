@@ -74,7 +74,7 @@ impl Cause {
 pub struct Delta {
     /// What it concerns.
     pub kind: Kind,
-    /// Which one: `ncvx0`, `10.244.2.0/24`, `nc_peer 192.0.2.12`.
+    /// Which one: `ncvx0`, `10.244.2.0/24`, `nc_node 10.244.2.0/24`.
     pub object: String,
     /// What should be; `None`: nothing.
     pub expected: Option<String>,
@@ -147,14 +147,10 @@ pub enum BpfChange {
     CountEndpoint(IpAddr),
     /// Removes one.
     ForgetEndpoint(IpAddr),
-    /// Writes an entry of `nc_node`.
+    /// Writes an entry of `nc_node`, and gives it a place in `nc_peer` if it has none of its own.
     PutNode(IpNet, NodeEntry),
     /// Removes one.
     DeleteNode(IpNet),
-    /// Makes an entry of `nc_peer`.
-    CountPeer(IpAddr),
-    /// Removes one.
-    ForgetPeer(IpAddr),
 }
 
 /// What is not as it should be and is not ours to mend.

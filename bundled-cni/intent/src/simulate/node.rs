@@ -66,12 +66,6 @@ fn apply_bpf(maps: &mut BpfMaps, change: &BpfChange) {
         BpfChange::DeleteNode(range) => {
             maps.nodes.remove(&range);
         }
-        BpfChange::CountPeer(ip) => {
-            maps.peers.insert(ip);
-        }
-        BpfChange::ForgetPeer(ip) => {
-            maps.peers.remove(&ip);
-        }
     }
 }
 

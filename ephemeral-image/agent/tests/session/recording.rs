@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use netcheck_node_state::record::{NO_SUCH_FOLDER, NodeRecord, RECORD};
 use netcheck_wire::{
     Task,
-    message::{Folder, RecordOrder},
+    message::{Folder, Plugins, RecordOrder},
 };
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _};
 use tempfile::{TempDir, tempdir};
@@ -82,7 +82,14 @@ fn a_node_is_recorded() {
     );
     world.rule("router", "input", "tcp dport 8080 drop");
     let files = tempdir().unwrap();
-    fs::write(files.path().join("10-net.conflist"), "{}").unwrap();
+    let list = r#"{"plugins":[{"type":"tells","ipam":{"type":"repeats"}},{"type":"../fails"},{"type":"fails"},{"type":"missing"}]}"#;
+    fs::write(files.path().join("10-net.conflist"), list).unwrap();
+    fs::write(files.path().join("20-broken.conflist"), "{").unwrap();
+    // Programs that show how they were run: with which variables, and what they were told.
+    let programs = tempdir().unwrap();
+    for (name, program) in [("tells", "env"), ("repeats", "cat"), ("fails", "false")] {
+        fs::copy(format!("/usr/bin/{program}"), programs.path().join(name)).unwrap();
+    }
     let networks = files.path().join("networks");
     fs::create_dir_all(networks.join("plain")).unwrap();
     fs::write(networks.join("plain/192.0.2.7"), "c1\r\neth0").unwrap();
@@ -105,6 +112,10 @@ fn a_node_is_recorded() {
             folder("/nowhere/*", true),
         ],
         pins: Some(format!("{}/v1", bpf.path().display())),
+        plugins: Some(Plugins {
+            configuration: path.to_owned(),
+            programs: programs.path().to_str().unwrap().to_owned(),
+        }),
     };
     let (record, _) = record(&mut plugin, order);
     plugin.finish_with(&mut agent);
@@ -173,13 +184,22 @@ fn a_node_is_recorded() {
         assert!(record.iptables[program].as_ref().unwrap().contains(rule), "{program}");
     }
     let folders = record.folders[path].as_ref().unwrap();
-    assert_eq!(folders["10-net.conflist"].text, Some(Ok("{}".to_owned())));
+    assert_eq!(folders["10-net.conflist"].text, Some(Ok(list.to_owned())));
     let mut paths: Vec<&str> = record.folders.keys().map(String::as_str).collect();
     paths.sort_unstable();
     let below = format!("{networks}/plain");
     assert_eq!(paths, ["/nowhere", path, &below]);
     let given = record.folders[&below].as_ref().unwrap();
     assert_eq!(given["192.0.2.7"].text, Some(Ok("c1\r\neth0".to_owned())));
+    let not_there = |why: &str| Err(why.to_owned());
+    let versions = BTreeMap::from([
+        ("tells".to_owned(), Ok("CNI_COMMAND=VERSION\n".to_owned())),
+        ("repeats".to_owned(), Ok(r#"{"cniVersion":"1.0.0"}"#.to_owned())),
+        ("fails".to_owned(), not_there("fails: exit status: 1: ")),
+        ("missing".to_owned(), not_there("not there")),
+        ("../fails".to_owned(), not_there("not a file's name")),
+    ]);
+    assert_eq!(record.plugins, versions);
     let pins = record.pins.unwrap().unwrap();
     let counts = pins.maps["maps/counts"].as_ref().unwrap();
     assert_eq!(
@@ -198,6 +218,7 @@ fn what_is_not_there_is_told() {
         sysctls: vec!["net.no.such".to_owned(), "kernel.panic".to_owned(), String::new()],
         folders: vec![folder("/no/such/folder", true), folder("", false)],
         pins: Some("/tmp".to_owned()),
+        plugins: None,
     };
     let (record, _) = record(&mut plugin, order);
     plugin.finish_with(&mut agent);

@@ -72,6 +72,22 @@ pub fn folders(root: &Path, path: &str) -> Reading<Vec<String>> {
     Ok(names.filter_map(|name| name.into_string().ok()).collect())
 }
 
+/// The file `name` in the folder at `path` below `root`, as a place (`O_PATH`); links are followed as if `root` were the root.
+pub fn file(root: &Path, path: &str, name: &str) -> Reading<OwnedFd> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        return Err("not a file's name".to_owned());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = open(root, flags, Mode::empty()).map_err(|errno| format!("cannot open the node's root: {errno}"))?;
+    let ways = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = openat2(root, format!("{path}/{name}"), flags, Mode::empty(), ways);
+    found.map_err(|errno| match errno {
+        Errno::NOENT => "not there".to_owned(),
+        errno => format!("cannot open it: {errno}"),
+    })
+}
+
 /// Opens a folder below `root`; links on the way are followed as if `root` were the root.
 pub(super) fn open_below(root: &Path, path: &str) -> Reading<OwnedFd> {
     let cannot = |errno: Errno| match errno {

@@ -29,6 +29,8 @@ const DEPTH: usize = 16;
 const SIDES: [(u32, &str); 2] = [(46, "ingress"), (47, "egress")];
 /// `BPF_LINK_TYPE_*` that hang on a device, and whether they say on which side: XDP, TCX, netkit.
 const OF_DEVICES: [(u32, bool); 3] = [(6, false), (11, true), (13, true)];
+/// `BPF_MAP_TYPE_ARRAY` and `_PERCPU_ARRAY`, which have all of their keys from the start, with zeroes behind them.
+const ARRAYS: [u32; 2] = [2, 6];
 
 /// All that is pinned below the folder at `path` below `root`, and what hangs on the devices of the calling thread's network namespace.
 ///
@@ -139,15 +141,19 @@ impl Walk {
             entries: BTreeMap::new(),
         };
         if let Some(sizes) = Sizes::of(kind, key, value, self.cpus.clone()?) {
-            map.entries = self.entries(fd, sizes)?;
+            map.entries = self.entries(fd, sizes, ARRAYS.contains(&kind))?;
         }
         Ok(map)
     }
 
-    fn entries(&mut self, fd: BorrowedFd<'_>, sizes: Sizes) -> Reading<BTreeMap<String, String>> {
+    /// `is_array`: what is zero was never written, or might as well not have been; a long array of it would be most of a record.
+    fn entries(&mut self, fd: BorrowedFd<'_>, sizes: Sizes, is_array: bool) -> Reading<BTreeMap<String, String>> {
         let before = self.budget;
         let mut entries = BTreeMap::new();
         let outcome = bpf::entries(fd, sizes, |key, value| {
+            if is_array && value.iter().all(|byte| *byte == 0) {
+                return Ok(());
+            }
             if entries.len() == limits::MAP_ENTRIES {
                 return Err(format!("more than {} entries", limits::MAP_ENTRIES));
             }

@@ -4,7 +4,7 @@ use super::Space;
 use crate::{
     netlink::DumpError,
     netns::current_inode,
-    snapshot::{rules, snapshot_with_devices},
+    snapshot::{rules, snapshot_with_devices, traffic_control},
     sysctl,
 };
 use std::{collections::BTreeMap, io};
@@ -32,11 +32,15 @@ pub fn space<T: AsRef<str>>(sysctls: &[T]) -> Result<Space, SpaceError> {
             read.insert(key, value);
         }
     }
+    let numbered = devices.iter().map(|(name, device)| (device.index, name.clone()));
+    let (qdiscs, filters) = traffic_control(&numbered.collect())?;
     Ok(Space {
         inode,
         net,
         rules: rules()?,
         devices,
+        qdiscs,
+        filters,
         sysctls: read,
     })
 }

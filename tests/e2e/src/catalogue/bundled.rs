@@ -5,7 +5,7 @@ use crate::effect::Effect;
 
 /// Lines of sh that find out a node's objects while it is healthy; what they print is assigned before each deed. `POD4`, `POD6`, `VETH`,
 /// `PEER_IP` and `OWN_IP` are known besides.
-pub const VARIABLES: [(&str, &str); 18] = [
+pub const VARIABLES: [(&str, &str); 20] = [
     ("R4", "ip route show proto 147 | grep -m 1 onlink | cut -d' ' -f1"),
     ("R6", "ip -6 route show proto 147 | grep -m 1 onlink | cut -d' ' -f1"),
     (
@@ -33,6 +33,14 @@ pub const VARIABLES: [(&str, &str); 18] = [
     (
         "PORT",
         "ip -d link show dev ncvx0 | sed -n 's/.* dstport \\([0-9]*\\).*/\\1/p'",
+    ),
+    (
+        "K4",
+        "printf '%02x 00 00 00 00 00 00 00 00 00 00 00 00 00 ff ff %02x %02x %02x %02x' $((96 + ${R4#*/})) $(echo ${R4%/*} | tr . ' ')",
+    ),
+    (
+        "N4",
+        "bpftool -j map lookup pinned /sys/fs/bpf/netcheck-cni/v1/maps/nc_node key hex $K4 | sed 's/.*\"value\":\\[\"0x\\([^]]*\\)\"].*/\\1/; s/\",\"0x/ /g'",
     ),
     ("MTU", "cat /sys/class/net/ncvx0/mtu"),
     ("VMTU", "cat /sys/class/net/$VETH/mtu"),
@@ -86,6 +94,7 @@ pub fn last() -> Injection {
         "rm @PINS/links/ncvx0_in",
         "true",
     )
+    .but(Effect::Lucky)
 }
 
 fn devices() -> Vec<Injection> {
@@ -114,6 +123,12 @@ fn devices() -> Vec<Injection> {
             "verify-overlay-mtu",
             "ip link set ncvx0 mtu 1200",
             "ip link set ncvx0 mtu $MTU; ip link set ncvx0 addrgenmode none; ip -6 address flush dev ncvx0 scope link; sysctl -qw net.ipv6.conf.ncvx0.forwarding=1; @BACK",
+        ),
+        one(
+            "the overlay lets hardly anything through",
+            "verify-traffic-shaped",
+            "tc qdisc add dev ncvx0 root tbf rate 8bit burst 1 limit 1",
+            "tc qdisc del dev ncvx0 root",
         ),
         one(
             "the overlay learns",
@@ -452,8 +467,15 @@ fn bpf() -> Vec<Injection> {
         one(
             "a range is in the map that no node has",
             "verify-bpf-node-stale",
-            "bpftool map update pinned @PINS/maps/nc_node key hex 78 00 00 00 00 00 00 00 00 00 00 00 00 00 ff ff 0a 63 00 00 value hex 00 00 00 00 00 00 00 00 00 00 ff ff c0 00 02 63 02 00 00 00 00 09 00 00",
+            "bpftool map update pinned @PINS/maps/nc_node key hex 78 00 00 00 00 00 00 00 00 00 00 00 00 00 ff ff 0a 63 00 00 value hex 00 00 00 00 00 00 00 00 00 00 ff ff c0 00 02 63 02 00 00 00 00 09 00 00 ff 1f 00 00",
             "bpftool map delete pinned @PINS/maps/nc_node key hex 78 00 00 00 00 00 00 00 00 00 00 00 00 00 ff ff 0a 63 00 00",
+        )
+        .but(Effect::Lucky),
+        one(
+            "a peer's ranges are counted in two places",
+            "verify-bpf-node-wrong",
+            "bpftool map update pinned @PINS/maps/nc_node key hex $K4 value hex ${N4% * * * *} 34 12 00 00",
+            "bpftool map update pinned @PINS/maps/nc_node key hex $K4 value hex $N4",
         )
         .but(Effect::Lucky),
         one(

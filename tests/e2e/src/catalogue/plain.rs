@@ -79,5 +79,19 @@ pub fn faults() -> Vec<Injection> {
             "cp /run/conflist $CONF",
         )
         .but(Effect::Lucky),
+        Injection::new(
+            "the CNI configuration is of a version that no plugin speaks",
+            "verify-plugin-version",
+            "cp $CONF /run/conflist; sed -i 's/\"cniVersion\": *\"[^\"]*\"/\"cniVersion\": \"9.0.0\"/' $CONF",
+            "cp /run/conflist $CONF",
+        )
+        // The runtime goes on with the one it had, until it starts anew.
+        .but(Effect::Lucky),
+        Injection::new(
+            "a filter sends what a pod sends elsewhere",
+            "verify-filter-takes",
+            "tc qdisc add dev $VETH clsact; tc filter add dev $VETH ingress pref 7 protocol all u32 match u32 0 0 action mirred egress redirect dev lo",
+            "tc qdisc del dev $VETH clsact",
+        ),
     ]
 }

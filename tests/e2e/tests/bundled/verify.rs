@@ -298,6 +298,15 @@ fn observed(lab: &Lab) -> Result<()> {
             let verify = verify?;
             ensure!(verify.told_of("n1", finding) == [fault], "{fault}: {}", verify.told());
             ensure!(verify.died_of("n1").contains(reason), "{fault}: {}", verify.told());
+            // Of one family, or of both.
+            let effect = verify
+                .finding("n1", fault)
+                .map(|one| one["harm"]["probed"]["effect"].clone());
+            ensure!(
+                effect.is_some_and(|effect| effect == "broken" || effect == "degraded"),
+                "{fault}: {}",
+                verify.told()
+            );
         }
         Ok(())
     })?;
@@ -446,17 +455,15 @@ fn each_effect(lab: &Lab, namespace: &Namespace<'_>) -> Result<()> {
     let everyday = Probes::new(lab, namespace)?;
     let with_starts = Probes::new(lab, namespace)?.starting_pods();
     let mut wrong = Vec::new();
-    for lane in bundled::lanes() {
-        for injection in &lane {
-            let is_of_the_disk = ["conf", "plugin", "address", "attachment"]
-                .iter()
-                .any(|start| injection.finding.starts_with(&format!("verify-{start}")));
-            let probes = if is_of_the_disk { &with_starts } else { &everyday };
-            victim.run(&injection.harm).with_context(|| injection.what.to_owned())?;
-            let effect = probes.effect();
-            victim.mend(injection)?;
-            wrong.extend(effect?.is_not(injection));
-        }
+    for injection in bundled::lanes().concat().iter().chain([&bundled::last()]) {
+        let is_of_the_disk = ["conf", "plugin", "address", "attachment"]
+            .iter()
+            .any(|start| injection.finding.starts_with(&format!("verify-{start}")));
+        let probes = if is_of_the_disk { &with_starts } else { &everyday };
+        victim.run(&injection.harm).with_context(|| injection.what.to_owned())?;
+        let effect = probes.effect();
+        victim.mend(injection)?;
+        wrong.extend(effect?.is_not(injection));
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())

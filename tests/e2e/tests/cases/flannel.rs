@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use netcheck_e2e::{
     catalogue::{Injection, flannel},
+    doctor::Doctor,
     effect::Probes,
     lab::Lab,
     runner::Case,
@@ -15,9 +16,12 @@ use netcheck_rig::Part;
 pub const BACKENDS: [(&str, &[Case]); 3] = [
     (
         "vxlan",
-        &[("flannel vxlan: nothing is found but what was broken", |lab| {
-            broken(lab, &flannel::VXLAN, &flannel::vxlan())
-        })],
+        &[
+            ("flannel vxlan: doctor knows it, in fact", known),
+            ("flannel vxlan: nothing is found but what was broken", |lab| {
+                broken(lab, &flannel::VXLAN, &flannel::vxlan())
+            }),
+        ],
     ),
     (
         "host-gw",
@@ -32,6 +36,14 @@ pub const BACKENDS: [(&str, &[Case]); 3] = [
         })],
     ),
 ];
+
+/// Its daemon is no DaemonSet here: annotations let one guess it, and nodes tell.
+fn known(lab: &Lab) -> Result<()> {
+    let doctor = Doctor::run(lab, [] as [&str; 0])?;
+    doctor.expect_exit(0)?;
+    ensure!(doctor.report["status"]["network"] == "flannel", "{}", doctor.told());
+    doctor.expect("network", "pod network", "ok", "flannel, in fact")
+}
 
 fn broken(lab: &Lab, variables: &[(&str, &str)], injections: &[Injection]) -> Result<()> {
     let namespace = lab.namespace("privileged")?;

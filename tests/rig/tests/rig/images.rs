@@ -1,7 +1,7 @@
 //! Images: by file into every node, and from a registry on the underlay.
 
 use crate::{Outcome, ensure, shared};
-use netcheck_oci::{ImageSpec, Layer, Reference, push};
+use netcheck_oci::{ImageSpec, Layer, Reference, registry};
 use netcheck_rig::{Endpoint, Rig, wait_until};
 use serde_json::json;
 use std::{
@@ -93,11 +93,11 @@ pub fn pulled_from_a_registry() -> Outcome {
     let name = format!("{host}/rig/pulled:1");
     let reference: Reference = name.parse()?;
     let workload = fs::read(rig.workload_program())?;
-    push::push(
+    registry::push(
         &image(&name, &workload).assemble()?,
         &reference,
-        &push::Options {
-            scheme: Some(push::Scheme::Http),
+        &registry::Options {
+            scheme: Some(registry::Scheme::Http),
             ..Default::default()
         },
     )?;

@@ -2,6 +2,7 @@
 //!
 //! Each part is read only when it is its turn to be sent, and forgotten after that: the agent may use little memory, and a node may hold much.
 
+mod plugins;
 mod program;
 mod rulesets;
 
@@ -55,7 +56,7 @@ fn write(
     let places: BTreeSet<u32> = order.places.iter().copied().collect();
 
     let mut serializer = serde_json::Serializer::new(document);
-    let mut fields = serializer.serialize_struct("NodeRecord", 8)?;
+    let mut fields = serializer.serialize_struct("NodeRecord", 9)?;
     fields.serialize_field("record", &RECORD)?;
     let kernel = rustix::system::uname();
     fields.serialize_field("kernel", &kernel.release().to_string_lossy())?;
@@ -73,6 +74,9 @@ fn write(
     fields.serialize_field("folders", &OneByOne::new(folders))?;
     let pins = order.pins.as_ref().map(|path| record::pins(root, path));
     fields.serialize_field("pins", &pins)?;
+    let plugins = order.plugins.iter();
+    let versions = plugins.flat_map(|plugins| plugins::versions(root, plugins, reporter));
+    fields.serialize_field("plugins", &OneByOne::new(versions))?;
     fields.end()
 }
 

@@ -14,8 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a program may take.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// Bytes of its complaints that are kept.
 const COMPLAINT: usize = 4 << 10;
 /// Where programs are; the container need not have a PATH.
@@ -34,6 +32,8 @@ pub struct Limits {
     pub printed: usize,
     /// Bytes of memory that it may have; `None`: as many as there are.
     pub memory: Option<u64>,
+    /// How long it may take.
+    pub patience: Duration,
 }
 
 impl Limits {
@@ -46,6 +46,7 @@ impl Limits {
         Self {
             printed: 16 << 20,
             memory: allowed.map(|allowed| allowed / 2),
+            patience: Duration::from_mins(1),
         }
     }
 }
@@ -56,16 +57,18 @@ pub fn find(name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|path| path.is_file())
 }
 
-/// What a program prints. It is ended if it prints too much, takes too long, or the task is to stop.
+/// What a program prints that reads nothing.
 pub fn answer(program: &Path, arguments: &[&str], limits: Limits, reporter: &Reporter) -> Result<String, String> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
-    let failed = |what: &str, why: &dyn std::fmt::Display| format!("{name}: {what}: {why}");
     let mut command = Command::new(program);
-    command.args(arguments).env_clear();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    run(command, &name, limits, reporter)
+}
+
+/// What a command prints, whose name it has in what is said of it. It is ended if it prints too much, takes too long, or the task is to stop.
+pub fn run(mut command: Command, name: &str, limits: Limits, reporter: &Reporter) -> Result<String, String> {
+    let failed = |what: &str, why: &dyn std::fmt::Display| format!("{name}: {what}: {why}");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(bytes) = limits.memory {
         limit_memory(&mut command, bytes);
     }
@@ -76,6 +79,7 @@ pub fn answer(program: &Path, arguments: &[&str], limits: Limits, reporter: &Rep
         Some((stdout, stderr)) => listen(
             (stdout, &mut printed, limits.printed),
             (stderr, &mut complained, COMPLAINT),
+            limits.patience,
             reporter,
         ),
         None => Ok(()),
@@ -113,16 +117,17 @@ fn limit_memory(command: &mut Command, bytes: u64) {
 fn listen(
     (mut stdout, printed, most): (impl Read + AsFd, &mut Vec<u8>, usize),
     (mut stderr, complained, kept): (impl Read + AsFd, &mut Vec<u8>, usize),
+    patience: Duration,
     reporter: &Reporter,
 ) -> Result<(), String> {
     let failed = |error: io::Error| format!("cannot read what it prints: {error}");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let (mut is_printing, mut is_complaining) = (true, true);
     let mut buffer = [0; 16 << 10];
     while is_printing || is_complaining {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(format!("given up: it takes longer than {} s", PATIENCE.as_secs()));
+            return Err(format!("given up: it takes longer than {} s", patience.as_secs()));
         }
         // What has ended would be ready for ever: in its place the stop is asked twice.
         let stop = reporter.stop();
@@ -180,6 +185,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         printed: 1 << 20,
         memory: None,
+        patience: Duration::from_mins(1),
     };
 
     fn shell(script: &str, is_stopped: bool) -> Result<String, String> {

@@ -1,11 +1,11 @@
-//! What can go wrong while pushing, named by the request that failed.
+//! What can go wrong with a registry, named by the request that failed.
 
 use crate::Digest;
 
-/// An error while pushing.
+/// An error of talking to a registry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PushError {
+pub enum RegistryError {
     /// The target pins a digest that the image does not have.
     #[error("cannot push to {reference}: the image's digest is {actual}, not {wanted}")]
     OtherDigest {
@@ -15,6 +15,12 @@ pub enum PushError {
         wanted: Digest,
         /// The image's digest.
         actual: Digest,
+    },
+    /// Somebody is named, but no password came.
+    #[error("no password for {username} on stdin")]
+    NoPassword {
+        /// The account.
+        username: String,
     },
     /// The registry was not reached, or the connection broke.
     #[error("{method} {url}")]
@@ -40,7 +46,7 @@ pub enum PushError {
         detail: String,
     },
     /// The registry wants credentials, or other ones.
-    #[error("{url}: the registry refuses {} (status {status}); log in with an account that may push there", if *anonymous { "anonymous access" } else { "these credentials" })]
+    #[error("{url}: the registry refuses {} (status {status}); log in with an account that may {access} there", if *anonymous { "anonymous access" } else { "these credentials" })]
     Unauthorized {
         /// What was asked for.
         url: String,
@@ -48,6 +54,8 @@ pub enum PushError {
         status: u16,
         /// True if no credentials were given.
         anonymous: bool,
+        /// `pull` or `push`.
+        access: &'static str,
     },
     /// The registry asks for authentication in a way that we do not speak.
     #[error(
@@ -81,6 +89,33 @@ pub enum PushError {
         /// What the registry says it stored.
         stored: String,
     },
+    /// What a reference names cannot be pulled.
+    #[error("cannot pull {reference}: {reason}")]
+    NotUsable {
+        /// The reference.
+        reference: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The connection broke while content came.
+    #[error("{url}: the download was cut")]
+    Cut {
+        /// What was asked for.
+        url: String,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// The registry, or something between, served something else than what was asked for.
+    #[error("{url} is not what was asked for: {reason}")]
+    Content {
+        /// What was asked for.
+        url: String,
+        /// What there was instead.
+        reason: String,
+    },
+    /// What was pulled could not be written.
+    #[error("cannot write the archive")]
+    Archive(#[source] std::io::Error),
 }
 
 /// Makes a registry's words safe to print: one line, no control characters, bounded.

@@ -2,45 +2,13 @@
 //!
 //! Every blob is asked for first and uploaded only if it is missing, so pushing again costs one request per blob.
 
-mod challenge;
-mod error;
-mod session;
-
 use ureq::http::{Method, StatusCode};
 
-pub use error::PushError;
-
+use super::session::{Access, Reply, Request, Session};
+use super::{Options, RegistryError};
 use crate::document::MEDIA_TYPE_MANIFEST;
 use crate::image::Blob;
 use crate::{Digest, Image, Reference};
-use session::{Reply, Request, Session};
-
-/// Name and password, or name and access token, for a registry.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The user's name.
-    pub username: String,
-    /// Password or access token.
-    pub password: String,
-}
-
-/// What HTTP travels in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// TCP, for registries inside a trusted network.
-    Http,
-    /// TLS, with the authorities that the machine trusts.
-    Https,
-}
-
-/// How to talk to the registry.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// HTTP or HTTPS; if not set, HTTPS, but HTTP to registries on a loopback address, as Docker does.
-    pub scheme: Option<Scheme>,
-    /// Sent only when the registry asks for it; without them the push is anonymous.
-    pub credentials: Option<Credentials>,
-}
 
 /// What a push did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,16 +22,16 @@ pub struct Pushed {
 }
 
 /// Pushes `image` to `target`: under its tag, or, if it has none, under the image's digest.
-pub fn push(image: &Image, target: &Reference, options: &Options) -> Result<Pushed, PushError> {
+pub fn push(image: &Image, target: &Reference, options: &Options) -> Result<Pushed, RegistryError> {
     let digest = image.manifest_digest();
     if let Some(wanted) = target.digest.as_ref().filter(|wanted| **wanted != digest) {
-        return Err(PushError::OtherDigest {
+        return Err(RegistryError::OtherDigest {
             reference: target.to_string(),
             wanted: wanted.clone(),
             actual: digest,
         });
     }
-    let mut session = Session::new(target, options);
+    let mut session = Session::new(target, options, Access::Push);
     let (mut uploaded, mut reused) = (0, 0);
     for blob in image.layers.iter().chain([&image.config]) {
         if has_blob(&mut session, &blob.descriptor.digest)? {
@@ -81,7 +49,7 @@ pub fn push(image: &Image, target: &Reference, options: &Options) -> Result<Push
     })
 }
 
-fn has_blob(session: &mut Session, digest: &Digest) -> Result<bool, PushError> {
+fn has_blob(session: &mut Session, digest: &Digest) -> Result<bool, RegistryError> {
     let request = Request::new(Method::HEAD, format!("blobs/{digest}"));
     match session.send(&request)? {
         Reply {
@@ -96,14 +64,14 @@ fn has_blob(session: &mut Session, digest: &Digest) -> Result<bool, PushError> {
 }
 
 /// "Pushing a blob monolithically", POST then PUT.
-fn upload_blob(session: &mut Session, blob: &Blob) -> Result<(), PushError> {
+fn upload_blob(session: &mut Session, blob: &Blob) -> Result<(), RegistryError> {
     let start = Request::new(Method::POST, "blobs/uploads/".to_owned()).body("application/octet-stream", &[]);
     let reply = session.send(&start)?;
     if reply.status != StatusCode::ACCEPTED {
         return Err(reply.unexpected(session, &start));
     }
     let Some(location) = reply.location.clone() else {
-        return Err(PushError::NoUploadLocation {
+        return Err(RegistryError::NoUploadLocation {
             url: session.url(&start),
         });
     };
@@ -118,7 +86,12 @@ fn upload_blob(session: &mut Session, blob: &Blob) -> Result<(), PushError> {
     Ok(())
 }
 
-fn put_manifest(session: &mut Session, image: &Image, target: &Reference, digest: &Digest) -> Result<(), PushError> {
+fn put_manifest(
+    session: &mut Session,
+    image: &Image,
+    target: &Reference,
+    digest: &Digest,
+) -> Result<(), RegistryError> {
     let name = target.tag.clone().unwrap_or_else(|| digest.to_string());
     let put = Request::new(Method::PUT, format!("manifests/{name}")).body(MEDIA_TYPE_MANIFEST, image.manifest());
     let reply = session.send(&put)?;
@@ -126,7 +99,7 @@ fn put_manifest(session: &mut Session, image: &Image, target: &Reference, digest
         return Err(reply.unexpected(session, &put));
     }
     match reply.content_digest {
-        Some(stored) if stored != digest.to_string() => Err(PushError::StoredOther {
+        Some(stored) if stored != digest.to_string() => Err(RegistryError::StoredOther {
             url: session.url(&put),
             expected: digest.clone(),
             stored,

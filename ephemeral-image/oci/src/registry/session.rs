@@ -5,17 +5,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
-use ureq::Agent;
 use ureq::http::{self, HeaderMap, Method, Response, StatusCode, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Body};
 
 use super::challenge::{self, Challenge};
 use super::error::safe;
-use super::{Credentials, Options, PushError, Scheme};
+use super::{Credentials, Options, RegistryError, Scheme};
 use crate::Reference;
 
-/// How long one request may take, its body included; a layer of ours over a slow line needs minutes.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(10);
+/// How long one request may take, its body included: the toolbox's layer over a slow line.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Answers of a registry that we read are short; more is an attack or an error.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
@@ -26,15 +26,40 @@ pub(super) struct Session {
     /// `https://registry`
     origin: String,
     repository: String,
+    access: Access,
     credentials: Option<Credentials>,
     /// The `Authorization` header that was last accepted.
     authorization: Option<String>,
+}
+
+/// What a session is for: a registry's token says what it may be used for.
+#[derive(Clone, Copy)]
+pub(super) enum Access {
+    Pull,
+    Push,
+}
+
+impl Access {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
+
+    fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "pull,push",
+        }
+    }
 }
 
 /// A request that can be sent again after the registry asked for authentication.
 pub(super) struct Request<'a> {
     method: Method,
     target: Target,
+    accept: Option<&'static str>,
     body: Option<(&'static str, &'a [u8])>,
 }
 
@@ -51,8 +76,7 @@ pub(super) struct Reply {
     pub location: Option<String>,
     /// The `Docker-Content-Digest` header.
     pub content_digest: Option<String>,
-    challenge: Option<String>,
-    body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl<'a> Request<'a> {
@@ -60,6 +84,7 @@ impl<'a> Request<'a> {
         Self {
             method,
             target: Target::Path(path),
+            accept: None,
             body: None,
         }
     }
@@ -68,8 +93,14 @@ impl<'a> Request<'a> {
         Self {
             method,
             target: Target::Location(location),
+            accept: None,
             body: None,
         }
+    }
+
+    pub fn accept(mut self, media_types: &'static str) -> Self {
+        self.accept = Some(media_types);
+        self
     }
 
     pub fn body(mut self, content_type: &'static str, bytes: &'a [u8]) -> Self {
@@ -79,7 +110,7 @@ impl<'a> Request<'a> {
 }
 
 impl Session {
-    pub fn new(target: &Reference, options: &Options) -> Self {
+    pub fn new(target: &Reference, options: &Options, access: Access) -> Self {
         // The name of Docker's registry is not where its API is.
         let host = if target.registry == "docker.io" {
             "registry-1.docker.io"
@@ -103,6 +134,7 @@ impl Session {
             agent: Agent::new_with_config(config),
             origin: format!("{scheme}://{host}"),
             repository: target.repository.clone(),
+            access,
             credentials: options.credentials.clone(),
             authorization: None,
         }
@@ -117,35 +149,55 @@ impl Session {
         }
     }
 
-    /// Sends the request, and once more with credentials if the registry asks for them.
-    pub fn send(&mut self, request: &Request) -> Result<Reply, PushError> {
+    /// Sends the request and reads a short answer.
+    pub fn send(&mut self, request: &Request) -> Result<Reply, RegistryError> {
+        self.send_for(request, MAX_ANSWER_BYTES)
+    }
+
+    /// Sends the request and reads an answer of so many bytes at most.
+    pub fn send_for(&mut self, request: &Request, limit: u64) -> Result<Reply, RegistryError> {
+        let response = self.open(request)?;
+        Reply::read(response, limit).map_err(|error| transport(&request.method, &self.url(request), error))
+    }
+
+    /// Sends the request, and once more with credentials if the registry asks for them. The answer's body is still to be read.
+    pub fn open(&mut self, request: &Request) -> Result<Response<Body>, RegistryError> {
         let url = self.url(request);
-        // Some registries upload to another host's signed URLs, which must not see the credentials.
+        // Some registries keep content at other hosts' signed URLs, which must not see the credentials.
         let ours = same_origin(&url, &self.origin);
         let authorization = self.authorization.as_deref().filter(|_| ours);
-        let reply = self.exchange(&request.method, &url, authorization, request.body)?;
-        if reply.status != StatusCode::UNAUTHORIZED || !ours {
-            return Ok(reply);
+        let response = self.exchange(request, &url, authorization)?;
+        if response.status() != StatusCode::UNAUTHORIZED || !ours {
+            return Ok(response);
         }
-        self.authorize(&url, &reply)?;
-        let reply = self.exchange(&request.method, &url, self.authorization.as_deref(), request.body)?;
-        match reply.status {
-            StatusCode::UNAUTHORIZED => Err(self.unauthorized(url, reply.status)),
-            _ => Ok(reply),
+        self.authorize(&url, &response)?;
+        let response = self.exchange(request, &url, self.authorization.as_deref())?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED => Err(self.unauthorized(url, response.status())),
+            _ => Ok(response),
+        }
+    }
+
+    /// The error for an answer that is not foreseen, whose body is still to be read.
+    pub fn refused(&self, response: Response<Body>, request: &Request) -> RegistryError {
+        match Reply::read(response, MAX_ANSWER_BYTES) {
+            Ok(reply) => reply.unexpected(self, request),
+            Err(error) => transport(&request.method, &self.url(request), error),
         }
     }
 
     /// Gets what the registry's challenge asks for.
-    fn authorize(&mut self, url: &str, refused: &Reply) -> Result<(), PushError> {
-        let header = refused.challenge.as_deref().unwrap_or_default();
-        let unusable = || PushError::Challenge {
+    fn authorize(&mut self, url: &str, refused: &Response<Body>) -> Result<(), RegistryError> {
+        let header = text(refused.headers(), header::WWW_AUTHENTICATE.as_str()).unwrap_or_default();
+        let header = header.as_str();
+        let unusable = || RegistryError::Challenge {
             url: url.to_owned(),
             challenge: safe(header),
         };
         self.authorization = Some(match challenge::parse(header).ok_or_else(unusable)? {
             Challenge::Basic => self
                 .basic()
-                .ok_or_else(|| self.unauthorized(url.to_owned(), refused.status))?,
+                .ok_or_else(|| self.unauthorized(url.to_owned(), refused.status()))?,
             Challenge::Bearer { realm, service } => {
                 // A password never travels in the clear because a registry reached by HTTPS said so.
                 let in_the_clear_anyway = self.origin.starts_with("http://") && realm.starts_with("http://");
@@ -158,7 +210,7 @@ impl Session {
         Ok(())
     }
 
-    fn fetch_token(&self, realm: &str, service: Option<&str>) -> Result<String, PushError> {
+    fn fetch_token(&self, realm: &str, service: Option<&str>) -> Result<String, RegistryError> {
         #[derive(Deserialize)]
         struct Answer {
             token: Option<String>,
@@ -169,10 +221,15 @@ impl Session {
         if let Some(service) = service {
             query.append_pair("service", service);
         }
-        query.append_pair("scope", &format!("repository:{}:pull,push", self.repository));
+        query.append_pair(
+            "scope",
+            &format!("repository:{}:{}", self.repository, self.access.actions()),
+        );
         let separator = if realm.contains('?') { '&' } else { '?' };
         let url = format!("{realm}{separator}{}", query.finish());
-        let reply = self.exchange(&Method::GET, &url, self.basic().as_deref(), None)?;
+        let request = Request::at(Method::GET, url.clone());
+        let response = self.exchange(&request, &url, self.basic().as_deref())?;
+        let reply = Reply::read(response, MAX_ANSWER_BYTES).map_err(|error| transport(&request.method, &url, error))?;
         match reply.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized(url, reply.status)),
@@ -181,7 +238,7 @@ impl Session {
         let answer: Option<Answer> = serde_json::from_slice(&reply.body).ok();
         answer
             .and_then(|answer| answer.token.or(answer.access_token))
-            .ok_or(PushError::NoToken { url })
+            .ok_or(RegistryError::NoToken { url })
     }
 
     fn basic(&self) -> Option<String> {
@@ -189,31 +246,29 @@ impl Session {
         Some(format!("Basic {}", BASE64.encode(format!("{username}:{password}"))))
     }
 
-    fn unauthorized(&self, url: String, status: StatusCode) -> PushError {
-        PushError::Unauthorized {
+    fn unauthorized(&self, url: String, status: StatusCode) -> RegistryError {
+        RegistryError::Unauthorized {
             url,
             status: status.as_u16(),
             anonymous: self.credentials.is_none(),
+            access: self.access.word(),
         }
     }
 
     fn exchange(
         &self,
-        method: &Method,
+        request: &Request,
         url: &str,
         authorization: Option<&str>,
-        body: Option<(&str, &[u8])>,
-    ) -> Result<Reply, PushError> {
-        let failed = |source: ureq::Error| PushError::Transport {
-            method: method.to_string(),
-            url: safe(url),
-            source: Box::new(source),
-        };
-        let mut builder = http::Request::builder().method(method).uri(url);
+    ) -> Result<Response<Body>, RegistryError> {
+        let mut builder = http::Request::builder().method(&request.method).uri(url);
         if let Some(authorization) = authorization {
             builder = builder.header(header::AUTHORIZATION, authorization);
         }
-        let response = match body {
+        if let Some(media_types) = request.accept {
+            builder = builder.header(header::ACCEPT, media_types);
+        }
+        let response = match request.body {
             Some((content_type, bytes)) => builder
                 .header(header::CONTENT_TYPE, content_type)
                 .body(bytes)
@@ -224,28 +279,35 @@ impl Session {
                 .map_err(ureq::Error::from)
                 .and_then(|request| self.agent.run(request)),
         };
-        Reply::read(response.map_err(failed)?).map_err(failed)
+        response.map_err(|error| transport(&request.method, url, error))
     }
 }
 
+fn transport(method: &Method, url: &str, source: ureq::Error) -> RegistryError {
+    RegistryError::Transport {
+        method: method.to_string(),
+        url: safe(url),
+        source: Box::new(source),
+    }
+}
+
+/// A header that is there and is text.
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
 impl Reply {
-    fn read(mut response: Response<ureq::Body>) -> Result<Self, ureq::Error> {
-        let text = |headers: &HeaderMap, name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    fn read(mut response: Response<Body>, limit: u64) -> Result<Self, ureq::Error> {
         Ok(Self {
             status: response.status(),
             location: text(response.headers(), "location"),
             content_digest: text(response.headers(), "docker-content-digest"),
-            challenge: text(response.headers(), "www-authenticate"),
-            body: response
-                .body_mut()
-                .with_config()
-                .limit(MAX_ANSWER_BYTES)
-                .read_to_vec()?,
+            body: response.body_mut().with_config().limit(limit).read_to_vec()?,
         })
     }
 
     /// The error for an answer that is not foreseen.
-    pub fn unexpected(self, session: &Session, request: &Request) -> PushError {
+    pub fn unexpected(self, session: &Session, request: &Request) -> RegistryError {
         let url = session.url(request);
         match self.status {
             StatusCode::FORBIDDEN => session.unauthorized(url, self.status),
@@ -253,8 +315,8 @@ impl Reply {
         }
     }
 
-    fn into_error(self, method: &Method, url: &str) -> PushError {
-        PushError::Status {
+    fn into_error(self, method: &Method, url: &str) -> RegistryError {
+        RegistryError::Status {
             method: method.to_string(),
             url: safe(url),
             status: self.status.as_u16(),
