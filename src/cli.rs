@@ -13,13 +13,15 @@ use crate::{
         cleanup::CleanupArgs,
         cni::CniArgs,
         completion::CompletionArgs,
-        debug::{self, DebugArgs},
+        debug::DebugArgs,
         doctor::DoctorArgs,
         explain::ExplainArgs,
         images::ImagesArgs,
         matrix::MatrixArgs,
         rbac::RbacArgs,
+        run::{self, RunArgs},
         schema::SchemaArgs,
+        session,
         verify::VerifyArgs,
         version::VersionArgs,
     },
@@ -57,8 +59,12 @@ pub enum Verb {
     /// Check what every node's kernel and disk hold against what the API says they must
     Verify(Box<With<VerifyArgs>>),
     /// Open a shell, or run a command, in a container beside a pod's own, or on a node
-    #[command(mut_arg("profile", debug::profile_argument))]
+    #[command(mut_arg("profile", session::profile_argument))]
     Debug(Box<With<DebugArgs>>),
+    /// Open a shell, or run a command, in a throw-away pod, which is gone afterwards
+    #[command(mut_arg("profile", session::profile_argument))]
+    #[command(mut_args(run::without_meaning))]
+    Run(Box<With<RunArgs>>),
     /// Say what may be done, what this cluster is, and what is wrong with it at first sight
     Doctor(Box<With<DoctorArgs>>),
     /// Remove everything that runs have left in the cluster

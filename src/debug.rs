@@ -1,14 +1,16 @@
-//! What `debug` puts into a pod or onto a node, and what it finds there of earlier sessions. Pure.
+//! What `debug` puts into a pod or onto a node, and `run` beside all others, and what it finds there of earlier sessions. Pure.
 
 pub mod container;
 pub mod kept;
 pub mod node;
 pub mod place;
 pub mod profile;
+pub mod throwaway;
 
 pub use container::{Custom, Wanted};
 pub use place::Place;
 pub use profile::Profile;
+pub use throwaway::Throwaway;
 
 /// What the names of our containers begin with; cleanup lists them by it.
 pub const PREFIX: &str = "netcheck-debug-";

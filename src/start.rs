@@ -71,6 +71,10 @@ fn run(verb: Verb) -> ExitCode {
             let With { args, flags } = *verb;
             online("debug", flags, |shared| verbs::debug::run(args, shared))
         }
+        Verb::Run(verb) => {
+            let With { args, flags } = *verb;
+            online("run", flags, |shared| verbs::run::run(args, shared))
+        }
         Verb::Doctor(verb) => {
             let With { args, flags } = *verb;
             online("doctor", flags, |shared| verbs::doctor::run(args, shared))

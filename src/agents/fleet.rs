@@ -175,7 +175,7 @@ impl Fleet {
         printer: &Printer,
     ) -> Result<Launched, NoNodeAgents> {
         let missing = tokio::select! {
-            missing = gate::not_allowed(cluster, permissions::Verb::Matrix, &spec.agent_namespace) => missing?,
+            missing = gate::not_allowed(cluster, permissions::Verb::Matrix, permissions::Place::Agents, &spec.agent_namespace) => missing?,
             () = spec.interrupt.requested() => return Err(interrupted().into()),
         };
         if let Some(missing) = missing {

@@ -22,11 +22,16 @@ use k8s_openapi::api::{
 };
 use kube::{Api, api::PostParams};
 
-/// Names what is not allowed in the agents' namespace: `create,list jobs.batch`. `None`: all is.
+/// Names what is not allowed in a namespace that is this place to a verb: `create,list jobs.batch`. `None`: all is.
 ///
 /// One request tells all rules of RBAC. Other authorizers (webhooks) may not be able to enumerate theirs: then each verb that is missing
 /// in the rules is asked for by itself.
-pub async fn not_allowed(cluster: &Cluster, verb: Verb, namespace: &str) -> Result<Option<String>, Failure> {
+pub async fn not_allowed(
+    cluster: &Cluster,
+    verb: Verb,
+    place: Place,
+    namespace: &str,
+) -> Result<Option<String>, Failure> {
     let limit = request::limit(cluster.request_timeout);
     let review = SelfSubjectRulesReview {
         spec: SelfSubjectRulesReviewSpec {
@@ -41,7 +46,7 @@ pub async fn not_allowed(cluster: &Cluster, verb: Verb, namespace: &str) -> Resu
         .status
         .unwrap_or_default();
     let grants = permissions::grants(verb, &[Way::Node]);
-    let missing = permissions::missing(&status.resource_rules, &grants, Place::Agents);
+    let missing = permissions::missing(&status.resource_rules, &grants, place);
     let missing = if status.incomplete {
         let asked = missing.into_iter().map(|(grant, verb)| async move {
             let question = Question {
@@ -123,6 +128,8 @@ pub enum Verdict {
     Refused(String),
     /// The namespace has just been removed, or is being removed.
     NamespaceGone,
+    /// There is a Job of this name.
+    NameTaken,
 }
 
 /// Asks admission about a Job without creating it: about the Job, and about its pod itself, because Pod Security and policies on pods only
@@ -141,9 +148,14 @@ pub async fn ask_admission(cluster: &Cluster, job: &Job) -> Result<Verdict, Fail
         attempt(limit, jobs.create(&dry_run, job)),
         attempt(limit, pods.create(&dry_run, &pod))
     );
+    if job.as_ref().is_err_and(Problem::is_taken) {
+        return Ok(Verdict::NameTaken);
+    }
     for (answer, what) in [(job.map(drop), "Job"), (pod.map(drop), "pod")] {
         match answer {
             Ok(()) => {}
+            // One of this name is there, which is looked at last. The Job's own pod gets another.
+            Err(problem) if problem.is_taken() => {}
             Err(problem) if problem.is_namespace_ending() || problem.is_not_found() => {
                 return Ok(Verdict::NamespaceGone);
             }
@@ -202,7 +214,10 @@ mod tests {
     #[tokio::test]
     async fn one_request_tells_what_is_missing() {
         let (cluster, asked) = fake::cluster(|_| (201, rules(false)));
-        let missing = not_allowed(&cluster, Verb::Matrix, "netcheck").await.unwrap().unwrap();
+        let missing = not_allowed(&cluster, Verb::Matrix, Place::Agents, "netcheck")
+            .await
+            .unwrap()
+            .unwrap();
         assert!(
             missing.starts_with("create,list,deletecollection jobs.batch; "),
             "{missing}"
@@ -225,7 +240,9 @@ mod tests {
             )
         };
         let (cluster, _) = fake::cluster(answer);
-        let missing = not_allowed(&cluster, Verb::Matrix, "netcheck").await.unwrap();
+        let missing = not_allowed(&cluster, Verb::Matrix, Place::Agents, "netcheck")
+            .await
+            .unwrap();
         assert_eq!(missing.as_deref(), Some("create jobs.batch"));
     }
 

@@ -1,6 +1,6 @@
 //! The objects a run creates, as data. Nothing here talks to a cluster, so `--dry-run` prints exactly what would be created.
 
-use super::run::{KEEP_LABEL, LAST_RUN_ANNOTATION, MANAGED_BY_LABEL, MARGIN, NAME, RUN_LABEL, RunId};
+use super::run::{COMPONENT_LABEL, KEEP_LABEL, LAST_RUN_ANNOTATION, MANAGED_BY_LABEL, MARGIN, NAME, RUN_LABEL, RunId};
 use crate::exit::Failure;
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -163,7 +163,7 @@ pub fn pod_of(job: &Job) -> Pod {
         metadata: ObjectMeta {
             name: job.metadata.name.clone(),
             namespace: job.metadata.namespace.clone(),
-            labels: job.metadata.labels.clone(),
+            labels: template.and_then(|template| template.metadata.as_ref()?.labels.clone()),
             ..ObjectMeta::default()
         },
         spec: template.and_then(|template| template.spec.clone()),
@@ -223,26 +223,33 @@ fn pod_spec(spec: &AgentSpec, node: &str, index: usize) -> Value {
 /// A pod on a node, in the node's own namespaces, with one container and one volume.
 #[expect(clippy::needless_pass_by_value, reason = "they become part of it")]
 pub fn host_pod(spec: &AgentSpec, node: &str, container: Value, volume: Value) -> Value {
+    let mut pod = short_lived_pod(spec, container);
+    pod["nodeName"] = json!(node);
+    pod["hostNetwork"] = json!(true);
+    pod["hostPID"] = json!(true);
+    pod["dnsPolicy"] = json!("Default");
+    pod["tolerations"] = json!([{ "operator": "Exists" }]);
+    pod["securityContext"] = json!({
+        "runAsUser": 0,
+        "runAsNonRoot": false,
+        "seccompProfile": { "type": "Unconfined" },
+    });
+    pod["volumes"] = json!([volume]);
+    pod
+}
+
+/// A pod with one container that is not to come again, and with nothing of the cluster's in it.
+#[expect(clippy::needless_pass_by_value, reason = "it becomes part of it")]
+pub fn short_lived_pod(spec: &AgentSpec, container: Value) -> Value {
     let pull_secrets: Vec<_> = spec.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
     json!({
-        "nodeName": node,
-        "hostNetwork": true,
-        "hostPID": true,
-        "dnsPolicy": "Default",
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,
         "activeDeadlineSeconds": seconds(spec.deadline),
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "tolerations": [{ "operator": "Exists" }],
         "imagePullSecrets": pull_secrets,
-        "securityContext": {
-            "runAsUser": 0,
-            "runAsNonRoot": false,
-            "seccompProfile": { "type": "Unconfined" },
-        },
         "containers": [container],
-        "volumes": [volume],
     })
 }
 
@@ -255,7 +262,7 @@ pub fn labels_of(run: &RunId, component: &str) -> Value {
     json!({
         "app.kubernetes.io/name": NAME,
         MANAGED_BY_LABEL: NAME,
-        "app.kubernetes.io/component": component,
+        COMPONENT_LABEL: component,
         RUN_LABEL: run.to_string(),
     })
 }

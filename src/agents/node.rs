@@ -3,6 +3,9 @@
 mod arrival;
 mod namespace;
 
+pub use arrival::refusals;
+pub use namespace::{ask_patiently as ask_admission_of_guest, lacks_account};
+
 use super::{
     crew::{Home, Member},
     gate,
@@ -112,6 +115,25 @@ pub async fn launch(
 /// Starts one pod of another kind than agents', by a Job that is all of its run.
 pub async fn start_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Printer) -> Result<(), NoNodeAgents> {
     prepare(cluster, spec, job, printer).await?;
+    create_one(cluster, spec, job, printer).await
+}
+
+/// Starts one pod in a namespace of somebody else's: that is neither made, nor marked, nor removed.
+pub async fn start_guest(
+    cluster: &Cluster,
+    spec: &AgentSpec,
+    job: &Job,
+    printer: &Printer,
+) -> Result<(), NoNodeAgents> {
+    sweep_expired(cluster, spec, printer).await;
+    namespace::create_lease(cluster, spec)
+        .await?
+        .map_err(|problem| creation_failure(problem, "create the run's Lease"))?;
+    create_one(cluster, spec, job, printer).await
+}
+
+/// Creates the one Job of a run that has its Lease.
+async fn create_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Printer) -> Result<(), NoNodeAgents> {
     let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let limit = request::limit(cluster.request_timeout);
     let created = attempt(limit, jobs.create(&PostParams::default(), job)).await;

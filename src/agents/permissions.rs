@@ -3,6 +3,7 @@
 mod cni;
 mod debug;
 mod doctor;
+mod run;
 
 use k8s_openapi::api::authorization::v1::ResourceRule;
 
@@ -69,6 +70,8 @@ pub enum Verb {
     Verify,
     /// A shell in a pod or on a node
     Debug,
+    /// A throw-away pod with a shell
+    Run,
     /// What is where, and who may do what
     Doctor,
     /// Remove all that any run left
@@ -89,6 +92,7 @@ impl Verb {
             Self::Capture => "capture",
             Self::Verify => "verify",
             Self::Debug => "debug",
+            Self::Run => "run",
             Self::Doctor => "doctor",
             Self::Cleanup => "cleanup",
             Self::CniInstall => "cni-install",
@@ -532,11 +536,15 @@ const CLEANUP: [Grant; 8] = [
 
 /// What a verb needs; `ways` narrows it to the ways in that shall be possible.
 pub fn grants(verb: Verb, ways: &[Way]) -> Vec<Grant> {
+    if verb == Verb::Run {
+        return run::grants(&grants(Verb::Debug, &[Way::Node]));
+    }
     let (table, more): (&[Grant], &[Grant]) = match verb {
         Verb::Matrix => (&MATRIX, &[]),
         Verb::Capture => (&MATRIX, &CAPTURE),
         Verb::Verify | Verb::Doctor => (&VERIFY, &MATRIX),
         Verb::Debug => (&debug::DEBUG, &MATRIX),
+        Verb::Run => (&[], &[]),
         Verb::Cleanup => (&CLEANUP, &[]),
         Verb::CniInstall => (&cni::INSTALL, &[]),
         Verb::CniStatus => (&cni::STATUS, &[]),

@@ -8,6 +8,8 @@ use std::{fmt, time::Duration};
 pub const RUN_LABEL: &str = "netcheck.dev/run";
 /// Label by which everything of ours is found.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Label that says which part of ours an object is.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Value of [`MANAGED_BY_LABEL`] and of `app.kubernetes.io/name`.
 pub const NAME: &str = "kubectl-netcheck";
 /// Label of a namespace that outlives the last run: one an administrator set up.

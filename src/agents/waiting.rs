@@ -13,6 +13,9 @@ const RUNNING_WITHIN: Duration = Duration::from_secs(90);
 /// authorizer has heard of the pod. It tries again after ten seconds (`MaxContainerBackOff`'s first step); later ones take too long.
 const PULL_FAILED_FOR: Duration = Duration::from_secs(15);
 
+/// A pod that just went may have left room that the scheduler does not know of yet; a node that is still to be made takes too long.
+const NO_NODE_FOR: Duration = Duration::from_secs(8);
+
 /// Reasons after which a container does not start by waiting longer, as the kubelet words them (pkg/kubelet/images/types.go and
 /// pkg/kubelet/kuberuntime/kuberuntime_container.go).
 const HOPELESS: [&str; 5] = [
@@ -41,6 +44,8 @@ pub enum Progress {
     Unseen,
     /// It may still start; the kubelet's word for what it waits for.
     Coming(String),
+    /// The scheduler finds no node for it, in its words; it tries again.
+    NoNode(String),
     /// Its image could not be pulled, in the kubelet's words; the kubelet tries again.
     PullFailed(String),
     /// It will not run, as its image is not there or not acceptable, in the kubelet's words.
@@ -60,6 +65,7 @@ impl Progress {
                 "the kubelet has not taken it up within {} s",
                 TAKEN_UP_WITHIN.as_secs()
             )),
+            Self::NoNode(why) if unchanged >= NO_NODE_FOR => late(why.clone()),
             Self::PullFailed(why) if unchanged >= PULL_FAILED_FOR => Some(Obstacle::ImagePull.because(why)),
             Self::Coming(why) if waited >= RUNNING_WITHIN => {
                 late(format!("{why} (waited {} s)", RUNNING_WITHIN.as_secs()))
@@ -73,7 +79,7 @@ impl Progress {
         match self {
             Self::Hopeless(why) => Some(Obstacle::NotStarted.because(why)),
             Self::NoImage(why) => Some(Obstacle::ImagePull.because(why)),
-            Self::Unseen | Self::Coming(_) | Self::PullFailed(_) | Self::Running => None,
+            Self::Unseen | Self::Coming(_) | Self::NoNode(_) | Self::PullFailed(_) | Self::Running => None,
         }
     }
 }
@@ -95,10 +101,13 @@ impl Stage {
         }
     }
 
-    /// Takes note of what is seen now. Two failed pulls in a row are one state, whatever their words.
+    /// Takes note of what is seen now. Two failed pulls in a row are one state, whatever their words, and so are two vain searches for a node.
     pub fn note(&mut self, progress: Progress) {
-        let pulling = |progress: &Progress| matches!(progress, Progress::PullFailed(_));
-        if self.progress != progress && !(pulling(&self.progress) && pulling(&progress)) {
+        let is_the_same = match (&self.progress, &progress) {
+            (Progress::PullFailed(_), Progress::PullFailed(_)) | (Progress::NoNode(_), Progress::NoNode(_)) => true,
+            (before, now) => before == now,
+        };
+        if !is_the_same {
             self.since = Instant::now();
         }
         self.progress = progress;
@@ -128,7 +137,7 @@ pub fn of_container(pod: &Pod, name: &str) -> Progress {
         // A kubelet that refuses a pod (out of resources, no such OS, UnexpectedAdmissionError) fails it without container statuses.
         (None, Some("Failed")) => pod_failure(pod),
         (None, _) => match unschedulable(pod) {
-            Some(why) => Progress::Coming(why),
+            Some(why) => Progress::NoNode(why),
             None => Progress::Unseen,
         },
     }
@@ -163,7 +172,11 @@ pub fn describe(status: &ContainerStatus) -> String {
     match of_status(status) {
         Progress::Unseen => "unknown".to_owned(),
         Progress::Running => "running".to_owned(),
-        Progress::Coming(why) | Progress::PullFailed(why) | Progress::NoImage(why) | Progress::Hopeless(why) => why,
+        Progress::Coming(why)
+        | Progress::NoNode(why)
+        | Progress::PullFailed(why)
+        | Progress::NoImage(why)
+        | Progress::Hopeless(why) => why,
     }
 }
 
@@ -234,6 +247,23 @@ mod tests {
         pod(&json!({ "containerStatuses": [{
             "name": "agent", "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "",
         }] }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vain_search_for_a_node_ends_whatever_its_words() {
+        let searching = |words: &str| {
+            let condition =
+                json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words });
+            of_container(&pod(&json!({ "phase": "Pending", "conditions": [condition] })), "agent")
+        };
+        let mut stage = Stage::begin();
+        stage.note(searching("0/2 nodes are available"));
+        tokio::time::advance(NO_NODE_FOR / 2).await;
+        stage.note(searching("0/3 nodes are available"));
+        assert_eq!(stage.overdue(NO_NODE_FOR / 2), None);
+        tokio::time::advance(NO_NODE_FOR / 2).await;
+        let why = stage.overdue(NO_NODE_FOR).unwrap();
+        assert!(why.why.contains("0/3 nodes are available"), "{why}");
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl Problem {
         self.status().is_some_and(|status| status.code == 409)
     }
 
+    /// There is an object of this name.
+    pub fn is_taken(&self) -> bool {
+        self.status().is_some_and(|status| status.reason == "AlreadyExists")
+    }
+
     /// Not the authorizer but an admission plugin, policy or webhook refuses; webhooks choose the code themselves. The authorizer's
     /// words name the user first: `User "x" cannot create resource …` (apiserver/pkg/endpoints/handlers/responsewriters/errors.go).
     pub fn is_admission(&self) -> bool {

@@ -5,7 +5,7 @@ use crate::{
     agents::{
         DEFAULT_NAMESPACE,
         ladder::Rung,
-        run::{RUN_LABEL, RunId, managed_selector},
+        run::{COMPONENT_LABEL, RUN_LABEL, RunId, managed_selector},
         sweep, waiting,
     },
     cluster::{
@@ -43,7 +43,7 @@ pub struct CleanupArgs {
     /// Also runs that have not expired: they may be at work, and will fail
     #[arg(long)]
     all: bool,
-    /// Namespace of the node agents, where only that one may be looked at
+    /// Namespace of the node agents, where only that one and the current one may be looked at
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
     agent_namespace: String,
 }
@@ -214,21 +214,55 @@ async fn find_runs(cluster: &Cluster, agent_namespace: &str, printer: &Printer) 
     match list_runs(cluster, everywhere, &managed).await {
         Ok(runs) => Ok(runs),
         Err(problem) if problem.is_forbidden() => {
+            // Agents are in the one, pods of `run` in the other.
+            let here = BTreeSet::from([agent_namespace, &cluster.namespace]);
             printer.warn(format!(
-                "Jobs, pods and Leases may not be listed in all namespaces: only namespace {agent_namespace:?} is looked at"
+                "Jobs, pods and Leases may not be listed in all namespaces: only {} looked at",
+                looked_at(&here)
             ));
-            let here = (
-                Api::namespaced(cluster.client.clone(), agent_namespace),
-                Api::namespaced(cluster.client.clone(), agent_namespace),
-                Api::namespaced(cluster.client.clone(), agent_namespace),
-            );
-            let listed = list_runs(cluster, here, &managed).await;
-            listed.map_err(|problem| {
-                problem.into_failure(&format!("list Jobs, pods and Leases in namespace {agent_namespace:?}"))
-            })
+            let (mut runs, mut refusals) = (Runs::new(), Vec::new());
+            for namespace in &here {
+                match list_in(cluster, namespace, &managed).await {
+                    Ok(found) => runs.extend(found),
+                    Err(problem) if problem.is_forbidden() => refusals.push((*namespace, problem)),
+                    Err(problem) => return Err(not_listed(problem, namespace)),
+                }
+            }
+            let none_may_be = refusals.len() == here.len();
+            for (namespace, problem) in refusals {
+                let failure = not_listed(problem, namespace);
+                if none_may_be {
+                    return Err(failure);
+                }
+                printer.warn(failure.message);
+            }
+            Ok(runs)
         }
         Err(problem) => Err(problem.into_failure("list Jobs, pods and Leases in all namespaces")),
     }
+}
+
+/// `namespace "a" is`, `namespaces "a" and "b" are`.
+fn looked_at(namespaces: &BTreeSet<&str>) -> String {
+    let quoted: Vec<String> = namespaces.iter().map(|name| format!("{name:?}")).collect();
+    match &quoted[..] {
+        [one] => format!("namespace {one} is"),
+        several => format!("namespaces {} are", several.join(" and ")),
+    }
+}
+
+fn not_listed(problem: Problem, namespace: &str) -> Failure {
+    problem.into_failure(&format!("list Jobs, pods and Leases in namespace {namespace:?}"))
+}
+
+async fn list_in(cluster: &Cluster, namespace: &str, managed: &str) -> Result<Runs, Problem> {
+    let client = &cluster.client;
+    let here = (
+        Api::namespaced(client.clone(), namespace),
+        Api::namespaced(client.clone(), namespace),
+        Api::namespaced(client.clone(), namespace),
+    );
+    list_runs(cluster, here, managed).await
 }
 
 async fn list_runs(
@@ -365,7 +399,8 @@ fn describe_run(namespace: &str, found: &Found, now: Timestamp, action: Action) 
             .spec
             .as_ref()
             .and_then(|spec| spec.template.spec.as_ref()?.node_name.clone());
-        let state = node.map_or_else(|| "agent".to_owned(), |node| format!("agent on node {node}"));
+        let what = what_it_is(&job.metadata);
+        let state = node.map_or_else(|| what.to_owned(), |node| format!("{what} on node {node}"));
         item("Job", job.metadata.name.clone(), state)
     });
     let with_job = |pod: &Pod| {
@@ -381,10 +416,23 @@ fn describe_run(namespace: &str, found: &Found, now: Timestamp, action: Action) 
         item(
             "Pod",
             pod.metadata.name.clone(),
-            format!("agent{place}, its Job is gone"),
+            format!("{}{place}, its Job is gone", what_it_is(&pod.metadata)),
         )
     });
     lease.chain(jobs).chain(pods).collect()
+}
+
+/// By the label that says which part of ours it is.
+fn what_it_is(metadata: &ObjectMeta) -> &'static str {
+    let labels = metadata.labels.as_ref();
+    match labels
+        .and_then(|labels| labels.get(COMPONENT_LABEL))
+        .map(String::as_str)
+    {
+        Some("run") => "throw-away pod",
+        Some("debug") => "session",
+        _ => "agent",
+    }
 }
 
 fn lease_state(lease: &Lease, now: Timestamp) -> String {
@@ -467,6 +515,35 @@ mod tests {
             shown,
             [("Pod", "netcheck-0123bcdf-0-x", "agent on node n1, its Job is gone")]
         );
+    }
+
+    /// Who may not look everywhere has throw-away pods in one namespace, and agents perhaps in another that is not to be looked at at all.
+    #[tokio::test]
+    async fn where_not_all_may_be_listed_ones_own_namespace_is() {
+        let answer = |own: &'static str| {
+            move |asked: &fake::Asked| match asked.line.as_str() {
+                line if line.contains(&format!("/namespaces/{own}/")) && line.contains("/jobs") => {
+                    let labels = json!({ RUN_LABEL: "0123bcdf", COMPONENT_LABEL: "run" });
+                    fake::list(&json!([{ "metadata": { "namespace": own, "name": "probe", "labels": labels } }]))
+                }
+                line if line.contains(&format!("/namespaces/{own}/")) => fake::list(&json!([])),
+                _ => fake::status(403, "Forbidden", "User \"ada\" cannot list resource"),
+            }
+        };
+        let (cluster, _) = fake::cluster(answer("default"));
+        let cluster = Cluster {
+            namespace: "default".to_owned(),
+            ..cluster
+        };
+        let runs = find_runs(&cluster, "netcheck", &Printer::silent()).await.unwrap();
+        let found = &runs[&("default".to_owned(), RunId::parse("0123bcdf").unwrap())];
+        let items = describe_run("default", found, Timestamp::UNIX_EPOCH, Action::Removed);
+        assert_eq!(
+            (items[0].name.as_str(), items[0].state.as_str()),
+            ("probe", "throw-away pod")
+        );
+        let (cluster, _) = fake::cluster(answer("elsewhere"));
+        assert!(find_runs(&cluster, "netcheck", &Printer::silent()).await.is_err());
     }
 
     #[test]

@@ -108,8 +108,8 @@ pub async fn await_agents(
                 look_again = Instant::now() + LOOK_EVERY;
                 let waited = begun.elapsed();
                 let without_pod = waiting.values().any(|awaited| !awaited.has_pod) && waited >= TAKEN_UP_WITHIN;
-                let refusals = if without_pod { refusals(cluster, spec).await } else { BTreeMap::new() };
-                waiting.retain(|index, awaited| match awaited.overdue(waited, refusals.get(index), trouble.as_deref()) {
+                let refusals = if without_pod { refusals(cluster, &spec.namespace).await } else { BTreeMap::new() };
+                waiting.retain(|index, awaited| match awaited.overdue(waited, refusals.get(&spec.run.job_name(*index)), trouble.as_deref()) {
                     Some(why) => {
                         launched.absent.insert(*index, why);
                         false
@@ -154,9 +154,9 @@ fn did_not_start(absence: Absence) -> Absence {
     absence.reworded(|why| format!("its agent did not start: {why}"))
 }
 
-/// What the Job controller says of pods it could not create, by index.
-async fn refusals(cluster: &Cluster, spec: &AgentSpec) -> BTreeMap<usize, String> {
-    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+/// What the Job controller says of pods it could not create, by their Job's name.
+pub async fn refusals(cluster: &Cluster, namespace: &str) -> BTreeMap<String, String> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), namespace);
     let params = ListParams::default().fields("involvedObject.kind=Job,reason=FailedCreate");
     // Whoever may not read events gets the general reason.
     let Ok(list) = attempt(request::limit(cluster.request_timeout), events.list(&params)).await else {
@@ -164,10 +164,7 @@ async fn refusals(cluster: &Cluster, spec: &AgentSpec) -> BTreeMap<usize, String
     };
     list.items
         .into_iter()
-        .filter_map(|event| {
-            let index = index_of_job(spec, event.involved_object.name.as_deref()?)?;
-            Some((index, safe(event.message.as_deref()?)))
-        })
+        .filter_map(|event| Some((event.involved_object.name?, safe(event.message.as_deref()?))))
         .collect()
 }
 

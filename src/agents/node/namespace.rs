@@ -10,7 +10,7 @@ use crate::{
     },
     cluster::{
         Cluster,
-        request::{self, attempt},
+        request::{self, Problem, attempt},
     },
     exit::Failure,
 };
@@ -84,32 +84,54 @@ pub async fn ask_admission(cluster: &Cluster, job: &Job) -> Result<(), NoNodeAge
     let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
     let until = Instant::now() + SERVICE_ACCOUNT_WITHIN;
     loop {
-        match gate::ask_admission(cluster, job).await? {
-            Verdict::Admitted => return Ok(()),
+        match ask_patiently(cluster, job).await? {
+            // Agents' names are their run's.
+            Verdict::Admitted | Verdict::NameTaken => return Ok(()),
             Verdict::NamespaceGone if Instant::now() < until => ensure(cluster, namespace).await?,
             Verdict::NamespaceGone => {
                 let gone = format!("namespace {namespace:?} is removed again and again");
                 return Err(Failure::unknown(gone).into());
-            }
-            Verdict::Refused(refusal)
-                if refusal.contains("error looking up service account") && Instant::now() < until =>
-            {
-                sleep(Duration::from_millis(100)).await;
             }
             Verdict::Refused(refusal) => return Err(NoNodeAgents::refused(&refusal)),
         }
     }
 }
 
+/// Asks admission; waits for the account that every namespace gets a moment after its creation.
+pub async fn ask_patiently(cluster: &Cluster, job: &Job) -> Result<Verdict, Failure> {
+    let until = Instant::now() + SERVICE_ACCOUNT_WITHIN;
+    loop {
+        match gate::ask_admission(cluster, job).await? {
+            Verdict::Refused(refusal)
+                if lacks_account(&refusal) && refusal.contains("\"default\"") && Instant::now() < until =>
+            {
+                sleep(Duration::from_millis(100)).await;
+            }
+            verdict => return Ok(verdict),
+        }
+    }
+}
+
+/// Whether a refusal says that there is no such service account (plugin/pkg/admission/serviceaccount/admission.go).
+pub fn lacks_account(refusal: &str) -> bool {
+    refusal.contains("error looking up service account")
+}
+
+/// Creates the run's Lease, which comes before all else of it; what the server says.
+pub async fn create_lease(cluster: &Cluster, spec: &AgentSpec) -> Result<Result<Lease, Problem>, Failure> {
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &spec.namespace);
+    let lease = manifest::lease(spec, &run::holder(), Timestamp::now())?;
+    let limit = request::limit(cluster.request_timeout);
+    Ok(attempt(limit, leases.create(&PostParams::default(), &lease)).await)
+}
+
 /// Creates the Lease, then writes to the namespace so that a run that is about to remove it notices.
 pub async fn hold(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNodeAgents> {
     let limit = request::limit(cluster.request_timeout);
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &spec.namespace);
-    let lease = manifest::lease(spec, &run::holder(), Timestamp::now())?;
     let until = Instant::now() + NAMESPACE_WITHIN;
     loop {
-        match attempt(limit, leases.create(&PostParams::default(), &lease)).await {
+        match create_lease(cluster, spec).await? {
             Ok(_) => {
                 let touch = Patch::Merge(manifest::namespace_touch(&spec.run));
                 match attempt(

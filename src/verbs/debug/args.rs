@@ -1,11 +1,12 @@
 //! Arguments of `debug`.
 
-use crate::{agents::DEFAULT_NAMESPACE, debug::Profile, flags::duration};
-use clap::{Arg, Args};
+use crate::{
+    agents::DEFAULT_NAMESPACE,
+    flags::duration,
+    verbs::session::{CONTAINER, SessionArgs},
+};
+use clap::Args;
 use std::{path::PathBuf, time::Duration};
-
-/// Heading of the flags about the new container.
-const CONTAINER: &str = "The new container";
 
 /// Examples in `debug --help`.
 const EXAMPLES: &str = "\
@@ -39,16 +40,10 @@ pub struct DebugArgs {
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
-    /// Command to run (default: a shell: bash, else sh)
-    #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<String>,
+    /// The command, and its container.
+    #[command(flatten)]
+    pub asked: SessionArgs,
 
-    /// Send what is typed or piped to the command (default: without a command)
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// Give the command a terminal (default: without a command, where there is one)
-    #[arg(short = 't', long, requires = "stdin")]
-    pub tty: bool,
     /// In a pod: leave it running when you leave, for this long: 30m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub keep: Option<Duration>,
@@ -56,18 +51,6 @@ pub struct DebugArgs {
     #[arg(long)]
     pub new: bool,
 
-    /// Image (default: netcheck's toolbox); it needs a shell
-    #[arg(long, value_name = "REFERENCE", help_heading = CONTAINER)]
-    pub image: Option<String>,
-    /// Registry, and path in it, that mirrors the toolbox
-    #[arg(long, value_name = "PREFIX", conflicts_with = "image", help_heading = CONTAINER)]
-    pub image_prefix: Option<String>,
-    /// When to pull the image: Always, IfNotPresent, Never
-    #[arg(long, value_name = "POLICY", value_parser = ["Always", "IfNotPresent", "Never"], hide_possible_values = true, help_heading = CONTAINER)]
-    pub image_pull_policy: Option<String>,
-    /// Secret to pull the image with on a node; may be given several times (pods have their own)
-    #[arg(long, value_name = "NAME", help_heading = CONTAINER)]
-    pub image_pull_secret: Vec<String>,
     /// Name of the new container
     #[arg(short = 'c', long, value_name = "NAME", help_heading = CONTAINER)]
     pub container: Option<String>,
@@ -77,28 +60,7 @@ pub struct DebugArgs {
     /// File with a part of a container, JSON or YAML, that changes the new one
     #[arg(long, value_name = "FILE", help_heading = CONTAINER)]
     pub custom: Option<PathBuf>,
-    /// Variable for the command; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable, help_heading = CONTAINER)]
-    pub env: Vec<(String, String)>,
     /// Namespace of a pod on a node; created if it does not exist
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAMESPACE, help_heading = CONTAINER)]
     pub agent_namespace: String,
-}
-
-/// kubectl has two flags of this name: one of its own for its profiler, which is accepted everywhere, and one of `debug`.
-pub fn profile_argument(argument: Arg) -> Arg {
-    let names = Profile::ALL.map(Profile::word);
-    argument
-        .value_name("PROFILE")
-        .value_parser(names)
-        .help("What the container may do (default: netadmin; in a pod that refuses it, baseline or restricted)")
-        .help_heading(CONTAINER)
-        .hide(false)
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is not NAME=VALUE")),
-    }
 }

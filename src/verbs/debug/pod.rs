@@ -1,6 +1,6 @@
 //! A session in a pod: an ephemeral container with as much as is admitted, or one that was kept.
 
-use super::{Request, interrupted, outcome};
+use super::{Request, interrupted};
 use crate::{
     agents::{
         arrival::{self, NotRunning},
@@ -16,16 +16,14 @@ use crate::{
     flags::duration,
     output::safe,
     terminal::{Attachment, Lifeline, Session},
+    verbs::session::{
+        first_answer, outcome,
+        own_pod::{hint_for, lacks_shell, not_started},
+    },
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use std::time::Duration;
-use tokio::time::sleep;
-
-/// When a new container is asked for the first time whether it is there, and how often at last.
-const FIRST_ASKED_AFTER: Duration = Duration::from_millis(150);
-const ASKED_EVERY: Duration = Duration::from_secs(2);
 
 /// What to do about a container that no rung starts.
 const OTHER_WAYS: &str =
@@ -41,7 +39,7 @@ pub(super) async fn debug(request: &Request, place: Place, named: Option<&str>) 
     if let Some(target) = &request.args.target {
         place.check_target(target)?;
     }
-    if !request.args.image_pull_secret.is_empty() {
+    if !request.asked.image_pull_secret.is_empty() {
         printer.warn("--image-pull-secret has no effect in a pod: it pulls with its own secrets");
     }
     let session = request.session();
@@ -57,7 +55,7 @@ pub(super) async fn debug(request: &Request, place: Place, named: Option<&str>) 
         container,
         limit: request.limit(),
     };
-    let asks_for_more = request.args.new || request.args.container.is_some() || !request.args.command.is_empty();
+    let asks_for_more = request.args.new || request.args.container.is_some() || !request.asked.command.is_empty();
     let may_return = !asks_for_more && request.io.tty && !request.shared.flags.dry_run;
     if let Some(kept) = kept::find(&place, &owner).filter(|_| may_return) {
         printer.note(format!(
@@ -68,7 +66,10 @@ pub(super) async fn debug(request: &Request, place: Place, named: Option<&str>) 
         let end = request.converse(&attachment, &kept.session, false, None).await?;
         return outcome::of(request, &attachment, &kept.session, end).await;
     }
-    let wanted = request.wanted(owner, format!("pod {}/{}", place.namespace, place.name));
+    let wanted = Wanted {
+        target: request.args.target.clone(),
+        ..request.wanted(owner, format!("pod {}/{}", place.namespace, place.name))
+    };
     let starting = Starting {
         request,
         place: &place,
@@ -115,28 +116,14 @@ enum Refusal {
 }
 
 impl Starting<'_> {
-    fn profiles(&self) -> Vec<Profile> {
-        self.request
-            .profile
-            .map_or_else(|| Profile::LADDER.to_vec(), |profile| vec![profile])
-    }
-
     fn print(&self) -> Result<Exit, Failure> {
-        let [first, rest @ ..] = &self.profiles()[..] else {
-            return Err(Failure::unknown("there is no profile to try"));
-        };
-        let patch = container::checked(container::patch(self.wanted, self.session, *first))?;
-        let mut comments = vec![
-            format!(
-                "added to pod {} as a patch of its subresource ephemeralcontainers",
-                safe(&self.place.name)
-            ),
-            format!("profile {}: {}", first.word(), first.describe()),
-        ];
-        comments.extend(
-            rest.iter()
-                .map(|next| format!("if refused, profile {}: {}", next.word(), next.describe())),
-        );
+        let (first, rungs) = self.request.first_profile()?;
+        let patch = container::checked(container::patch(self.wanted, self.session, first))?;
+        let mut comments = vec![format!(
+            "added to pod {} as a patch of its subresource ephemeralcontainers",
+            safe(&self.place.name)
+        )];
+        comments.extend(rungs);
         comments.push(match self.session.keep {
             Some(keep) => format!("ends after {}", duration::words(keep)),
             None => "ends with the session".to_owned(),
@@ -168,7 +155,7 @@ impl Starting<'_> {
 
     /// Tries profile after profile; the one that runs.
     async fn climb(&self, attachment: &Attachment) -> Result<(Profile, Option<Lifeline>), Failure> {
-        let profiles = self.profiles();
+        let profiles = self.request.profiles();
         let mut last = None;
         for (at, &profile) in profiles.iter().enumerate() {
             let refusal = match self.start(profile, attachment).await {
@@ -181,13 +168,8 @@ impl Starting<'_> {
                 Refusal::ByAdmission(why) => (why, true),
                 Refusal::Final(failure) => return Err(failure),
             };
-            if let Some(next) = profiles.get(at + 1).filter(|_| by_admission) {
-                self.request.printer().note(format!(
-                    "profile {} is refused ({why}): trying {}: {}",
-                    profile.word(),
-                    next.word(),
-                    next.describe()
-                ));
+            if let Some(&next) = profiles.get(at + 1).filter(|_| by_admission) {
+                self.request.tell_refused(profile, &why, next);
             }
             last = Some((profile, why, by_admission));
             if !by_admission {
@@ -259,56 +241,5 @@ impl Starting<'_> {
                     .hint(hint_for(absence.obstacle)),
             )),
         }
-    }
-}
-
-/// Asks the container again and again, ever more rarely, until it answers.
-async fn first_answer(attachment: &Attachment) -> Lifeline {
-    let mut pause = FIRST_ASKED_AFTER;
-    loop {
-        sleep(pause).await;
-        match Lifeline::open(attachment, &attachment.container).await {
-            Ok(Some(lifeline)) => return lifeline,
-            // Who may not hears of it when the container runs.
-            Err(problem) if problem.code() == Some(403) => return std::future::pending().await,
-            Ok(None) | Err(_) => pause = (pause * 3 / 2).min(ASKED_EVERY),
-        }
-    }
-}
-
-/// What may help, where it is not the security context.
-pub(super) fn hint_for(obstacle: Obstacle) -> &'static str {
-    match obstacle {
-        Obstacle::ImagePull => {
-            "--image or --image-prefix names one that the node can pull; kubectl netcheck images lists ours"
-        }
-        _ => "kubectl describe pod shows what the kubelet says",
-    }
-}
-
-/// The kubelet's words, or clearer ones where they mean that the image has no shell.
-pub(super) fn not_started(why: &str, image: &str) -> String {
-    if lacks_shell(why) {
-        return format!(
-            "image {} has no sh, without which no session can be started in it",
-            safe(image)
-        );
-    }
-    format!("the container did not start: {why}")
-}
-
-fn lacks_shell(why: &str) -> bool {
-    why.contains("\"sh\"") && (why.contains("not found") || why.contains("no such file"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_without_a_shell_is_named() {
-        let why = "container ended (StartError, exit code 128): failed to create task: exec: \"sh\": executable file not found in $PATH";
-        assert!(not_started(why, "scratch:1").starts_with("image scratch:1 has no sh"));
-        assert!(not_started("container ended (StartError, exit code 128): cgroup", "x").contains("cgroup"));
     }
 }

@@ -1,5 +1,5 @@
 //! Clusters of another make: of one IP family, over an IPv6 underlay, with kube-proxy in its other mode, with another network plugin. The same
-//! health, the same fault in the right class, and packets of the right size. And `debug`, which asks for no particular network.
+//! health, the same fault in the right class, and packets of the right size. And `debug` and `run`, which ask for no particular network.
 
 #![allow(clippy::print_stdout, reason = "figures are to be seen beside the verdicts")]
 
@@ -9,6 +9,8 @@ mod cni_refused;
 mod debug;
 #[path = "cases/flannel.rs"]
 mod flannel;
+#[path = "cases/run.rs"]
+mod run;
 
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
@@ -103,7 +105,10 @@ fn main() -> ExitCode {
         cni: Cni::Plain,
         ..RigSpec::default()
     };
-    let plain = (runner::named(plain), [PLAIN, cni_refused::CASES, debug::CASES].concat());
+    let plain = (
+        runner::named(plain),
+        [PLAIN, cni_refused::CASES, debug::CASES, run::CASES].concat(),
+    );
     let flannel = flannel::BACKENDS.map(|(backend, cases)| {
         let spec = RigSpec {
             name: "variants".into(),

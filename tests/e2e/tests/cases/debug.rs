@@ -41,11 +41,11 @@ pub const CASES: &[Case] = &[
 ];
 
 /// A shell, and its tools: any image that has one will do.
-const IMAGE: &str = "docker.io/rig/busybox:1";
-const SOON: Duration = Duration::from_secs(30);
+pub const IMAGE: &str = "docker.io/rig/busybox:1";
+pub const SOON: Duration = Duration::from_secs(30);
 /// Silence ends a session between fifteen and thirty seconds after the last sign of life.
-const BY_ITSELF: Duration = Duration::from_secs(45);
-const SHELL: &str = "~ # ";
+pub const BY_ITSELF: Duration = Duration::from_secs(45);
+pub const SHELL: &str = "~ # ";
 
 /// One pod, `on-n1`, in a namespace of this level.
 fn pod<'a>(lab: &'a Lab, level: &str) -> Result<Namespace<'a>> {
@@ -59,7 +59,7 @@ fn line<'a>(namespace: &'a Namespace, arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// kubectl by its own name, which the rig's is a link of: a terminal takes no other.
-fn terminal_of(lab: &Lab, command: &Command) -> Result<Terminal> {
+pub fn terminal_of(lab: &Lab, command: &Command) -> Result<Terminal> {
     Terminal::run(&lab.rig.directory().join("bin/kubectl"), command, 33, 101)
 }
 
@@ -75,7 +75,7 @@ fn run(lab: &Lab, namespace: &Namespace, arguments: &[&str]) -> Result<Output> {
         .context("run kubectl netcheck debug")
 }
 
-fn expect(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+pub fn expect(output: &Output, code: i32, words: &[&str]) -> Result<()> {
     let text = said(output);
     ensure!(output.status.code() == Some(code), "not {code}: {text}");
     for word in words {
@@ -124,12 +124,17 @@ fn prompt(lab: &Lab) -> Result<()> {
     namespace.wait_until_ephemeral_ended(SOON)
 }
 
-fn command(lab: &Lab) -> Result<()> {
-    let namespace = pod(lab, "privileged")?;
-    let numbers: String = (1..=200_000).fold(String::new(), |mut all, number| {
+/// What `seq 1 200000` writes.
+pub fn numbers() -> String {
+    (1..=200_000).fold(String::new(), |mut all, number| {
         let _ = writeln!(all, "{number}");
         all
-    });
+    })
+}
+
+fn command(lab: &Lab) -> Result<()> {
+    let namespace = pod(lab, "privileged")?;
+    let numbers = numbers();
     let output = run(
         lab,
         &namespace,

@@ -18,8 +18,8 @@ const TOLD_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Says it, and with which code the program ends.
-pub(super) async fn of(
-    request: &Request,
+pub(in crate::verbs) async fn of<A>(
+    request: &Request<A>,
     attachment: &Attachment,
     session: &Session,
     end: End,
@@ -65,11 +65,11 @@ pub(super) async fn of(
     }
 }
 
-fn said(request: &Request, code: u8, word: &str) -> Result<Exit, Failure> {
+fn said<A>(request: &Request<A>, code: u8, word: &str) -> Result<Exit, Failure> {
     match word {
         "ended" => Ok(Exit::Command(code)),
         "missing" => {
-            let command = request.args.command.first().map_or("a shell", String::as_str);
+            let command = request.asked.command.first().map_or("a shell", String::as_str);
             Err(Failure {
                 exit: Exit::Command(code),
                 message: format!("there is no {} in image {}", safe(command), safe(&request.image)),
