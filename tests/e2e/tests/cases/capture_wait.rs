@@ -415,6 +415,20 @@ fn followed(lab: &Lab) -> Result<()> {
     };
     let at_first = pods()?;
     let running = Running::start(lab, &namespace, &["deploy/web", "--follow"])?;
+    netcheck_rig::wait_until("packets of each", SOON, || {
+        let fields = ["-T", "fields", "-e", "frame.interface_name"];
+        let lines = tshark(&running.path(), &fields).map_err(|error| error.to_string())?;
+        let is_seen = |pod: &String| {
+            lines
+                .iter()
+                .any(|name| name.starts_with(pod.trim_start_matches("pod ")))
+        };
+        if at_first.iter().all(is_seen) {
+            Ok(())
+        } else {
+            Err(format!("{} packets", lines.len()))
+        }
+    })?;
     let first = at_first
         .first()
         .context("a pod")?
