@@ -104,10 +104,10 @@ async fn try_remove_objects(
 
 /// Removes the pods that a selector of ours selects, whose Jobs are gone.
 ///
-/// A pod whose kubelet never took it up, or whose agent has ended, has nothing to terminate and is removed at once. Pods that run are left to the garbage
-/// collector, which follows their Job, and to their kubelet; what is still there after a while has a kubelet that is gone, and would
-/// stay "Terminating", and its namespace with it, until that comes back. All are waited for: the Job controller has a finalizer on them, and a
-/// namespace that is deleted before it is off takes several seconds more (the namespace controller comes back late).
+/// A pod whose kubelet never took it up, or whose agent has ended, has nothing to terminate and is removed at once. Pods that run are left
+/// to the garbage collector, which follows their Job, and to their kubelet; what is still there after a while has a kubelet that is gone,
+/// and would stay "Terminating", and its namespace with it, until that comes back. All are waited for: the Job controller has a finalizer
+/// on them.
 pub async fn remove_pods(cluster: &Cluster, namespace: &str, selector: &str, agents: Agents) -> Result<(), Problem> {
     let until = Instant::now() + PODS_WITHIN;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
@@ -120,7 +120,11 @@ pub async fn remove_pods(cluster: &Cluster, namespace: &str, selector: &str, age
         }
         let over = Instant::now() >= until;
         let is_at_once = over || agents == Agents::Ended;
-        let stuck = left.iter().filter(|pod| is_at_once || !waiting::runs(pod));
+        // One that was told to go at once is not told again while it waits for its finalizer.
+        let is_going = |pod: &&Pod| pod.metadata.deletion_grace_period_seconds == Some(0);
+        let stuck = left
+            .iter()
+            .filter(|pod| !is_going(pod) && (is_at_once || !waiting::runs(pod)));
         delete_at_once(cluster, &pods, stuck).await?;
         if over {
             return Ok(());
@@ -405,8 +409,14 @@ mod tests {
         let looks = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let (cluster, asked) = fake::cluster(move |asked| match asked.line.as_str() {
             line if line.starts_with("GET") && line.contains("/pods") => {
-                let first = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 1;
-                fake::list(&if first { json!([running_pod()]) } else { json!([]) })
+                // The Job controller takes a moment to take its finalizer off.
+                let mut going = running_pod();
+                going["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+                fake::list(&match looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                    0 => json!([running_pod()]),
+                    1 | 2 => json!([going]),
+                    _ => json!([]),
+                })
             }
             _ => fake::status(200, "", ""),
         });
@@ -418,7 +428,7 @@ mod tests {
                 .ok(),
             Some(())
         );
-        assert_eq!(deletes_of_pods(&asked), [json!(0)]);
+        assert_eq!(deletes_of_pods(&asked), [json!(0)], "once, without grace");
         assert!(from.elapsed() < PODS_WITHIN, "{:?}", from.elapsed());
     }
 
