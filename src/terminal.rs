@@ -13,7 +13,7 @@ mod lifeline;
 mod marks;
 mod script;
 
-pub use attached::{Attachment, End, Io, Manner, attach, is_interactive};
+pub use attached::{Attachment, End, Io, Manner, attach};
 pub use lifeline::Lifeline;
 pub use marks::Said;
 pub use script::{SILENCE, Session, command, read_back};

@@ -17,7 +17,7 @@ use kube::{
 };
 use rustix::termios::tcgetwinsize;
 use std::{
-    io::{self, IsTerminal as _, Read as _},
+    io::{self, Read as _},
     time::Duration,
 };
 use tokio::{
@@ -379,9 +379,4 @@ async fn write(target: Target, bytes: &[u8]) -> Result<Written, Failure> {
 async fn write_to(mut stream: impl tokio::io::AsyncWrite + Unpin, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await
-}
-
-/// Whether stdin and stdout are a user's terminal.
-pub fn is_interactive() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
