@@ -5,6 +5,7 @@ pub mod dns;
 pub mod errors;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod identity;
 pub mod inventory;
 mod kubeconfig;
 pub mod list;

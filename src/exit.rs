@@ -54,6 +54,15 @@ impl Failure {
         }
     }
 
+    /// The user did not want to go on; the message says how far it went.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Interrupted,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
     /// The answer could not be found out.
     pub fn unknown(message: impl Into<String>) -> Self {
         Self {

@@ -21,4 +21,4 @@ pub use objects::{Explained, objects};
 pub use printer::Printer;
 pub use progress::Phase;
 pub use raw::RawMode;
-pub use table::{Cell, Table};
+pub use table::{Cell, Table, shortened};

@@ -18,7 +18,7 @@ use crate::{
         Cluster,
         inventory::{Inventory, Subject},
     },
-    exit::{Exit, Failure},
+    exit::Failure,
     findings::{Absence, Obstacle},
     output::{Printer, safe},
 };
@@ -424,11 +424,7 @@ fn node_hint(verb: &str, namespace: &str, grantable: bool) -> String {
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted while agents were started".to_owned(),
-        hint: None,
-    }
+    Failure::interrupted("interrupted while agents were started")
 }
 
 fn whereabouts(way: &Way, inventory: &Inventory, subject: &Subject) -> Whereabouts {

@@ -3,13 +3,13 @@
 use super::report::{DoctorReport, Line, Section, State, Topic};
 use crate::{
     findings::{Severity, text},
-    output::{Cell, Printer, Table, Tone, safe},
+    output::{Cell, Printer, Table, Tone, safe, shortened},
 };
 use std::fmt::Write as _;
 
 /// Findings that are shown with all they rest on; others are counted.
 const MOST_SHOWN: usize = 6;
-/// Columns of what a line says.
+/// Characters of what a line says.
 const WIDTH: usize = 110;
 
 /// `-o table`: one screen. Writing to a String cannot fail, so the results of `writeln!` are dropped throughout.
@@ -102,7 +102,7 @@ fn row(topic: Topic, line: &Line, names_topic: bool, is_wide: bool) -> Vec<Cell>
     let says = if is_wide {
         line.says.clone()
     } else {
-        shortened(&line.says)
+        shortened(&line.says, WIDTH)
     };
     vec![
         Cell::from(if names_topic { topic.word() } else { " " }),
@@ -110,15 +110,6 @@ fn row(topic: Topic, line: &Line, names_topic: bool, is_wide: bool) -> Vec<Cell>
         Cell::toned(tone(line.state), line.state.word()),
         Cell::from(says),
     ]
-}
-
-/// What fits a screen; `-o wide` has all.
-fn shortened(text: &str) -> String {
-    let text = safe(text);
-    match text.char_indices().nth(WIDTH) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
-    }
 }
 
 fn closing(out: &mut String, report: &DoctorReport, printer: Option<&Printer>) {

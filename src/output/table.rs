@@ -135,9 +135,25 @@ impl Table {
     }
 }
 
+/// What of a text fits a table that is to fit a screen, of so many characters; `-o wide` has all.
+pub fn shortened(text: &str, characters: usize) -> String {
+    let text = safe(text);
+    match text.char_indices().nth(characters) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_told_to_be_cut() {
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöüß", 3), "äöü…");
+        assert_eq!(shortened("\u{1b}[2J", 20), safe("\u{1b}[2J"));
+    }
 
     #[test]
     fn it_looks_like_kubectl() {

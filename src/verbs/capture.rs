@@ -86,11 +86,7 @@ pub async fn run(args: CaptureArgs, shared: Shared) -> Result<Exit, Failure> {
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted before anything was captured".to_owned(),
-        hint: None,
-    }
+    Failure::interrupted("interrupted before anything was captured")
 }
 
 /// What is to be done, with all that is known before an agent runs.

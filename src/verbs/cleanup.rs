@@ -14,7 +14,7 @@ use crate::{
         request::{self, Problem, attempt},
     },
     exit::{Exit, Failure},
-    output::{Format, Printer, Table, document, safe},
+    output::{Format, Printer, Table, document, safe, shortened},
     terminal::read_back,
 };
 use clap::Args;
@@ -29,6 +29,9 @@ use kube::Api;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Characters of a state that a table shows: a kubelet's words may be a paragraph.
+const WIDTH: usize = 60;
 
 /// Arguments of `cleanup`.
 #[derive(Debug, Clone, Args)]
@@ -127,11 +130,10 @@ pub async fn run(args: CleanupArgs, shared: Shared) -> Result<Exit, Failure> {
     tokio::select! {
         result = clean_up(&args, &shared) => result,
         // A removal may stop anywhere: whoever comes next finds what is left by itself.
-        () = shared.interrupt.requested() => Err(Failure {
-            exit: Exit::Interrupted,
-            message: "interrupted: something may be left".to_owned(),
-            hint: Some("kubectl netcheck cleanup goes on where this one ended".to_owned()),
-        }),
+        () = shared.interrupt.requested() => Err(
+            Failure::interrupted("interrupted: something may be left")
+                .hint("kubectl netcheck cleanup goes on where this one ended"),
+        ),
     }
 }
 
@@ -463,13 +465,11 @@ fn print(report: &CleanupReport, format: Format, printer: &Printer) -> Result<()
             let mut table = Table::new(["KIND", "NAMESPACE", "NAME", "STATE", "ACTION"]);
             for item in &report.items {
                 let namespace = item.namespace.as_deref().unwrap_or("-");
-                table.push([
-                    item.kind.as_str(),
-                    namespace,
-                    &item.name,
-                    &item.state,
-                    item.action.words(),
-                ]);
+                let state = match format {
+                    Format::Wide => item.state.clone(),
+                    _ => shortened(&item.state, WIDTH),
+                };
+                table.push([item.kind.as_str(), namespace, &item.name, &state, item.action.words()]);
             }
             table.render_on(printer)
         }

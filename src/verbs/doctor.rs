@@ -198,9 +198,5 @@ fn blocked(facts: &crate::doctor::assess::ApiFacts, chosen: &[String]) -> Option
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted before anything was looked at".to_owned(),
-        hint: None,
-    }
+    Failure::interrupted("interrupted before anything was looked at")
 }

@@ -568,11 +568,7 @@ fn exit_by_rows(report: &MatrixReport) -> Exit {
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted before anything was tested".into(),
-        hint: None,
-    }
+    Failure::interrupted("interrupted before anything was tested")
 }
 
 #[cfg(test)]

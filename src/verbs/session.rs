@@ -9,7 +9,8 @@ use crate::{
     agents::{ImageChoice, image, run},
     cluster::{
         Cluster,
-        request::{self, Problem, attempt},
+        identity::whoami,
+        request::{self, Problem},
     },
     debug::{Custom, Profile, Wanted},
     exit::{Exit, Failure},
@@ -17,8 +18,8 @@ use crate::{
     output::{Explained, Printer, objects},
     terminal::{Attachment, End, Io, Lifeline, Manner, Session, attach},
 };
-use k8s_openapi::api::{authentication::v1::SelfSubjectReview, core::v1::Pod};
-use kube::{Api, api::PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use serde_json::Value;
 use std::{
     io::{self, IsTerminal as _},
@@ -72,11 +73,7 @@ fn io_between(asked: &SessionArgs, (stdin, stdout): (bool, bool), printer: &Prin
 
 /// The user does not want to go on.
 pub fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted".to_owned(),
-        hint: None,
-    }
+    Failure::interrupted("interrupted")
 }
 
 impl<A> Request<A> {
@@ -177,10 +174,8 @@ impl<A> Request<A> {
 
     /// Who asks, as the API server knows them, and on which machine: that tells people apart who share a kubeconfig.
     pub async fn owner(&self) -> String {
-        let reviews: Api<SelfSubjectReview> = Api::all(self.cluster.client.clone());
-        let (params, review) = (PostParams::default(), SelfSubjectReview::default());
-        let user = match attempt(self.limit(), reviews.create(&params, &review)).await {
-            Ok(review) => review.status.and_then(|status| status.user_info?.username),
+        let user = match whoami(&self.cluster).await {
+            Ok(user) => user.and_then(|user| user.username),
             // Servers before 1.28 do not tell.
             Err(_) => self.cluster.user.clone(),
         };

@@ -170,11 +170,7 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted before anything was checked".to_owned(),
-        hint: None,
-    }
+    Failure::interrupted("interrupted before anything was checked")
 }
 
 fn report(args: &VerifyArgs, nodes: &BTreeSet<String>, evidence: &Evidence, judgement: &Judgement) -> VerifyReport {

@@ -70,11 +70,8 @@ pub async fn until_settled(cluster: &Cluster, timeout: Duration, shared: &Shared
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted: nodes go on without being looked at".to_owned(),
-        hint: Some("kubectl netcheck cni status --wait looks on".to_owned()),
-    }
+    Failure::interrupted("interrupted: nodes go on without being looked at")
+        .hint("kubectl netcheck cni status --wait looks on")
 }
 
 /// What has changed since it was last told, a line for each node.

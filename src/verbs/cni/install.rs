@@ -200,13 +200,8 @@ pub async fn run(args: InstallArgs, shared: Shared) -> Result<Exit, Failure> {
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted: some objects may be applied".to_owned(),
-        hint: Some(
-            "kubectl netcheck cni install goes on where this one ended; cni uninstall removes what is there".to_owned(),
-        ),
-    }
+    Failure::interrupted("interrupted: some objects may be applied")
+        .hint("kubectl netcheck cni install goes on where this one ended; cni uninstall removes what is there")
 }
 
 /// The namespace first, then under the lock in it the rest.

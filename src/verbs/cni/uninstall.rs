@@ -210,13 +210,7 @@ pub async fn run(args: UninstallArgs, shared: Shared) -> Result<Exit, Failure> {
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        message: "interrupted: something of netcheck-cni may be left".to_owned(),
-        hint: Some(
-            "kubectl netcheck cni uninstall goes on where this one ended; where --evict had begun, nodes are cordoned until then".to_owned(),
-        ),
-    }
+    Failure::interrupted("interrupted: something of netcheck-cni may be left").hint("kubectl netcheck cni uninstall goes on where this one ended; where --evict had begun, nodes are cordoned until then")
 }
 
 async fn uninstall(

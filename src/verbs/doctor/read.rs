@@ -13,6 +13,7 @@ use crate::{
     },
     cluster::{
         Cluster,
+        identity::whoami,
         list::{allowed, cluster_dns, list},
         request::{self, Problem, attempt},
     },
@@ -35,13 +36,9 @@ use clap::ValueEnum as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    authentication::v1::SelfSubjectReview,
     core::v1::{ConfigMap, Namespace, Node as ApiNode, Pod},
 };
-use kube::{
-    Api,
-    api::{ListParams, PostParams},
-};
+use kube::{Api, api::ListParams};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Questions under way at once.
@@ -162,15 +159,8 @@ async fn version(cluster: &Cluster) -> Result<Result<String, String>, Failure> {
 }
 
 async fn me(cluster: &Cluster) -> Result<Me, String> {
-    let api: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
-    let review = SelfSubjectReview::default();
-    let answer = attempt(
-        request::limit(cluster.request_timeout),
-        api.create(&PostParams::default(), &review),
-    )
-    .await;
-    let info = match answer {
-        Ok(answer) => answer.status.and_then(|status| status.user_info),
+    let info = match whoami(cluster).await {
+        Ok(info) => info,
         // Kubernetes has it since 1.28.
         Err(problem) if problem.is_not_found() => return Err("it is older than 1.28".to_owned()),
         Err(problem) => return Err(problem.into_failure("ask who this is").message),
