@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, SimplexStream, WriteHalf},
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, SimplexStream, WriteHalf},
     sync::oneshot,
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -26,7 +26,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How long ending a session may take: the script waits a second between asking and insisting.
 const END_WITHIN: Duration = Duration::from_secs(4);
 
-/// Gives signs of life for as long as it lives.
+/// Gives signs of life for as long as it lives. That it is dropped ends nothing at once.
 #[derive(Debug)]
 pub struct Lifeline {
     task: JoinHandle<()>,
@@ -104,25 +104,64 @@ impl Stream {
         }))
     }
 
-    /// Breaks when the session was told to end, goes on when the stream ended.
-    async fn give_signs(mut self, ends: &mut oneshot::Receiver<()>) -> ControlFlow<()> {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = &mut self.status => return Continue(()),
-                _ = &mut *ends => {
-                    if self.stdin.write_all(b"end\n").await.is_ok() {
-                        self.status.await;
-                    }
-                    return Break(());
+    /// Breaks when there is nobody any more to give signs of, goes on when the stream ended.
+    async fn give_signs(self, ends: &mut oneshot::Receiver<()>) -> ControlFlow<()> {
+        signs(self.stdin, self.status, ends).await
+    }
+}
+
+/// Only one that was told to end ends its session: one that is dropped leaves it to itself, as a session that is kept must be.
+async fn signs(
+    mut stdin: impl AsyncWrite + Unpin,
+    mut status: BoxFuture<'static, Option<Status>>,
+    ends: &mut oneshot::Receiver<()>,
+) -> ControlFlow<()> {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = &mut status => return Continue(()),
+            told = &mut *ends => {
+                if told.is_ok() && stdin.write_all(b"end\n").await.is_ok() {
+                    status.await;
                 }
-                _ = ticks.tick() => {
-                    if self.stdin.write_all(b"alive\n").await.is_err() {
-                        return Continue(());
-                    }
+                return Break(());
+            }
+            _ = ticks.tick() => {
+                if stdin.write_all(b"alive\n").await.is_err() {
+                    return Continue(());
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written by signs whose end comes by this.
+    async fn written(end: impl FnOnce(oneshot::Sender<()>)) -> String {
+        let (stdin, mut container) = tokio::io::duplex(64);
+        let (sender, mut ends) = oneshot::channel();
+        let status = Box::pin(async {
+            sleep(EVERY / 2).await;
+            None
+        });
+        let signs = tokio::spawn(async move { signs(stdin, status, &mut ends).await });
+        let mut first = [0; 6];
+        container.read_exact(&mut first).await.unwrap();
+        end(sender);
+        let mut rest = String::new();
+        container.read_to_string(&mut rest).await.unwrap();
+        assert!(signs.await.unwrap().is_break());
+        String::from_utf8_lossy(&first).into_owned() + &rest
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_ended_by_a_word_and_not_by_nobodys_listening() {
+        assert_eq!(written(drop).await, "alive\n");
+        let told = written(|sender| sender.send(()).unwrap()).await;
+        assert!(told.starts_with("alive\n") && told.ends_with("end\n"), "{told}");
     }
 }
