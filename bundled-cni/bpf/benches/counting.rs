@@ -1,4 +1,5 @@
-//! What counting costs: pods of two nodes talk through the tunnel, with programs and without, in turns. `cargo bench -p netcheck-cni-bpf`.
+//! What counting costs: pods of two nodes talk through the tunnel without programs, with ones that do nothing, and with those that count, in
+//! turns. What those that do nothing cost is the kernel's price for programs at these hooks, whatever they do. `cargo bench -p netcheck-cni-bpf`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,11 +17,15 @@ mod shell;
 mod traffic;
 
 use crate::{
-    lab::{Lab, Namespace},
+    lab::{Lab, LabNode, Namespace},
     shell::json,
     traffic::tcp_flow,
 };
-use netcheck_cni_bpf::{Hook, Program};
+use aya::{
+    Ebpf,
+    programs::{SchedClassifier, TcAttachType},
+};
+use netcheck_cni_bpf::Program;
 use std::{
     io::{Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
@@ -28,10 +33,27 @@ use std::{
     time::Instant,
 };
 
-/// Many short turns: what else the machine does changes more slowly than they do.
-const PAIRS: usize = 60;
-const BYTES: usize = 100_000_000;
-const ROUNDS: u32 = 4_000;
+/// Many short turns: what else the machine does changes more slowly than they do, and where the scheduler puts a turn's threads evens out.
+const TURNS: usize = 150;
+const BYTES: usize = 20_000_000;
+const ROUNDS: u32 = 1_000;
+
+/// A program that does nothing.
+const IDLE: &str = r#"
+__attribute__((section("classifier"), used)) int idle(void *skb) { return -1; }
+char LICENSE[] __attribute__((section("license"), used)) = "Apache-2.0";
+"#;
+
+/// What hangs at the hooks in a turn.
+#[derive(Clone, Copy, PartialEq)]
+enum Arm {
+    Nothing,
+    Idle,
+    Counting,
+}
+
+/// In the order of their results.
+const ARMS: [Arm; 3] = [Arm::Nothing, Arm::Idle, Arm::Counting];
 
 fn main() {
     if !rustix::process::geteuid().is_root() {
@@ -40,35 +62,40 @@ fn main() {
     }
     shell::leave_mounts();
     let lab = Lab::new();
-    let (mut a, mut b) = (lab.a.start(&lab.b, None), lab.b.start(&lab.a, None));
-    let hooks = [lab.a.hooks(), lab.b.hooks()];
-    let none: [Vec<Hook>; 2] = [Vec::new(), Vec::new()];
-    let mut results: [Vec<(f64, f64)>; 2] = [Vec::new(), Vec::new()];
+    let object = idle_object();
+    let mut counting = [lab.a.start(&lab.b, None), lab.b.start(&lab.a, None)];
+    let mut results: [Vec<Turn>; 3] = Default::default();
     measure(&lab);
-    for pair in 0..PAIRS {
-        // The order changes with each pair, so that a drift of the machine favours neither.
-        for place in [pair % 2, (pair + 1) % 2] {
-            let hooks = if place == 0 { &none } else { &hooks };
-            lab.a.attach(&mut a, &hooks[0]);
-            lab.b.attach(&mut b, &hooks[1]);
+    for turn in 0..TURNS {
+        // Each comes first, second and third equally often, so that a drift of the machine favours none.
+        for place in (0..ARMS.len()).map(|next| (turn + next) % ARMS.len()) {
+            let arm = ARMS[place];
+            for (bpf, node) in counting.iter_mut().zip([&lab.a, &lab.b]) {
+                let hooks = if arm == Arm::Counting { node.hooks() } else { Vec::new() };
+                node.attach(bpf, &hooks);
+            }
+            let idle = (arm == Arm::Idle).then(|| [&lab.a, &lab.b].map(|node| attach_idle(node, &object)));
             results[place].push(measure(&lab));
+            drop(idle);
         }
     }
     println!("per run of a program: {}", nanoseconds_per_run(&lab));
-    let (throughput, latency) = (|turn: &(f64, f64)| turn.0, |turn: &(f64, f64)| turn.1);
-    let [without, with] = &results;
-    report("throughput, Gbit/s", without, with, throughput);
-    report("round trip, µs", without, with, latency);
+    report("throughput, Gbit/s", &results, |turn| turn.throughput);
+    report("round trip, µs", &results, |turn| turn.round_trip);
 }
 
-/// Medians of all turns, and the median of the ratios within each pair.
-fn report(what: &str, without: &[(f64, f64)], with: &[(f64, f64)], of: fn(&(f64, f64)) -> f64) {
-    let ratios = without.iter().zip(with).map(|(without, with)| of(with) / of(without));
+/// Medians of all turns, and the median of the ratios within each turn.
+fn report(what: &str, [nothing, idle, counting]: &[Vec<Turn>; 3], of: fn(&Turn) -> f64) {
+    let ratio = |with: &[Turn], without: &[Turn]| {
+        let pairs = with.iter().zip(without);
+        median(pairs.map(|(with, without)| of(with) / of(without)))
+    };
     println!(
-        "{what}: {:.2} without, {:.2} with; ratio within pairs, median of {PAIRS}: {:.3}",
-        median(without.iter().map(of)),
-        median(with.iter().map(of)),
-        median(ratios)
+        "{what}: {:.2} without programs, {:.2} with counting; ratio, median of {TURNS} turns: counting {:.3}, programs that do nothing {:.3}",
+        median(nothing.iter().map(of)),
+        median(counting.iter().map(of)),
+        ratio(counting, nothing),
+        ratio(idle, nothing),
     );
 }
 
@@ -78,13 +105,47 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
 }
 
-/// Gbit/s of one connection, and microseconds of a round trip of one byte: the median, which others' turns on the processor do not move.
-fn measure(lab: &Lab) -> (f64, f64) {
+fn idle_object() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, object) = (folder.path().join("idle.c"), folder.path().join("idle.o"));
+    std::fs::write(&source, IDLE).unwrap();
+    let (source, to) = (source.display(), object.display());
+    shell::run(&format!("clang -target bpf -O2 -g -c {source} -o {to}"));
+    std::fs::read(object).unwrap()
+}
+
+/// At the hooks of those that count; they go when what is returned does.
+fn attach_idle(node: &LabNode, object: &[u8]) -> Ebpf {
+    let mut loaded = Ebpf::load(object).unwrap();
+    let program: &mut SchedClassifier = loaded.program_mut("idle").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    for hook in node.hooks() {
+        let side = if hook.program.is_ingress() {
+            TcAttachType::Ingress
+        } else {
+            TcAttachType::Egress
+        };
+        node.host.within(|| program.attach(&hook.device, side)).unwrap();
+    }
+    loaded
+}
+
+/// What one turn came to.
+struct Turn {
+    /// Of one connection, in Gbit/s.
+    throughput: f64,
+    /// Of one byte, in microseconds: the median, which others' turns on the processor do not move.
+    round_trip: f64,
+}
+
+fn measure(lab: &Lab) -> Turn {
     let (from, to, ip) = (&lab.a.pod, &lab.b.pod, lab.b.pod_ip());
     let start = Instant::now();
     tcp_flow(from, to, ip, BYTES);
-    let throughput = BYTES as f64 * 8.0 / start.elapsed().as_secs_f64() / 1e9;
-    (throughput, round_trip(from, to, ip, ROUNDS))
+    Turn {
+        throughput: BYTES as f64 * 8.0 / start.elapsed().as_secs_f64() / 1e9,
+        round_trip: round_trip(from, to, ip, ROUNDS),
+    }
 }
 
 fn round_trip(from: &Namespace, to: &Namespace, ip: IpAddr, rounds: u32) -> f64 {
