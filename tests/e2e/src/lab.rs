@@ -294,6 +294,22 @@ impl Namespace<'_> {
         })?)
     }
 
+    /// What of ours is in it, by kubectl: of throw-away pods, nothing is elsewhere.
+    pub fn remains(&self) -> Result<String> {
+        self.kubectl("get job,pod,lease -l app.kubernetes.io/managed-by=kubectl-netcheck -o name")
+    }
+
+    /// Waits until that is nothing.
+    pub fn wait_until_clean(&self, deadline: Duration) -> Result<()> {
+        Ok(wait_until("nothing of ours is left in it", deadline, || {
+            match self.remains() {
+                Ok(left) if left.trim().is_empty() => Ok(()),
+                Ok(left) => Err(left),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })?)
+    }
+
     /// Runs a command in a pod's network namespace with the machine's tools; a failure is an error.
     pub fn in_pod(&self, pod: &str, line: &str) -> Result<String> {
         let output = self.lab.rig.pod_exec(&self.name, pod, line.split_whitespace())?;

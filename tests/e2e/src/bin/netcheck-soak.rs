@@ -1,5 +1,5 @@
 //! The long counts: the healthy matrix twenty times without a false result, the plugin killed fifty times without a trace, ten times with
-//! nothing but ended ephemeral containers, two million packets captured whole ten times, the bundled CNI through twenty rounds of deaths and
+//! nothing but ended ephemeral containers, thirty times in a throw-away pod's session, two million packets captured whole ten times, the bundled CNI through twenty rounds of deaths and
 //! falsifications, ten minutes of pods that come and go without a finding of `verify`. An argument names one of them; without, all run. After
 //! `packets`: how many times, and packets a second; after `verify`: how many minutes; after `cni`: how many rounds.
 
@@ -30,6 +30,10 @@ const HEALTHY_RUNS: u32 = 20;
 const KILLS: u32 = 50;
 /// Fewer, because each leaves a container in each pod for good.
 const KILLS_IN_PODS: u32 = 10;
+/// Of sessions in throw-away pods.
+const KILLS_OF_SESSIONS: u32 = 30;
+/// What sessions run: any image with a shell will do.
+const SHELL_IMAGE: &str = "docker.io/rig/busybox:1";
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 /// Captures, packets in each, and how many of these are sent a second.
 const CAPTURES: u32 = 10;
@@ -57,6 +61,7 @@ fn main() -> Result<()> {
                 healthy(lab)?;
                 kills(lab)?;
                 kills_in_pods(lab)?;
+                kills_of_sessions(lab)?;
                 packets(lab, &[])
             })?;
             on(&churn::spec(), |lab| {
@@ -67,6 +72,7 @@ fn main() -> Result<()> {
         ["healthy"] => on(&plain, healthy),
         ["kills"] => on(&plain, kills),
         ["kills-in-pods"] => on(&plain, kills_in_pods),
+        ["kills-of-sessions"] => on(&plain, kills_of_sessions),
         ["packets", ref options @ ..] => on(&plain, |lab| packets(lab, options)),
         ["verify"] => on(&churn::spec(), |lab| verify(lab, CHURN)),
         ["verify", minutes] => {
@@ -79,7 +85,7 @@ fn main() -> Result<()> {
             on(&churn::spec(), |lab| churn::count(lab, rounds))
         }
         _ => Err(anyhow::anyhow!(
-            "no count {arguments:?}; there are: healthy, kills, kills-in-pods, packets [TIMES [PACKETS-PER-SECOND]], verify [MINUTES], cni [ROUNDS]"
+            "no count {arguments:?}; there are: healthy, kills, kills-in-pods, kills-of-sessions, packets [TIMES [PACKETS-PER-SECOND]], verify [MINUTES], cni [ROUNDS]"
         )),
     }
 }
@@ -137,7 +143,7 @@ fn verify(lab: &Lab, during: Duration) -> Result<()> {
 
 fn kills(lab: &Lab) -> Result<()> {
     let namespace = pods(lab)?;
-    let quicker = kill_runs(lab, &namespace, "node", KILLS)?;
+    let quicker = kill_runs(lab, &matrix(&namespace, "node"), KILLS)?;
     let start = Instant::now();
     lab.wait_until_clean(GONE)?;
     println!(
@@ -149,7 +155,7 @@ fn kills(lab: &Lab) -> Result<()> {
 
 fn kills_in_pods(lab: &Lab) -> Result<()> {
     let namespace = pods(lab)?;
-    let quicker = kill_runs(lab, &namespace, "ephemeral", KILLS_IN_PODS)?;
+    let quicker = kill_runs(lab, &matrix(&namespace, "ephemeral"), KILLS_IN_PODS)?;
     let start = Instant::now();
     // Nobody can take an ephemeral container out of a pod: what must end is what runs in it.
     lab.wait_until_clean(GONE)?;
@@ -170,6 +176,26 @@ fn kills_in_pods(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Throw-away pods are of the user's namespace.
+fn kills_of_sessions(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    let session = ["run", "-n", &namespace.name, "--image", SHELL_IMAGE, "--", "sleep", "2"];
+    let quicker = kill_runs(lab, &session, KILLS_OF_SESSIONS)?;
+    let start = Instant::now();
+    lab.wait_until_clean(GONE)?;
+    namespace.wait_until_clean(GONE)?;
+    println!(
+        "killed sessions: {KILLS_OF_SESSIONS} times at any point ({quicker} were quicker); nothing left {:.0} s after the last",
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// A run between all of them.
+fn matrix<'a>(namespace: &'a Namespace<'_>, via: &'a str) -> [&'a str; 6] {
+    ["matrix", "-n", &namespace.name, "--full", "--via", via]
+}
+
 fn pods(lab: &Lab) -> Result<Namespace<'_>> {
     let namespace = lab.namespace("privileged")?;
     namespace.pod_per_node(&NODES)?;
@@ -177,8 +203,7 @@ fn pods(lab: &Lab) -> Result<Namespace<'_>> {
 }
 
 /// Kills as many runs at random points; gives the number of those that ended before their kill.
-fn kill_runs(lab: &Lab, namespace: &Namespace<'_>, via: &str, kills: u32) -> Result<u32> {
-    let arguments = ["matrix", "-n", &namespace.name, "--full", "--via", via];
+fn kill_runs(lab: &Lab, arguments: &[&str], kills: u32) -> Result<u32> {
     let start = Instant::now();
     let output = lab.netcheck(arguments).output()?;
     ensure!(

@@ -38,21 +38,6 @@ fn run(lab: &Lab, namespace: &Namespace, arguments: &[&str]) -> Result<Output> {
     lab.netcheck(line).output().context("run kubectl netcheck run")
 }
 
-/// All of ours in the namespace, by kubectl.
-fn remains(namespace: &Namespace) -> Result<String> {
-    namespace.kubectl("get job,pod,lease -l app.kubernetes.io/managed-by=kubectl-netcheck -o name")
-}
-
-fn wait_until_gone(namespace: &Namespace, deadline: Duration) -> Result<()> {
-    Ok(wait_until("nothing of it is left", deadline, || {
-        match remains(namespace) {
-            Ok(left) if left.trim().is_empty() => Ok(()),
-            Ok(left) => Err(left),
-            Err(error) => Err(format!("{error:#}")),
-        }
-    })?)
-}
-
 /// The only pod of ours there.
 fn pod(namespace: &Namespace) -> Result<Value> {
     let list = namespace.kubectl("get pod -l app.kubernetes.io/managed-by=kubectl-netcheck -o json")?;
@@ -84,7 +69,7 @@ fn prompt(lab: &Lab) -> Result<()> {
     ensure!(status.code() == Some(7), "{status}: {}", terminal.screen());
     ensure!(terminal.settings()? == before, "the terminal is not as before");
     // It waited for that before it ended.
-    wait_until_gone(&namespace, Duration::from_secs(5))
+    namespace.wait_until_clean(Duration::from_secs(5))
 }
 
 fn command(lab: &Lab) -> Result<()> {
@@ -102,19 +87,19 @@ fn command(lab: &Lab) -> Result<()> {
     );
     let output = run(lab, &namespace, &["--", "no-such-tool"])?;
     expect(&output, 127, &["there is no no-such-tool in image"])?;
-    wait_until_gone(&namespace, SOON)?;
+    namespace.wait_until_clean(SOON)?;
 
     let proxy = CuttingProxy::start(lab.server()?, Cut::ForGoodAfter(400_000))?;
     let through = lab.kubeconfig_through(proxy.address())?;
     let line = line(&namespace, &["--", "seq", "1", "1000000"]);
     expect(&lab.netcheck_as(&through, line).output()?, 3, &["was cut"])?;
     ensure!(
-        !remains(&namespace)?.trim().is_empty(),
+        !namespace.remains()?.trim().is_empty(),
         "the proxy lets requests through"
     );
     let cleanup = lab.netcheck(["cleanup", "--all"]).output()?;
     expect(&cleanup, 0, &["throw-away pod", namespace.name.as_str(), "removed"])?;
-    wait_until_gone(&namespace, SOON)
+    namespace.wait_until_clean(SOON)
 }
 
 /// The labels of a Service's pod.
@@ -158,7 +143,7 @@ fn labels(lab: &Lab) -> Result<()> {
     terminal.wait(SOON)?;
     let output = run(lab, &namespace, &["--labels", "netcheck.dev/run=x", "--", "true"])?;
     expect(&output, 2, &["netcheck.dev/run"])?;
-    wait_until_gone(&namespace, SOON)
+    namespace.wait_until_clean(SOON)
 }
 
 fn endings(lab: &Lab) -> Result<()> {
@@ -172,20 +157,20 @@ fn endings(lab: &Lab) -> Result<()> {
     let (terminal, _) = start()?;
     terminal.signal(Signal::KILL)?;
     drop(terminal);
-    wait_until_gone(&namespace, BY_ITSELF)?;
+    namespace.wait_until_clean(BY_ITSELF)?;
 
     let (mut terminal, before) = start()?;
     terminal.signal(Signal::TERM)?;
     let status = terminal.wait(SOON)?;
     ensure!(status.code() == Some(130), "{status}: {}", terminal.screen());
     ensure!(terminal.settings()? == before, "the terminal is not as before");
-    wait_until_gone(&namespace, SOON)?;
+    namespace.wait_until_clean(SOON)?;
 
     // Without a terminal of its own Ctrl-C is a signal; and at any point before there is a pod it leaves nothing either.
     for signal in [Signal::INT, Signal::KILL] {
         let line = line(&namespace, &["--", "sleep", "1000"]);
         let mut terminal = terminal_of(lab, &lab.netcheck(line))?;
-        wait_until("something is created", SOON, || match remains(&namespace) {
+        wait_until("something is created", SOON, || match namespace.remains() {
             Ok(left) if !left.trim().is_empty() => Ok(()),
             Ok(_) => Err("nothing yet".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -198,7 +183,7 @@ fn endings(lab: &Lab) -> Result<()> {
             terminal.screen()
         );
         drop(terminal);
-        wait_until_gone(&namespace, BY_ITSELF)?;
+        namespace.wait_until_clean(BY_ITSELF)?;
     }
     Ok(())
 }
@@ -212,7 +197,7 @@ fn restricted(lab: &Lab) -> Result<()> {
     expect(&output, 3, &["not admitted", "PodSecurity"])?;
     let output = run(lab, &namespace, &["--host-network", "--", "true"])?;
     expect(&output, 3, &["hostNetwork", "--host-network"])?;
-    wait_until_gone(&namespace, SOON)?;
+    namespace.wait_until_clean(SOON)?;
 
     let namespace = lab.namespace("privileged")?;
     let links = run(lab, &namespace, &["--node", "n1", "--host-network", "--", "ip", "link"])?;
@@ -222,7 +207,7 @@ fn restricted(lab: &Lab) -> Result<()> {
     for link in on_node.lines().filter_map(|line| line.split(['@', ' ']).next()) {
         ensure!(shown.contains(link), "{link} is missing: {shown}");
     }
-    wait_until_gone(&namespace, SOON)
+    namespace.wait_until_clean(SOON)
 }
 
 fn not_started(lab: &Lab) -> Result<()> {
@@ -279,7 +264,7 @@ fn not_started(lab: &Lab) -> Result<()> {
         lab.kubectl(&format!("uncordon {node}"))?;
     }
     expect(&output?, 3, &["did not start", "nodes are available"])?;
-    wait_until_gone(&namespace, SOON)
+    namespace.wait_until_clean(SOON)
 }
 
 fn permissions(lab: &Lab) -> Result<()> {
@@ -307,5 +292,5 @@ fn permissions(lab: &Lab) -> Result<()> {
         "{}",
         said(&output)
     );
-    wait_until_gone(&namespace, SOON)
+    namespace.wait_until_clean(SOON)
 }
