@@ -211,6 +211,8 @@ mod tests {
             &["run", "ping", "db"][..],
             &["run", "--labels", "netcheck.dev/run=x"],
             &["run", "-t"],
+            &["run", "--node", ""],
+            &["run", "--serviceaccount", "a/b"],
         ] {
             assert!(Line::try_parse_from(wrong).is_err(), "{wrong:?}");
         }
