@@ -21,7 +21,7 @@ leave() {
     restore || true
     if [ -n "${KEEP:-}" ]; then
         # For who goes on with debug and run; the demo does without.
-        run netcheck-rig image load target/toolbox-image/netcheck-toolbox.tar || code=$?
+        run target/debug/netcheck-rig image load target/toolbox-image/netcheck-toolbox.tar || code=$?
         say "the cluster stays up: source target/rig/env; make rig-down takes it down"
     else target/debug/netcheck-rig down; fi
     exit "$code"
