@@ -82,7 +82,7 @@ soak: build ## the long counts
 
 rig-up: build ## bring up a real Kubernetes; then: source target/rig/env
 	@target/debug/netcheck-rig up
-	@target/debug/netcheck-rig image load $(AGENT_IMAGE)
+	@for image in $(AGENT_IMAGE) $(TOOLBOX_IMAGE); do target/debug/netcheck-rig image load "$$image"; done
 
 rig-down: ## take it down and leave nothing
 	@cargo run $(QUIET) --package netcheck-rig --bin netcheck-rig -- down

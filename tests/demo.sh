@@ -19,7 +19,10 @@ restore() { if [ -n "$broken" ]; then run netcheck-rig exec "$node" -- nft delet
 leave() {
     local code=$?
     restore || true
-    if [ -n "${KEEP:-}" ]; then say "the cluster stays up: source target/rig/env; make rig-down takes it down"
+    if [ -n "${KEEP:-}" ]; then
+        # For who goes on with debug and run; the demo does without.
+        run target/debug/netcheck-rig image load target/toolbox-image/netcheck-toolbox.tar || code=$?
+        say "the cluster stays up: source target/rig/env; make rig-down takes it down"
     else target/debug/netcheck-rig down; fi
     exit "$code"
 }

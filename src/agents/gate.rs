@@ -166,7 +166,7 @@ pub async fn ask_admission(cluster: &Cluster, job: &Job) -> Result<Verdict, Fail
                     .is_some_and(|s| s.code == 400 && s.message.contains("dry run")) => {}
             Err(problem) if problem.is_admission() => return Ok(Verdict::Refused(message(&problem))),
             Err(problem) => {
-                let doing = format!("ask admission about the agent's {what} in namespace {namespace:?}");
+                let doing = format!("ask admission about the {what} in namespace {namespace:?}");
                 return Err(problem.into_failure(&doing));
             }
         }

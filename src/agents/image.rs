@@ -1,6 +1,6 @@
 //! Which images nodes and pods run.
 
-use crate::exit::Failure;
+use crate::{exit::Failure, output::safe};
 
 /// An image of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,17 @@ pub struct ImageChoice {
 
 impl ImageChoice {
     /// The reference to use for this image of ours.
+    ///
+    /// # Errors
+    /// If there are two choices, or one that no registry can serve.
     pub fn reference(&self, ours: &Published) -> Result<String, Failure> {
+        // The kubelet would say so, too, once there is a pod, which in a pod of the user's stays listed.
+        for (flag, value) in [("--image", &self.image), ("--image-prefix", &self.prefix)] {
+            if let Some(value) = value.as_deref().filter(|value| !is_printable(value)) {
+                return Err(Failure::usage(format!("{flag} {:?} names no image", safe(value)))
+                    .hint("an image is named like registry.example:5000/tools/box:1.2"));
+            }
+        }
         match (&self.image, &self.prefix) {
             (Some(_), Some(_)) => {
                 Err(Failure::usage("--image and --image-prefix exclude each other").hint("give one of them"))
@@ -101,9 +111,30 @@ impl ImageChoice {
     }
 }
 
+/// Whether it has letters, and no others than those that can be part of a reference (distribution/reference: all of them are printable ASCII).
+fn is_printable(reference: &str) -> bool {
+    !reference.is_empty() && reference.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_registry_can_serve_is_refused() {
+        for wrong in ["", "a b", " ", "a\n", "bild:größe"] {
+            let image = ImageChoice {
+                image: Some(wrong.to_owned()),
+                ..ImageChoice::default()
+            };
+            let prefix = ImageChoice {
+                prefix: Some(wrong.to_owned()),
+                ..ImageChoice::default()
+            };
+            assert!(image.reference(&AGENT).is_err(), "{wrong:?}");
+            assert!(prefix.reference(&AGENT).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_prefix_replaces_the_registry_and_keeps_name_and_version() {

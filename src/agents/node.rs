@@ -4,7 +4,7 @@ mod arrival;
 mod namespace;
 
 pub use arrival::refusals;
-pub use namespace::{ask_patiently as ask_admission_of_guest, lacks_account};
+pub use namespace::{ask_patiently as ask_admission_of_guest, gone, lacks_account};
 
 use super::{
     crew::{Home, Member},
@@ -118,17 +118,19 @@ pub async fn start_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: 
     create_one(cluster, spec, job, printer).await
 }
 
-/// Starts one pod in a namespace of somebody else's: that is neither made, nor marked, nor removed.
+/// Starts one pod in a namespace of somebody else's: that is neither made, nor marked, nor removed, unless it is one
+/// that runs make.
 pub async fn start_guest(
     cluster: &Cluster,
     spec: &AgentSpec,
     job: &Job,
     printer: &Printer,
 ) -> Result<(), NoNodeAgents> {
-    sweep_expired(cluster, spec, printer).await;
-    namespace::create_lease(cluster, spec)
-        .await?
-        .map_err(|problem| creation_failure(problem, "create the run's Lease"))?;
+    let ((), is_of_runs) = tokio::join!(
+        sweep_expired(cluster, spec, printer),
+        namespace::is_of_runs(cluster, &spec.namespace)
+    );
+    namespace::hold_as_guest(cluster, spec, is_of_runs).await?;
     create_one(cluster, spec, job, printer).await
 }
 
@@ -137,7 +139,12 @@ async fn create_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Pr
     let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let limit = request::limit(cluster.request_timeout);
     let created = attempt(limit, jobs.create(&PostParams::default(), job)).await;
-    let created = created.map_err(|problem| creation_failure(problem, "create the Job"))?;
+    let created = created.map_err(|problem| {
+        if problem.is_namespace_ending() || problem.is_not_found() {
+            return gone(&spec.namespace).into();
+        }
+        creation_failure(problem, "create the Job")
+    })?;
     own_lease(cluster, spec, &[created], printer).await;
     Ok(())
 }

@@ -8,6 +8,8 @@ mod kinds;
 mod lookup;
 mod words;
 
+pub use words::object_name;
+
 use std::collections::BTreeSet;
 
 use kube::core::Selector;

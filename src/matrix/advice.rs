@@ -81,9 +81,7 @@ fn endpoints(party: &Party) -> String {
 
 fn route(node: Option<&str>, to: IpAddr) -> Option<String> {
     let node = node?;
-    Some(format!(
-        "kubectl debug node/{node} -it --image=busybox -- ip route get {to}"
-    ))
+    Some(format!("kubectl netcheck debug node/{node} -- ip route get {to}"))
 }
 
 fn policies(party: &Party) -> Option<String> {

@@ -128,7 +128,7 @@ pub fn rows() -> Vec<Row> {
             place: "pod shop/api-5f6d-x1".into(),
             ..Observation::default()
         }],
-        next_step: Some("kubectl debug node/n1 -it --image=busybox -- ip route get 10.0.0.9".into()),
+        next_step: Some("kubectl netcheck debug node/n1 -- ip route get 10.0.0.9".into()),
         ..row(&web, &api, 8080, Family::Ipv4, Class::NeverArrived)
     };
     let nameless = Row {

@@ -139,11 +139,7 @@ async fn admitted(
         let refusal = match node::ask_admission_of_guest(&request.cluster, &job).await? {
             Verdict::Admitted => return Ok((profile, job)),
             Verdict::NamespaceGone => {
-                return Err(Failure::usage(format!(
-                    "there is no namespace {:?}, or it is being removed",
-                    safe(namespace)
-                ))
-                .hint("-n names another"));
+                return Err(node::gone(namespace));
             }
             Verdict::NameTaken => {
                 let name = safe(throwaway.name.as_deref().unwrap_or_default());
@@ -215,6 +211,8 @@ mod tests {
             &["run", "ping", "db"][..],
             &["run", "--labels", "netcheck.dev/run=x"],
             &["run", "-t"],
+            &["run", "--node", ""],
+            &["run", "--serviceaccount", "a/b"],
         ] {
             assert!(Line::try_parse_from(wrong).is_err(), "{wrong:?}");
         }

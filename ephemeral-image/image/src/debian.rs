@@ -263,7 +263,7 @@ mod tests {
         let error = Cache::new(folder.path()).fetch(&[gone]).unwrap_err();
         assert!(matches!(error, Error::Vanished(_)), "{error}");
         assert!(
-            error.to_string().contains("netcheck-image lock") && error.to_string().contains("nftables"),
+            error.to_string().contains("netcheck-image -- lock") && error.to_string().contains("nftables"),
             "{error}"
         );
         assert_eq!(

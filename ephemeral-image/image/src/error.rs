@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+/// What locks today's versions: this crate's program is on nobody's PATH.
+const LOCK: &str = "cargo run -p netcheck-image -- lock";
+
 /// An error while assembling an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,7 +29,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The lock file holds nothing for this architecture.
-    #[error("debian.lock has no packages for {0}; on a Debian machine of that architecture run: netcheck-image lock")]
+    #[error("debian.lock has no packages for {0}; on a Debian machine of that architecture run: {LOCK}")]
     NotLocked(String),
     /// A program of Debian's package tools could not be run or failed.
     #[error("{program} failed: {detail}")]
@@ -38,8 +41,8 @@ pub enum Error {
     },
     /// Debian's archive no longer offers a locked version, or this machine does not know it.
     #[error(
-        "Debian's archive does not offer {0} to this machine; run apt-get update and try again, or, if the version was superseded, \
-         rewrite the lock file: netcheck-image lock"
+        "Debian's archive does not offer {0} to this machine: run apt-get update and build again; if Debian has replaced that \
+         version since it was locked, lock today's for all images: {LOCK}"
     )]
     Vanished(String),
     /// A package whose content is not what the lock file says.
@@ -61,7 +64,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file that the image needs is in none of the packages.
-    #[error("{path}, needed by {needed_by}, is in none of the locked packages; run: netcheck-image lock")]
+    #[error("{path}, needed by {needed_by}, is in none of the locked packages; run: {LOCK}")]
     Missing {
         /// The file or library.
         path: String,

@@ -3,6 +3,7 @@
 use super::{NoNodeAgents, creation_failure};
 use crate::{
     agents::{
+        DEFAULT_NAMESPACE,
         gate::{self, Verdict},
         manifest::{self, AgentSpec},
         run::{self, managed_selector},
@@ -13,6 +14,7 @@ use crate::{
         request::{self, Problem, attempt},
     },
     exit::Failure,
+    output::safe,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, coordination::v1::Lease, core::v1::Namespace};
@@ -117,8 +119,55 @@ pub fn lacks_account(refusal: &str) -> bool {
     refusal.contains("error looking up service account")
 }
 
+/// Whether runs make and remove this namespace; no, so far as a user can tell who may not read it.
+pub(super) async fn is_of_runs(cluster: &Cluster, name: &str) -> bool {
+    let limit = request::limit(cluster.request_timeout);
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let namespace = attempt(limit, namespaces.get(name)).await;
+    namespace.is_ok_and(|namespace| sweep::is_removable(&namespace))
+}
+
+/// The one line where a namespace is not there that is somebody else's to make.
+pub fn gone(name: &str) -> Failure {
+    let message = format!("there is no namespace {:?}, or it is being removed", safe(name));
+    Failure::usage(message).hint(if name == DEFAULT_NAMESPACE {
+        "netcheck makes that namespace for its agents and removes it after them: -n names one that stays"
+    } else {
+        "-n names another"
+    })
+}
+
+/// Creates the Lease of a run that is a guest in a namespace. Where others would remove that, it is held against them, but not made anew.
+pub async fn hold_as_guest(cluster: &Cluster, spec: &AgentSpec, is_of_runs: bool) -> Result<(), NoNodeAgents> {
+    match create_lease(cluster, spec).await? {
+        Ok(_) if !is_of_runs || touch(cluster, spec).await? => Ok(()),
+        Ok(_) => Err(gone(&spec.namespace).into()),
+        Err(problem) if problem.is_namespace_ending() || problem.is_not_found() => Err(gone(&spec.namespace).into()),
+        Err(problem) => Err(creation_failure(problem, "create the run's Lease")),
+    }
+}
+
+/// Writes to the namespace, so that a run that is about to remove it notices; whether it is there to stay.
+async fn touch(cluster: &Cluster, spec: &AgentSpec) -> Result<bool, Failure> {
+    let limit = request::limit(cluster.request_timeout);
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let touch = Patch::Merge(manifest::namespace_touch(&spec.run));
+    match attempt(
+        limit,
+        namespaces.patch(&spec.namespace, &PatchParams::default(), &touch),
+    )
+    .await
+    {
+        Ok(namespace) => Ok(namespace.metadata.deletion_timestamp.is_none()),
+        Err(problem) if problem.is_not_found() || problem.is_conflict() => Ok(false),
+        // Whoever may not write to it has not created it, and nobody like this user removes it.
+        Err(problem) if problem.is_forbidden() => Ok(true),
+        Err(problem) => Err(problem.into_failure(&format!("mark namespace {:?} as used", spec.namespace))),
+    }
+}
+
 /// Creates the run's Lease, which comes before all else of it; what the server says.
-pub async fn create_lease(cluster: &Cluster, spec: &AgentSpec) -> Result<Result<Lease, Problem>, Failure> {
+async fn create_lease(cluster: &Cluster, spec: &AgentSpec) -> Result<Result<Lease, Problem>, Failure> {
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let lease = manifest::lease(spec, &run::holder(), Timestamp::now())?;
     let limit = request::limit(cluster.request_timeout);
@@ -127,32 +176,12 @@ pub async fn create_lease(cluster: &Cluster, spec: &AgentSpec) -> Result<Result<
 
 /// Creates the Lease, then writes to the namespace so that a run that is about to remove it notices.
 pub async fn hold(cluster: &Cluster, spec: &AgentSpec) -> Result<(), NoNodeAgents> {
-    let limit = request::limit(cluster.request_timeout);
-    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let until = Instant::now() + NAMESPACE_WITHIN;
     loop {
         match create_lease(cluster, spec).await? {
-            Ok(_) => {
-                let touch = Patch::Merge(manifest::namespace_touch(&spec.run));
-                match attempt(
-                    limit,
-                    namespaces.patch(&spec.namespace, &PatchParams::default(), &touch),
-                )
-                .await
-                {
-                    Ok(namespace) if namespace.metadata.deletion_timestamp.is_none() => return Ok(()),
-                    // Removed in between: make it anew.
-                    Ok(_) => {}
-                    Err(problem) if problem.is_not_found() || problem.is_conflict() => {}
-                    // Whoever may not write to it has not created it, and nobody like this user removes it.
-                    Err(problem) if problem.is_forbidden() => return Ok(()),
-                    Err(problem) => {
-                        return Err(problem
-                            .into_failure(&format!("mark namespace {:?} as used", spec.namespace))
-                            .into());
-                    }
-                }
-            }
+            // Otherwise it was removed in between: make it anew.
+            Ok(_) if touch(cluster, spec).await? => return Ok(()),
+            Ok(_) => {}
             Err(problem) if problem.is_namespace_ending() || problem.is_not_found() => {}
             Err(problem) => return Err(creation_failure(problem, "create the run's Lease")),
         }
@@ -173,6 +202,36 @@ mod tests {
         Arc,
         atomic::{AtomicBool, Ordering},
     };
+
+    #[tokio::test]
+    async fn a_guest_holds_a_namespace_of_runs_and_is_told_if_it_goes() {
+        let spec = AgentSpec {
+            run: run::RunId::parse("0123abcd").unwrap(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            image: String::new(),
+            pull_secrets: Vec::new(),
+            deadline: Duration::from_mins(1),
+            budget: crate::agents::Budget::PROBING,
+        };
+        for (is_of_runs, is_going, held, requests) in
+            [(true, false, true, 2), (true, true, false, 2), (false, true, true, 1)]
+        {
+            let (cluster, asked) = fake::cluster(move |asked| {
+                let mut answer = asked.body.clone();
+                if is_going && asked.line.starts_with("PATCH") {
+                    answer["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                }
+                (200, answer)
+            });
+            let outcome = hold_as_guest(&cluster, &spec, is_of_runs).await;
+            assert_eq!(outcome.is_ok(), held, "{outcome:?}");
+            assert_eq!(asked.lock().unwrap().len(), requests);
+            if let Err(NoNodeAgents::Failed(failure)) = outcome {
+                assert!(failure.message.contains("being removed"), "{failure:?}");
+                assert!(failure.hint.unwrap().contains("one that stays"));
+            }
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn agents_of_a_dead_node_do_not_hold_the_namespace() {

@@ -68,6 +68,9 @@ pub(super) fn parse(words: &[String]) -> Result<Vec<Named>, Failure> {
     }
 }
 
+/// What names are of.
+const LETTERS: &str = "names are of lower-case letters, digits, '-' and '.'";
+
 fn known(word: &str) -> Option<Kind> {
     let (name, group) = split_group(word);
     Kind::find(name, group)
@@ -90,10 +93,7 @@ fn named(type_word: &str, name: Option<&str>) -> Result<Named, Failure> {
     if let Some(name) = name
         && !is_object_name(name)
     {
-        return Err(
-            Failure::usage(format!("{:?} cannot be the name of an object", safe(name)))
-                .hint("names are of lower-case letters, digits, '-' and '.'"),
-        );
+        return Err(Failure::usage(format!("{:?} cannot be the name of an object", safe(name))).hint(LETTERS));
     }
     Ok(Named {
         kind: Kind::find(plain, group),
@@ -116,6 +116,14 @@ fn split_group(word: &str) -> (&str, Option<&str>) {
         Some((version, group)) if is_version(version) => (name, Some(group)),
         _ => (name, Some(rest)),
     }
+}
+
+/// Reads a flag's value that names an object.
+///
+/// # Errors
+/// If no object can have that name.
+pub fn object_name(text: &str) -> Result<String, &'static str> {
+    is_object_name(text).then(|| text.to_owned()).ok_or(LETTERS)
 }
 
 /// A DNS subdomain (RFC 1123), which is what names of pods, nodes and workloads are. Also keeps `..` out of request paths.

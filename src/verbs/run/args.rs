@@ -1,6 +1,6 @@
 //! Arguments of `run`.
 
-use crate::{debug::throwaway, verbs::session::SessionArgs};
+use crate::{cluster::resolve::object_name, debug::throwaway, verbs::session::SessionArgs};
 use clap::{Arg, Args};
 
 /// Heading of the flags about the new pod.
@@ -42,7 +42,7 @@ pub struct RunArgs {
     pub asked: SessionArgs,
 
     /// Node to be on, whatever its taints
-    #[arg(long, value_name = "NODE", help_heading = POD)]
+    #[arg(long, value_name = "NODE", value_parser = object_name, help_heading = POD)]
     pub node: Option<String>,
     /// Be in the node's network namespace
     #[arg(long, help_heading = POD)]
@@ -51,7 +51,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',', value_parser = throwaway::label, help_heading = POD)]
     pub labels: Vec<(String, String)>,
     /// Service account to be, with its token (default: no token)
-    #[arg(long, value_name = "NAME", help_heading = POD)]
+    #[arg(long, value_name = "NAME", value_parser = object_name, help_heading = POD)]
     pub serviceaccount: Option<String>,
 }
 

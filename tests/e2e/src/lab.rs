@@ -31,13 +31,18 @@ static NAMESPACES: AtomicU32 = AtomicU32::new(0);
 impl Lab {
     /// Brings up the rig and loads the agent's image.
     pub fn up(spec: &RigSpec) -> Result<Self> {
-        let image = target_directory().join("agent-image/netcheck-agent.tar");
-        ensure!(image.exists(), "the agent's image is missing: run `make image`");
+        let image = archive("agent", "image")?;
         let rig = Rig::up(spec, &Stderr::start()).context("bring up the rig")?;
         rig.image_load(&image).context("load the agent's image")?;
         let folder = target_directory().join("e2e").join(&spec.name);
         std::fs::create_dir_all(&folder).context("make a folder for kubeconfigs")?;
         Ok(Self { rig, folder })
+    }
+
+    /// Loads the toolbox's image, which is large and needed by few; where it is already, that is soon done.
+    pub fn load_toolbox(&self) -> Result<()> {
+        let image = archive("toolbox", "toolbox-image")?;
+        self.rig.image_load(&image).context("load the toolbox's image")
     }
 
     /// The same cluster with the nodes that it has now.
@@ -351,6 +356,16 @@ impl Drop for Namespace<'_> {
             .lab
             .kubectl(&format!("delete namespace {} --wait=false", self.name));
     }
+}
+
+/// The archive of an image of ours, which this target of make builds.
+fn archive(name: &str, target: &str) -> Result<PathBuf> {
+    let archive = target_directory().join(format!("{name}-image/netcheck-{name}.tar"));
+    ensure!(
+        archive.exists(),
+        "the image of the {name} is missing: run `make {target}`"
+    );
+    Ok(archive)
 }
 
 /// Where cargo puts things.

@@ -1,5 +1,6 @@
 //! Clusters of another make: of one IP family, over an IPv6 underlay, with kube-proxy in its other mode, with another network plugin. The same
-//! health, the same fault in the right class, and packets of the right size. And `debug` and `run`, which ask for no particular network.
+//! health, the same fault in the right class, and packets of the right size. And `debug`, `run` and their
+//! toolbox, which ask for no particular network.
 
 #![allow(clippy::print_stdout, reason = "figures are to be seen beside the verdicts")]
 
@@ -11,6 +12,8 @@ mod debug;
 mod flannel;
 #[path = "cases/run.rs"]
 mod run;
+#[path = "cases/toolbox.rs"]
+mod toolbox;
 
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
@@ -107,7 +110,7 @@ fn main() -> ExitCode {
     };
     let plain = (
         runner::named(plain),
-        [PLAIN, cni_refused::CASES, debug::CASES, run::CASES].concat(),
+        [PLAIN, cni_refused::CASES, debug::CASES, run::CASES, toolbox::CASES].concat(),
     );
     let flannel = flannel::BACKENDS.map(|(backend, cases)| {
         let spec = RigSpec {
