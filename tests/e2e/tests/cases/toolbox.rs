@@ -154,15 +154,15 @@ impl Toolbox {
 
     /// Each of these tools succeeds, or fails, and says what it should; all that do not are told. Names like `$there` stand for these values.
     fn try_all(&mut self, tools: &[Tool], succeed: bool, names: &[(&str, &str)]) -> Result<()> {
-        let named = |text: &str| {
+        let filled = |text: &str| {
             names
                 .iter()
                 .fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
         };
         let mut wrong = Vec::new();
         for (line, expected) in tools {
-            let (code, printed) = self.ask(&named(line))?;
-            if (code == 0) != succeed || !printed.contains(&named(expected)) {
+            let (code, printed) = self.ask(&filled(line))?;
+            if (code == 0) != succeed || !printed.contains(&filled(expected)) {
                 wrong.push(format!("{line}: code {code}, no {expected:?} in {printed:?}"));
             }
         }
