@@ -8,6 +8,8 @@ use crate::verify::{found::Found, group::Group, network::Differences};
 use netcheck_ruleset::{Hook, Outcome, Packet, Place, Protocol, Ruleset, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Between ways.
+const AND: &str = ", and ";
 const THROUGH: [Hook; 3] = [Hook::Prerouting, Hook::Forward, Hook::Postrouting];
 
 pub(super) fn differences(scene: &Scene<'_>, ruleset: &Ruleset, is_v6: bool, differences: &mut Differences) {
@@ -18,36 +20,22 @@ pub(super) fn differences(scene: &Scene<'_>, ruleset: &Ruleset, is_v6: bool, dif
         ("from other nodes' pods to its own", product(&elsewhere, &here)),
     ];
     let mut unknown = BTreeSet::new();
-    let mut dropped: BTreeMap<Place, Vec<&str>> = BTreeMap::new();
+    let mut dropped: BTreeMap<Place, Vec<String>> = BTreeMap::new();
     let mut masqueraded: BTreeMap<Place, Vec<&str>> = BTreeMap::new();
     for (way, pairs) in each {
-        let mut all_dropped = !pairs.is_empty();
-        let mut places = BTreeSet::new();
-        for (from, to) in pairs {
-            let packet = Packet::new(Protocol::TCP, from.ip, to.ip, 80).by(from.device, to.device);
-            let Some(outcomes) = or_unknown(ruleset.walk(&THROUGH, &packet), &mut unknown) else {
-                all_dropped = false;
-                continue;
-            };
-            match blocked(&outcomes) {
-                Some(place) => {
-                    places.insert(place.clone());
-                }
-                None => all_dropped = false,
+        let mut note_masqueraded = |place| {
+            let ways = masqueraded.entry(place).or_default();
+            if ways.last() != Some(&way) {
+                ways.push(way);
             }
-            for place in outcomes.into_iter().filter_map(|outcome| outcome.snat) {
-                let ways = masqueraded.entry(place).or_default();
-                if ways.last() != Some(&way) {
-                    ways.push(way);
-                }
-            }
-        }
+        };
         // What keeps some pods from some others is a policy, whoever enforces it.
-        if all_dropped {
-            for place in places.into_iter().filter(|place| !is_policy(place)) {
-                dropped.entry(place).or_default().push(way);
-            }
+        for place in all_dropped(ruleset, &pairs, &mut unknown, &mut note_masqueraded) {
+            dropped.entry(place).or_default().push(way.to_owned());
         }
+    }
+    for (way, place) in kept_out(scene, ruleset, is_v6, &here, &mut unknown) {
+        dropped.entry(place).or_default().push(way);
     }
     let ranges = ranges(scene, is_v6);
     let found = dropped
@@ -58,6 +46,68 @@ pub(super) fn differences(scene: &Scene<'_>, ruleset: &Ruleset, is_v6: bool, dif
         .found
         .extend(masqueraded.iter().map(|(place, ways)| masquerade_pods(place, ways)));
     undecidable(differences, Group::Firewall, &unknown);
+}
+
+/// Where packets of these pairs are dropped, if each of them is; nowhere if a policy does that, or if it is not decidable.
+fn all_dropped(
+    ruleset: &Ruleset,
+    pairs: &[(End<'_>, End<'_>)],
+    unknown: &mut BTreeSet<String>,
+    note_masqueraded: &mut dyn FnMut(Place),
+) -> BTreeSet<Place> {
+    let mut all_dropped = true;
+    let mut places = BTreeSet::new();
+    for (from, to) in pairs {
+        let packet = Packet::new(Protocol::TCP, from.ip, to.ip, 80).by(from.device, to.device);
+        let Some(outcomes) = or_unknown(ruleset.walk(&THROUGH, &packet), unknown) else {
+            all_dropped = false;
+            continue;
+        };
+        match blocked(&outcomes) {
+            Some(place) => {
+                places.insert(place.clone());
+            }
+            None => all_dropped = false,
+        }
+        let masquerading = outcomes.into_iter().filter_map(|outcome| outcome.snat);
+        masquerading.for_each(&mut *note_masqueraded);
+    }
+    places.retain(|place| all_dropped && !is_policy(place));
+    places
+}
+
+/// Where packets of single nodes' ranges are dropped, and of which. An address that no pod has tells it: who enforces policies knows nothing
+/// of such addresses, and treats all nodes' alike.
+fn kept_out(
+    scene: &Scene<'_>,
+    ruleset: &Ruleset,
+    is_v6: bool,
+    here: &[End<'_>],
+    unknown: &mut BTreeSet<String>,
+) -> Vec<(String, Place)> {
+    let spare = scene.spare_elsewhere(is_v6);
+    let mut found = Vec::new();
+    for is_inward in [true, false] {
+        let each = spare.iter().map(|(node, end)| {
+            let end = std::slice::from_ref(end);
+            let (way, pairs) = if is_inward {
+                (format!("from pods of {node} to its own"), product(end, here))
+            } else {
+                (format!("from its pods to those of {node}"), product(here, end))
+            };
+            (way, all_dropped(ruleset, &pairs, unknown, &mut |_| {}))
+        });
+        let each: Vec<_> = each.collect();
+        // Nothing from nowhere: that was told already, or is a policy's.
+        if each.iter().any(|(_, places)| places.is_empty()) {
+            let places = each.into_iter().flat_map(|(way, places)| {
+                let named = places.into_iter().map(move |place| (way.clone(), place));
+                named.collect::<Vec<_>>()
+            });
+            found.extend(places);
+        }
+    }
+    found
 }
 
 /// Pairs that share no device: what stays on a bridge meets no rules, or does, by a setting.
@@ -96,7 +146,7 @@ fn ranges(scene: &Scene<'_>, is_v6: bool) -> Vec<String> {
     ranges.filter(|range| range.contains(':') == is_v6).cloned().collect()
 }
 
-fn forward_dropped(place: &Place, ways: &[&str], is_v6: bool, ranges: &[String]) -> Found {
+fn forward_dropped(place: &Place, ways: &[String], is_v6: bool, ranges: &[String]) -> Found {
     let words = |form: &dyn Fn(&str, &str) -> String| {
         let each = ranges.iter();
         each.flat_map(|range| [form("s", range), form("d", range)])
@@ -109,7 +159,7 @@ fn forward_dropped(place: &Place, ways: &[&str], is_v6: bool, ranges: &[String])
         "verify-forward-dropped",
         format!("{} {} {family}", place.table, place.base),
         "every chain that forwarded packets meet lets those of pods through",
-        format!("{}: a test packet {}", place, list(ways)),
+        format!("{}: a test packet {}", place, ways.join(AND)),
     );
     let fix = let_through(place, &iptables, &nft);
     let found = found.look(look(place));
@@ -121,11 +171,7 @@ fn masquerade_pods(place: &Place, ways: &[&str]) -> Found {
         "verify-masquerade-pods",
         format!("{} {}", place.table, place.chain),
         "packets between pods keep their source",
-        format!("{}: a test packet {}", place, list(ways)),
+        format!("{}: a test packet {}", place, ways.join(AND)),
     )
     .look(look(place))
-}
-
-fn list(ways: &[&str]) -> String {
-    ways.join(", and ")
 }

@@ -18,6 +18,10 @@ const IPSET: &str = "ipset";
 const MAIN: u32 = 254;
 /// Pods of each side that packets go between: a policy may keep one of them from another.
 const PODS: usize = 3;
+/// Nodes of which each is looked at by itself: every walk through the rules takes time, and each node walks for others.
+const NODES: usize = 16;
+/// Which of a range's addresses stands for those that no pod has: in the smaller ones too, and not among those that are given out first.
+const SPARE: usize = 200;
 /// Addresses that are nobody's (RFC 5737, RFC 3849), for what is outside.
 const OUTSIDE: [&str; 5] = [
     "203.0.113.77",
@@ -159,20 +163,31 @@ impl<'a> Scene<'a> {
     ) -> Vec<End<'a>> {
         let of_family = pods.filter(|ip| ip.is_ipv6() == is_v6);
         let mut ends: Vec<End<'_>> = of_family.take(PODS).map(|ip| self.end(ip)).collect();
-        let by_range = self.objects.bundled.is_some() || self.objects.flannel.is_some();
-        if ends.is_empty() && by_range {
-            let nodes = self.objects.nodes.iter().filter(|node| is_of(&node.name));
-            let ranges = nodes.flat_map(|node| &node.pod_cidrs);
-            let ranges = ranges.filter_map(|range| range.parse::<IpNet>().ok());
-            let mut ranges = ranges.filter(|range| range.addr().is_ipv6() == is_v6);
-            ends.extend(
-                ranges
-                    .next()
-                    .and_then(|range| range.hosts().nth(17))
-                    .map(|ip| self.end(ip)),
-            );
+        if ends.is_empty() {
+            ends.extend(self.spare(is_v6, is_of).next().map(|(_, end)| end));
         }
         ends
+    }
+
+    /// An address that a pod could have on each of some other nodes, and none is likely to.
+    pub fn spare_elsewhere(&self, is_v6: bool) -> Vec<(&'a str, End<'a>)> {
+        self.spare(is_v6, &mut |node| node != self.node).take(NODES).collect()
+    }
+
+    /// One of each such node, if the network gives addresses out of the nodes' ranges.
+    fn spare(&self, is_v6: bool, is_of: &mut dyn FnMut(&str) -> bool) -> impl Iterator<Item = (&'a str, End<'a>)> {
+        let by_range = self.objects.bundled.is_some() || self.objects.flannel.is_some();
+        let nodes = self
+            .objects
+            .nodes
+            .iter()
+            .filter(move |node| by_range && is_of(&node.name));
+        nodes.filter_map(move |node| {
+            let ranges = node.pod_cidrs.iter().filter_map(|range| range.parse::<IpNet>().ok());
+            let mut ranges = ranges.filter(|range| range.addr().is_ipv6() == is_v6);
+            let ip = ranges.next()?.hosts().take(SPARE).last()?;
+            Some((node.name.as_str(), self.end(ip)))
+        })
     }
 
     /// Addresses by which other nodes are reached, of a family.

@@ -216,6 +216,20 @@ fn a_trap_at_forward_is_found_with_its_rule() {
 }
 
 #[test]
+fn one_node_that_is_kept_out_is_found() {
+    let first = "-A FORWARD -m comment";
+    let trap = |rules: &str| rules.replacen(first, &format!("-A FORWARD -s 10.244.1.0/24 -j DROP\n{first}"), 1);
+    assert_eq!(after(trap), alone("verify-forward-dropped"));
+    let judgement = judge(&evidence(&trap(RULES)));
+    let actual = &judgement.nodes["n1"].found[0].actual;
+    assert!(actual.ends_with("a test packet from pods of n2 to its own"), "{actual}");
+    // Pods whose addresses a policy lists may come, from wherever they are; others of the cluster may not.
+    let policy =
+        format!("-A FORWARD -s 10.244.2.5/32 -j ACCEPT\n-A FORWARD -s 10.244.0.0/16 -d 10.244.0.0/24 -j DROP\n{first}");
+    assert_eq!(after(|rules| rules.replacen(first, &policy, 1)), nothing());
+}
+
+#[test]
 fn what_a_policy_drops_is_no_trap() {
     let policy = "-A FORWARD -d 10.244.0.3/32 -j KUBE-POD-FW-X\n-A KUBE-POD-FW-X -j DROP\n-A FORWARD -m comment";
     assert_eq!(
