@@ -24,6 +24,7 @@ pub mod network;
 pub mod objects;
 pub mod observed;
 pub mod pods;
+pub mod ranges;
 pub mod relate;
 pub mod report;
 mod rules;

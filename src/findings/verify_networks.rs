@@ -142,6 +142,85 @@ pub(super) const PAGES: &[Page] = &[
         ],
     },
     Page {
+        id: "verify-range-overlap",
+        severity: Severity::Error,
+        title: "A node's range of addresses for pods is not its pods' alone",
+        proves: "Another Node's podCIDR, a Node's InternalIP or a Service's ClusterIP shares addresses with the node's podCIDR, by the API.",
+        expected: "The ranges of nodes, Services and pods have nothing in common.",
+        breaks: "One of the two is not reached: routes to pods win against the node's network, the narrower route against the wider, and kube-proxy's \
+            rules against routes.",
+        look: &[(
+            "In the cluster",
+            "kubectl get nodes -o custom-columns=NAME:.metadata.name,IP:.status.addresses[0].address,PODS:.spec.podCIDRs; kubectl get services -A",
+        )],
+        fix: &[
+            "Plan the cluster's ranges anew (--cluster-cidr, --service-cluster-ip-range), and give the nodes concerned new ranges",
+        ],
+    },
+    Page {
+        id: "verify-addresses-scarce",
+        severity: Severity::Warning,
+        title: "Nearly all addresses of a node's range are given out",
+        proves: "Fewer than 5 of 100 addresses of the node's podCIDR are free, by what its IPAM (the bundled network's, or host-local) has written down.",
+        expected: "There are more addresses than pods.",
+        breaks: "Once all are given out, no new pod starts on the node.",
+        look: &[(
+            "On the node",
+            "ls /run/netcheck-cni/ipam/ip /var/lib/cni/networks/* | wc -l",
+        )],
+        fix: &[
+            "Larger ranges for nodes: --node-cidr-mask-size of kube-controller-manager",
+            "Fewer pods on the node: maxPods of its kubelet",
+        ],
+    },
+    Page {
+        id: "verify-host-port-stale",
+        severity: Severity::Error,
+        title: "A host port leads to a pod that is gone",
+        proves: "A rule of the plugin portmap (a chain CNI-DN-…) sends what comes to a port of the node to an address that no pod has.",
+        expected: "Rules of host ports go with their pods.",
+        breaks: "Whoever has that port now, another pod or the node itself, gets nothing.",
+        look: &[("On the node", "iptables -t nat -S | grep -A2 CNI-DN")],
+        fix: &[
+            "iptables -t nat -F CHAIN",
+            "Look why the plugin was not called when the pod went: the runtime's log",
+        ],
+    },
+    Page {
+        id: "verify-bpf-map-full",
+        severity: Severity::Warning,
+        title: "A BPF map is nearly full",
+        proves: "More than 90 of 100 entries that the map may have are taken.",
+        expected: "There is room for new pods and nodes.",
+        breaks: "Once it is full, new pods or nodes are not counted; traffic goes on.",
+        look: &[(
+            "On the node",
+            "bpftool map dump pinned /sys/fs/bpf/netcheck-cni/v1/maps/MAP | tail -1",
+        )],
+        fix: &[
+            "Where entries are of pods and nodes that are gone, its daemon takes them away: kubectl netcheck verify --fix",
+            "Else fewer pods on the node (maxPods of its kubelet): a map holds 1024 addresses of pods, and 16384 ranges",
+        ],
+    },
+    Page {
+        id: "verify-overlay-checksum",
+        severity: Severity::Warning,
+        title: "A tunnel leaves checksums to a kernel that gets them wrong",
+        proves: "Nodes were seen to get packets with wrong UDP checksums (--observe), a VXLAN device has tx-checksumming on, and the node's kernel is \
+            older than 5.7: unless its distribution has mended it, it computes the outer checksum wrong when a packet was masqueraded \
+            (kubernetes/kubernetes#88986).",
+        expected: "No wrong checksums; else a newer kernel, or tx-checksumming off.",
+        breaks: "Connections to Services hang for seconds to minutes, while pings pass.",
+        look: &[(
+            "On the node",
+            "uname -r; ethtool -k DEVICE | grep tx-checksum; nstat -az UdpInCsumErrors",
+        )],
+        fix: &[
+            "A newer kernel",
+            "ethtool -K DEVICE tx-checksum-ip-generic off (which halves throughput)",
+        ],
+    },
+    Page {
         id: "verify-conntrack-full",
         severity: Severity::Warning,
         title: "The table of connections is nearly full",

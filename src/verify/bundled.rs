@@ -67,6 +67,7 @@ impl Network for Bundled {
         &[
             Concern::Configuration,
             Concern::NodeAddress,
+            Concern::Ranges,
             Concern::Pods,
             Concern::Ways,
             Concern::Forwarding,
@@ -184,6 +185,9 @@ fn compare(desired: &Desired, looked: &Looked, disk: &Disk, differences: &mut Di
     differences
         .found
         .extend(difference.findings.iter().map(deltas::of_finding));
+    if let Some(Ok(pins)) = &record.pins {
+        generic::room::maps(pins, BPF_PINS.trim_end_matches('/'), &mut differences.found);
+    }
     if let (Some(maps), Some(Ok(pins))) = (&desired.bpf, &record.pins) {
         differences
             .found

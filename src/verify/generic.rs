@@ -4,13 +4,15 @@
 mod attachments;
 pub mod configuration;
 mod habits;
+pub mod host_ports;
 mod leftovers;
 mod lookup;
 pub mod parameters;
 pub mod pods;
+pub mod room;
 #[cfg(test)]
 mod tests;
-mod traffic;
+pub mod traffic;
 mod ways;
 
 use super::{
@@ -33,6 +35,8 @@ pub enum Concern {
     Configuration,
     /// The node's own address.
     NodeAddress,
+    /// That nodes' ranges are apart from each other and from nodes' addresses.
+    Ranges,
     /// Pods' devices and addresses, and with [`Concern::PodRoutes`] routes to them.
     Pods,
     /// The node's routes to its pods: there are none for single pods where programs deliver.
@@ -46,7 +50,7 @@ pub enum Concern {
 }
 
 /// Those that a network leaves to the generic checks.
-fn is_left(network: Option<&dyn Network>, concern: Concern) -> bool {
+pub fn is_left(network: Option<&dyn Network>, concern: Concern) -> bool {
     !network.is_some_and(|network| network.covers().contains(&concern))
 }
 

@@ -4,12 +4,14 @@ use super::{
     evidence::Evidence,
     firewall::{self, Scene},
     found::Found,
-    generic::{self, Habits},
+    generic::{self, Habits, host_ports},
     group::Group,
     multus,
     network::{self, Differences, Network, Unchecked},
     objects::Objects,
-    pods, rules, services,
+    pods,
+    ranges::Claims,
+    rules, services,
 };
 use ipnet::IpNet;
 use std::{
@@ -34,11 +36,18 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     let habits = Habits::of(evidence, network);
     let owners = pods::owners(&evidence.objects);
     let has_ranges = network.map_or_else(|| pods::has_ranges(&evidence.objects), Network::uses_node_ranges);
+    let claims = if has_ranges {
+        Claims::of(&evidence.objects, network)
+    } else {
+        Claims::default()
+    };
+    let of_pods = host_ports::addresses(&evidence.objects);
     let of_node = |node: &String, looked: &Result<_, String>| {
         let mut differences = Differences {
             found: pods::differences(&evidence.objects, &owners, has_ranges, node),
             unchecked: Vec::new(),
         };
+        differences.found.extend(claims.differences(&evidence.objects, node));
         match looked {
             Ok(looked) => {
                 let scene = Scene::new(&evidence.objects, node, looked);
@@ -53,6 +62,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                     differences.found.extend(diversions);
                 }
                 differences.append(generic::differences(evidence, network, &habits, node, looked));
+                host_ports::judge(&of_pods, &looked.record, &mut differences.found);
                 differences.append(multus::differences(&evidence.objects, node, looked));
             }
             Err(why) => differences.unchecked.extend(all(why)),

@@ -2,6 +2,7 @@
 
 use super::{calico::objects::CalicoObjects, cilium::objects::CiliumObjects, services::Services};
 use crate::networks;
+use ipnet::IpNet;
 use netcheck_cni_intent::NodeObject;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -79,6 +80,13 @@ impl Objects {
     pub fn has_agent_of(&self, network: &str) -> bool {
         let mut agents = self.pods.iter().filter(|pod| pod.host_network);
         networks::named(network).is_some_and(|known| agents.any(|pod| known.is_agent(&pod.name)))
+    }
+
+    /// The ranges that pods of a node have addresses of; what is none is left out.
+    pub fn ranges_of(&self, node: &str) -> Vec<IpNet> {
+        let own = self.nodes.iter().filter(|object| object.name == node);
+        let ranges = own.flat_map(|own| &own.pod_cidrs);
+        ranges.filter_map(|range| range.parse().ok()).collect()
     }
 
     /// Pods of a node that must have an interface.

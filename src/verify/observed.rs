@@ -40,6 +40,17 @@ impl Interval {
         self.probes.iter().any(|probe| probe.lost() > 0)
     }
 
+    /// Whether a node got what carries pods' packets, or anything else by UDP, with wrong checksums.
+    pub fn has_wrong_checksums(&self) -> bool {
+        const COUNTERS: [&str; 2] = ["UdpInCsumErrors", "Udp6InCsumErrors"];
+        self.nodes.values().flatten().any(|observed| {
+            let moved = observed.observation.node.counters.between().protocols;
+            COUNTERS
+                .iter()
+                .any(|name| moved.get(*name).is_some_and(|count| *count > 0))
+        })
+    }
+
     /// Without probes of pods, or to pods, that do not run any more.
     pub fn without_ended(&mut self, now: &Objects) {
         let running: BTreeSet<String> = now

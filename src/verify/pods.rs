@@ -45,13 +45,7 @@ pub fn has_ranges(objects: &Objects) -> bool {
 /// Pods of a node whose addresses are another's, or not of the node where they must be (`has_ranges`).
 pub fn differences(objects: &Objects, owners: &Owners<'_>, has_ranges: bool, node: &str) -> Vec<Found> {
     let mut found = Vec::new();
-    let ranges: Vec<IpNet> = objects
-        .nodes
-        .iter()
-        .filter(|object| object.name == node)
-        .flat_map(|object| &object.pod_cidrs)
-        .filter_map(|range| range.parse().ok())
-        .collect();
+    let ranges = objects.ranges_of(node);
     for pod in objects.wired_on(node) {
         for ip in &pod.ips {
             let has_range = has_ranges && ranges.iter().any(|range| range.addr().is_ipv4() == ip.is_ipv4());

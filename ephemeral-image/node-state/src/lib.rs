@@ -17,6 +17,8 @@ pub mod change;
 pub mod changer;
 pub mod counters;
 #[cfg(feature = "kernel")]
+mod ethtool;
+#[cfg(feature = "kernel")]
 pub mod interfaces;
 #[cfg(feature = "kernel")]
 pub mod listeners;

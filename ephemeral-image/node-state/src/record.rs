@@ -22,7 +22,7 @@ pub use space::{SpaceError, space};
 use crate::{NetState, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The number of this layout. A reader of another one says so and reads nothing.
 pub const RECORD: u32 = 1;
@@ -115,6 +115,9 @@ pub struct Device {
     /// `IFLA_LINK`: number of the device at its other end or below it, in whatever namespace that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
+    /// What it does instead of the kernel's network stack, in the words of `ethtool -k`: `tx-checksumming` …; not read of veths.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub features: BTreeSet<String>,
     /// `IFLA_STATS64`: `rx_packets`, `tx_dropped`, `rx_otherhost_dropped` …, those that are not zero.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
@@ -315,6 +318,7 @@ mod tests {
             master: Some("br0".to_owned()),
             peer: Some(2),
             counters: BTreeMap::from([("rx_packets".to_owned(), u64::MAX)]),
+            features: BTreeSet::from(["tx-checksumming".to_owned()]),
         };
         let space = Space {
             inode: 4_026_531_840,

@@ -54,7 +54,9 @@ pub fn snapshot() -> Result<NetState, DumpError> {
 pub(crate) fn snapshot_with_devices() -> Result<(NetState, BTreeMap<String, Device>), DumpError> {
     let mut state = NetState::default();
     let (links, names) = read(&mut state, &Table::ALL, Counters::Told)?;
-    Ok((state, of_links(&links, &names)))
+    let mut devices = of_links(&links, &names);
+    devices::add_features(&mut devices, &state.links);
+    Ok((state, devices))
 }
 
 /// What is to be seen of devices and is nobody's wish, alone.
@@ -124,7 +126,7 @@ pub(crate) type Names = BTreeMap<u32, String>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::put;
+    use crate::{record::Side, wire::put};
     use proptest::prelude::*;
 
     /// Attributes as a kernel might send them, or no kernel.
@@ -147,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_read(kind in 16_u16..36, body in body()) {
+        fn any_answer_is_read(kind in 16_u16..46, body in body()) {
             let names = Names::from([(0, "lo".to_owned())]);
             let answer = Message { kind, body };
             if let Some(link) = LinkAnswer::read(&answer) {
@@ -159,6 +161,8 @@ mod tests {
             entries::neighbour(&answer, &names);
             entries::fdb(&answer, &names);
             rules::rule(&answer);
+            traffic_control::qdisc(&answer, &names);
+            traffic_control::filter(&answer, "lo", Side::Ingress, &names);
         }
     }
 }

@@ -17,7 +17,7 @@ use netcheck_node_state::{
 use sandbox::{Sandbox, trial, wait_for};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::{
         fs::{PermissionsExt as _, symlink},
@@ -68,12 +68,30 @@ fn theirs(sandbox: &Sandbox) -> BTreeMap<String, Device> {
             (Value::Number(_), _) => Some(number(&link["link_index"])),
             (_, name) => name.and_then(index_of),
         },
+        features: match link["linkinfo"]["info_kind"].as_str() {
+            Some("veth") => BTreeSet::new(),
+            _ => features(&sandbox.run(&format!("ethtool -k {}", link["ifname"].as_str().unwrap()))),
+        },
         counters: counters(&link["stats64"]),
     };
     links
         .iter()
         .map(|link| (link["ifname"].as_str().unwrap().to_owned(), device(link)))
         .collect()
+}
+
+/// Those that are on, of the ones that ethtool has short letters for, as it lists them: parts of them are indented.
+fn features(listing: &str) -> BTreeSet<String> {
+    let ours = [
+        "rx-checksumming",
+        "tx-checksumming",
+        "scatter-gather",
+        "generic-segmentation-offload",
+        "generic-receive-offload",
+    ];
+    let lines = listing.lines().filter_map(|line| line.split_once(": "));
+    let on = lines.filter(|(name, value)| ours.contains(name) && value.starts_with("on"));
+    on.map(|(name, _)| name.to_owned()).collect()
 }
 
 fn counters(stats: &Value) -> BTreeMap<String, u64> {
@@ -101,6 +119,7 @@ fn devices_are_those_of_ip() {
         "ip link set lo up; ip link add br0 type bridge; ip link set br0 up
          ip link add eth0 type veth peer name wire; ip link set wire master br0; ip link set wire up
          ip link add away type veth peer name far netns {}; ip link add vx type vxlan id 7 dstport 4789 dev eth0
+         ethtool -K vx tx off gro off >/dev/null
          ip link add eth0.5 type bridge; ip link add idle type veth peer name idle1
          ip addr add 192.0.2.1/24 dev eth0; ip addr add 192.0.2.2/24 dev br0; ip link set eth0 up; ip link set eth0.5 up
          ip neigh add 192.0.2.7 lladdr 0a:00:00:00:00:07 dev eth0
@@ -124,6 +143,11 @@ fn devices_are_those_of_ip() {
     };
     assert_eq!(shown(ours.clone()), shown(judged));
     assert_eq!(ours["lo"].counters["rx_packets"], 6);
+    let does = |device: &str, feature| ours[device].features.contains(feature);
+    assert!(
+        does("br0", "tx-checksumming") && !does("vx", "tx-checksumming"),
+        "{ours:?}"
+    );
     assert!(ours["eth0"].counters["tx_packets"] >= 2, "{ours:?}");
     assert_eq!(
         (ours["wire"].master.as_deref(), ours["wire"].peer, ours["vx"].peer),

@@ -2,11 +2,15 @@
 
 use crate::verify::{
     found::Found,
-    generic::configuration::{self, FOLDER as CONFIGURATIONS, PLUGINS, is_configuration},
+    generic::{
+        configuration::{self, FOLDER as CONFIGURATIONS, PLUGINS, is_configuration},
+        room,
+    },
     group::Group,
     network::{Differences, Unchecked},
     objects::Objects,
 };
+use ipnet::IpNet;
 use netcheck_cni_intent::{
     AttachmentKey,
     names::{CONFLIST, PLUGIN, STATE_DIRECTORY},
@@ -115,7 +119,7 @@ impl<'a> Disk<'a> {
         self.configurations(found);
         self.plugins(found);
         self.attachments(found);
-        self.addresses(found);
+        self.addresses(&objects.ranges_of(node), found);
         self.pods(objects, node, found);
     }
 
@@ -226,7 +230,7 @@ impl<'a> Disk<'a> {
     }
 
     /// An address is given out by a link to the attachment that has it.
-    fn addresses(&self, found: &mut Vec<Found>) {
+    fn addresses(&self, ranges: &[IpNet], found: &mut Vec<Found>) {
         if !self.folders.contains_key(ADDRESSES) {
             return;
         }
@@ -251,6 +255,7 @@ impl<'a> Disk<'a> {
                 );
             }
         }
+        room::addresses(ranges, &given.keys().copied().collect(), ADDRESSES, found);
         for attachment in self.live().filter(|attachment| attachment.ipam == PLUGIN) {
             for ip in attachment.ips.iter().filter(|ip| !given.contains_key(ip)) {
                 found.push(

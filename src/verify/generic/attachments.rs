@@ -1,7 +1,7 @@
 //! What was written down about attachments: the cache of libcni, which every runtime has whatever the plugin, and addresses that `host-local` has
 //! given out.
 
-use super::Configuration;
+use super::{Configuration, room};
 use crate::verify::{
     found::Found,
     objects::{Objects, PodObject},
@@ -187,6 +187,8 @@ impl<'a> Attachments<'a> {
         if let Some((first, folder)) = first.and_then(|first| Some((first, first.host_local.as_deref()?))) {
             let folder = format!("{folder}/{}", first.name);
             if let Some(Ok(given)) = record.folders.get(&folder) {
+                let all = given.keys().filter_map(|name| name.parse().ok()).collect();
+                room::addresses(&objects.ranges_of(node), &all, &folder, found);
                 self.addresses(&pods, &folder, given, found);
             }
         }

@@ -53,6 +53,39 @@ fn is_tunnel(net: &NetState, device: &str) -> bool {
     })
 }
 
+/// Tunnels of a kernel that may compute outer checksums wrong: until 5.7 those of packets that were masqueraded. Distributions have mended that in
+/// some older kernels, and their versions do not tell: it is only for where wrong checksums are seen to arrive.
+pub fn checksums(record: &NodeRecord, found: &mut Vec<Found>) {
+    const CHECKSUMS: &str = "tx-checksumming";
+    let mut parts = record
+        .kernel
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else {
+        return;
+    };
+    if (major, minor) >= (5, 7) {
+        return;
+    }
+    for (name, link) in &record.node.net.links {
+        let device = record.node.devices.get(name);
+        let is_left = device.is_some_and(|device| device.features.contains(CHECKSUMS));
+        if is_left && matches!(link.kind, LinkKind::Vxlan(_)) {
+            found.push(
+                Found::new(
+                    "verify-overlay-checksum",
+                    format!("link {name}"),
+                    format!("{CHECKSUMS} off, or a kernel from 5.7 on"),
+                    format!("{CHECKSUMS} on, kernel {}", record.kernel),
+                )
+                .look(format!("ethtool -k {name} | grep tx-checksum"))
+                .fix(format!("ethtool -K {name} tx-checksum-ip-generic off"))
+                .on(name),
+            );
+        }
+    }
+}
+
 /// Commands in a pod are of its namespace, which the reader has to enter.
 fn on_node(command: String, is_in_pod: bool) -> Option<String> {
     (!is_in_pod).then_some(command)
@@ -124,7 +157,10 @@ fn filtered(filter: &Filter, object: &str, what: &str, is_in_pod: bool) -> Found
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netcheck_node_state::{Link, record::Action};
+    use netcheck_node_state::{
+        Link,
+        record::{Action, Device},
+    };
     use std::collections::BTreeMap;
 
     fn space(qdiscs: &[(&str, &str)], filters: &[(&str, Action)]) -> Space {
@@ -220,6 +256,35 @@ mod tests {
         );
         // A network that nobody knows may work like that.
         assert_eq!(found(space(&[], &taking), false), ["verify-filter-takes eth0 ingress"]);
+    }
+
+    #[test]
+    fn an_old_kernels_tunnel_that_leaves_checksums_to_it_is_told() {
+        let vxlan = serde_json::from_value(serde_json::json!({
+            "vni": 1, "port": 8472, "local": null, "device": null, "learns": false, "unusual": {},
+        }));
+        let told = |kernel: &str, feature: &str| {
+            let mut space = space(&[], &[]);
+            let link = space.net.links.get_mut("tunl0").unwrap();
+            link.kind = LinkKind::Vxlan(vxlan.as_ref().map(Clone::clone).unwrap());
+            let device = Device {
+                features: [feature.to_owned()].into(),
+                ..Device::default()
+            };
+            space.devices.insert("tunl0".to_owned(), device);
+            let record = NodeRecord {
+                kernel: kernel.to_owned(),
+                ..NodeRecord::of(space)
+            };
+            let mut found = Vec::new();
+            checksums(&record, &mut found);
+            found.len()
+        };
+        assert_eq!(told("5.4.0-42-generic", "tx-checksumming"), 1);
+        assert_eq!(told("4.18.0-372.el8", "tx-checksumming"), 1);
+        assert_eq!(told("5.4.0-42-generic", "rx-checksumming"), 0);
+        assert_eq!(told("5.10.0", "tx-checksumming"), 0);
+        assert_eq!(told("", "tx-checksumming"), 0);
     }
 
     #[test]

@@ -182,8 +182,8 @@ pub const FINGERPRINTS: [Fingerprint; 14] = [
         ],
         reasons: &["IP_CSUM", "UDP_CSUM", "TCP_CSUM", "ICMP_CSUM", "SKB_CSUM"],
         only_with_loss: false,
-        follows: &[],
-        elsewhere: &[],
+        follows: &["verify-overlay-checksum"],
+        elsewhere: &["verify-overlay-checksum"],
     },
     Fingerprint {
         id: "observe-backlog",

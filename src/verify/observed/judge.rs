@@ -11,6 +11,7 @@ use crate::{
     verify::{
         evidence::Evidence,
         found::Found,
+        generic::traffic,
         group::Group,
         judge::Judgement,
         network::{Differences, Unchecked},
@@ -29,6 +30,14 @@ pub fn with_observed(mut judgement: Judgement, evidence: &Evidence) -> Judgement
     let Some(interval) = &evidence.observed else {
         return judgement;
     };
+    if interval.has_wrong_checksums() {
+        for (node, looked) in &evidence.nodes {
+            if let Ok(looked) = looked {
+                let differences = judgement.nodes.entry(node.clone()).or_default();
+                traffic::checksums(&looked.record, &mut differences.found);
+            }
+        }
+    }
     // By the state alone: what an interval shows explains nothing on other nodes.
     let state: BTreeMap<String, Vec<Found>> = judgement
         .nodes

@@ -17,7 +17,7 @@ use netcheck_node_state::{
     Link, LinkKind, NetState, Vxlan,
     counters::{Counters, DeviceCounters, Numbers},
     observation::{Dropped, Drops, Ends, NodeObservation, OBSERVATION, Observed},
-    record::{NodeRecord, RECORD},
+    record::{Device, NodeRecord, RECORD},
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -593,4 +593,32 @@ fn a_pod_that_ended_meanwhile_has_lost_nothing() {
     });
     assert!(!interval.has_losses());
     assert_eq!((interval.probes.len(), interval.not_probed.len()), (1, 1));
+}
+
+#[test]
+fn wrong_checksums_are_of_an_old_kernels_tunnel_if_it_is_one() {
+    const OLD: &str = "5.4.0-42-generic";
+    let told = |kernel: &str, moved: &[(&str, u64)]| {
+        let mut evidence = evidence(&Moved {
+            protocols: moved,
+            ..Moved::default()
+        });
+        let record = &mut evidence.nodes.get_mut("n1").unwrap().as_mut().unwrap().record;
+        kernel.clone_into(&mut record.kernel);
+        let device = Device {
+            features: ["tx-checksumming".to_owned()].into(),
+            ..Device::default()
+        };
+        record.node.devices.insert("vx0".to_owned(), device);
+        let judgement = with_observed(judge(&evidence), &evidence);
+        let found = judgement.nodes["n1"].found.clone();
+        let told = found.iter().map(|one| (one.id, one.follows.map(|root| found[root].id)));
+        told.collect::<Vec<_>>()
+    };
+    let wrong = [("UdpInCsumErrors", 3)];
+    let (root, sign) = ("verify-overlay-checksum", "observe-checksum");
+    assert_eq!(told(OLD, &wrong), [(root, None), (sign, Some(root))]);
+    assert_eq!(told("6.1.0-18-amd64", &wrong), [(sign, None)]);
+    // A version alone proves nothing.
+    assert_eq!(told(OLD, &[]), []);
 }

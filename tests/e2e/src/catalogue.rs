@@ -44,6 +44,24 @@ impl Injection {
     }
 }
 
+/// Rules as the plugin `portmap` leaves them behind where it is not called for a pod that goes: a port of the node leads to an address of the node's
+/// range that no pod has.
+fn host_port(address: &str) -> Injection {
+    const ENTERED: &str = "PREROUTING -p tcp -m addrtype --dst-type LOCAL -m tcp --dport 7071 -j CNI-DN-fault";
+    Injection::new(
+        "a host port leads to a pod that is gone",
+        "verify-host-port-stale",
+        &format!(
+            "iptables -t nat -N CNI-DN-fault; \
+             iptables -t nat -A CNI-DN-fault -p tcp -m tcp --dport 7071 -j DNAT --to-destination {address}:80; \
+             iptables -t nat -I {ENTERED}"
+        ),
+        &format!("iptables -t nat -D {ENTERED}; iptables -t nat -F CNI-DN-fault; iptables -t nat -X CNI-DN-fault"),
+    )
+    // Of the pods' own traffic: what comes to that port gets nowhere.
+    .but(Effect::Lucky)
+}
+
 /// Each network's faults, by its name.
 fn all() -> [(&'static str, Vec<Injection>); 5] {
     let mut bundled = bundled::lanes().concat();

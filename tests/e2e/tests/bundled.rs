@@ -8,12 +8,16 @@ mod churn;
 mod doctor;
 #[path = "bundled/healthy.rs"]
 mod healthy;
+#[path = "bundled/host_port.rs"]
+mod host_port;
 #[path = "bundled/install.rs"]
 mod install;
 #[path = "bundled/membership.rs"]
 mod membership;
 #[path = "bundled/mended.rs"]
 mod mended;
+#[path = "bundled/overlap.rs"]
+mod overlap;
 #[path = "bundled/verify.rs"]
 mod verify;
 
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
         healthy::CASES,
         doctor::CASES,
         verify::CASES,
+        overlap::CASES,
+        host_port::CASES,
         mended::CASES,
         churn::CASES,
         membership::CASES,

@@ -2,28 +2,15 @@
 
 use super::{ChangeError, Changer, Deed};
 use crate::{
+    ethtool,
     numbers::{AF_INET, AF_INET6, RTA_DST, RTM_GETROUTE, RTN_LOCAL},
     wire::{Message, ip_bytes},
 };
-use std::{
-    io,
-    net::IpAddr,
-    os::fd::{AsFd as _, AsRawFd as _},
-};
+use std::{net::IpAddr, os::fd::AsFd as _};
 
 /// `struct rtmsg` of linux/rtnetlink.h, in bytes; its kind of route is the eighth.
 const ROUTE_HEADER: usize = 12;
 const KIND: usize = 7;
-
-/// `ETHTOOL_GLINK` of linux/ethtool.h: whether a device has a carrier.
-const ETHTOOL_GLINK: u32 = 0x0a;
-
-/// `struct ethtool_value` of linux/ethtool.h.
-#[repr(C)]
-struct EthtoolValue {
-    command: u32,
-    data: u32,
-}
 
 impl Changer {
     /// Has the kernel do at once what it does some time after a device got its carrier; says whether there is one.
@@ -32,8 +19,9 @@ impl Changer {
     /// by a worker thread (`linkwatch_event()`, net/core/link_watch.c). Until that has its turn, everything sent there is dropped. Asking for the
     /// carrier does that work first (`ethtool_op_get_link()`, net/ethtool/ioctl.c).
     pub fn settle_link(&mut self, name: &str) -> Result<bool, ChangeError> {
-        let asked = self.ask_for_carrier(name);
-        asked.map_err(|source| Deed::new("link settle", name).failed((source, None)))
+        let asked = ethtool::ask(self.channel.as_fd(), name, ethtool::LINK);
+        let has_carrier = asked.map(|answer| answer != 0);
+        has_carrier.map_err(|source| Deed::new("link settle", name).failed((source, None)))
     }
 
     /// Whether packets for this address are taken in here.
@@ -55,32 +43,5 @@ impl Changer {
             }
             Err(refusal) => Err(Deed::new("route get", ip.to_string()).failed(refusal)),
         }
-    }
-
-    fn ask_for_carrier(&self, name: &str) -> io::Result<bool> {
-        let mut value = EthtoolValue {
-            command: ETHTOOL_GLINK,
-            data: 0,
-        };
-        let mut wanted = [0; libc::IFNAMSIZ];
-        // The last byte stays zero: it ends the name.
-        if name.len() >= wanted.len() {
-            return Err(io::Error::from_raw_os_error(libc::ENODEV));
-        }
-        for (place, byte) in wanted.iter_mut().zip(name.bytes()) {
-            *place = byte.cast_signed();
-        }
-        let mut request = libc::ifreq {
-            ifr_name: wanted,
-            ifr_ifru: libc::__c_anonymous_ifr_ifru {
-                ifru_data: (&raw mut value).cast(),
-            },
-        };
-        // SAFETY: the descriptor is open; the request and the value that it points to are of the kernel's layout and live until it returns.
-        let outcome = unsafe { libc::ioctl(self.channel.as_fd().as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-        if outcome < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(value.data != 0)
     }
 }

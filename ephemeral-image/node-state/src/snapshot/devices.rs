@@ -2,11 +2,14 @@
 
 use super::Names;
 use crate::{
+    Link, LinkKind, ethtool,
+    netlink::Channel,
     numbers::{IFLA_IFNAME, IFLA_LINK, IFLA_MASTER, IFLA_STATS64, RTM_NEWLINK},
     record::Device,
     wire::{LINK_HEADER, Message, text, u32_at},
 };
-use std::collections::BTreeMap;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use std::{collections::BTreeMap, os::fd::AsFd as _};
 
 /// The members of `struct rtnl_link_stats64` of linux/if_link.h, in order; newer kernels add more behind them.
 const COUNTERS: [&str; 25] = [
@@ -36,6 +39,22 @@ const COUNTERS: [&str; 25] = [
     "rx_nohandler",
     "rx_otherhost_dropped",
 ];
+
+/// Adds what devices do instead of the stack; of veths, of which there are many, nobody asks. What is gone meanwhile does nothing.
+pub(super) fn add_features(devices: &mut BTreeMap<String, Device>, links: &BTreeMap<String, Link>) {
+    // Any socket of the namespace will do.
+    let Ok(socket) = Channel::open(NETLINK_ROUTE) else {
+        return;
+    };
+    let is_asked = |name: &str| links.get(name).is_some_and(|link| link.kind != LinkKind::Veth);
+    for (name, device) in devices.iter_mut().filter(|(name, _)| is_asked(name)) {
+        let does = ethtool::FEATURES.into_iter().filter(|&(_, command)| {
+            let answer = ethtool::ask(socket.as_fd(), name, command);
+            answer.is_ok_and(|answer| answer != 0)
+        });
+        device.features = does.map(|(feature, _)| feature.to_owned()).collect();
+    }
+}
 
 /// Reads a message of `RTM_NEWLINK`: the device under its name. `None` if it is of another kind or too short.
 pub(super) fn device(answer: &Message, names: &Names) -> Option<(String, Device)> {

@@ -68,9 +68,19 @@ const BACK: &str = "set +e; while read a; do ip address replace $a dev ncvx0 nod
     while read n; do ip neigh replace $n nud permanent protocol 147; done < $ROUTES/n; true";
 
 const PINS: &str = "/sys/fs/bpf/netcheck-cni/v1";
+/// Where the plugin writes down which addresses it has given out. One without an attachment is, for a while, of a pod that is being added.
+const GIVEN: &str = "/run/netcheck-cni/ipam/ip";
+/// Entries of a map that counts what pods send, as of one pod on devices that are not there; `bpftool` reads what to do with each.
+const COUNTERS: &str = "K=$(printf '%02x ' $(echo $POD4 | tr . ' ')); seq 0 949 | while read i; do \
+    printf 'map @DO pinned @PINS/maps/nc_ep_count key hex 00 00 00 00 00 00 00 00 00 00 ff ff %s %02x %02x 00 40 @VALUE\\n' \"$K\" $((i % 256)) $((i / 256)); \
+    done | bpftool batch file - > /dev/null";
 
 fn one(what: &'static str, finding: &'static str, harm: &str, mend: &str) -> Injection {
-    let filled = |line: &str| line.replace("@BACK", BACK).replace("@PINS", PINS);
+    let filled = |line: &str| {
+        line.replace("@BACK", BACK)
+            .replace("@PINS", PINS)
+            .replace("@GIVEN", GIVEN)
+    };
     Injection::new(what, finding, &filled(harm), &filled(mend))
 }
 
@@ -459,10 +469,13 @@ fn firewall() -> Vec<Injection> {
             "nft delete table ip fault",
         )
         .but(Effect::Lucky),
+        super::host_port("${O4%.*}.254"),
     ]
 }
 
 fn bpf() -> Vec<Injection> {
+    let counters = |command: &str, value: &str| COUNTERS.replace("@DO", command).replace("@VALUE", value);
+    let zeros = format!("value hex{}", " 00".repeat(32));
     vec![
         one(
             "a range is in the map that no node has",
@@ -485,6 +498,13 @@ fn bpf() -> Vec<Injection> {
             "bpftool map delete pinned @PINS/maps/nc_ep key hex 00 00 00 00 00 00 00 00 00 00 ff ff 0a 63 00 07",
         )
         .but(Effect::Lucky),
+        one(
+            "the map of pods' counters is nearly full",
+            "verify-bpf-map-full",
+            &counters("update", &zeros),
+            &counters("delete", ""),
+        )
+        .but(Effect::Lucky),
     ]
 }
 
@@ -492,6 +512,14 @@ fn disk() -> Vec<Injection> {
     const CONF: &str = "/etc/cni/net.d/05-netcheck.conflist";
     let conf = |line: &str| line.replace("@CONF", CONF);
     vec![
+        // First: a pod that was started to try an earlier fault gives its address back some time later, and then one would be free.
+        one(
+            "all addresses of the node are given out",
+            "verify-addresses-scarce",
+            "for i in $(seq 1 254); do ln -s netcheck@full@eth0 @GIVEN/${O4%.*}.$i 2> /dev/null || true; done",
+            "find @GIVEN -lname netcheck@full@eth0 -delete",
+        )
+        .but(Effect::NewPods),
         one(
             "another CNI configuration comes first",
             "verify-conf-foreign",
@@ -539,6 +567,13 @@ fn disk() -> Vec<Injection> {
             "verify-address-leaked",
             "ln -s netcheck@gone@eth0 /run/netcheck-cni/ipam/ip/${O4%.*}.252; touch -h -d '10 minutes ago' /run/netcheck-cni/ipam/ip/${O4%.*}.252",
             "rm /run/netcheck-cni/ipam/ip/${O4%.*}.252",
+        )
+        .but(Effect::Lucky),
+        one(
+            "nearly all addresses of the node are given out",
+            "verify-addresses-scarce",
+            "for i in $(seq 2 250); do ln -s netcheck@full@eth0 @GIVEN/${O4%.*}.$i 2> /dev/null || true; done",
+            "find @GIVEN -lname netcheck@full@eth0 -delete",
         )
         .but(Effect::Lucky),
         one(

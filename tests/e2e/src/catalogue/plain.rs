@@ -1,11 +1,11 @@
 //! A network of reference plugins (`ptp`, `host-local`) and static routes: what is checked on every network. `POD4` and `VETH` are known of the
 //! node's pod; nothing on the node would put any of it right.
 
-use super::Injection;
+use super::{Injection, host_port};
 use crate::effect::Effect;
 
 /// Lines of sh that find out a node's objects while it is healthy.
-pub const VARIABLES: [(&str, &str); 6] = [
+pub const VARIABLES: [(&str, &str); 7] = [
     ("ROUTE4", "ip route show via $PEER_IP | grep -m 1 $PEER_RANGE"),
     ("PODROUTE", "ip route show $POD4"),
     (
@@ -14,6 +14,7 @@ pub const VARIABLES: [(&str, &str); 6] = [
     ),
     ("PODDEF", "ip netns exec $NETNS ip route show default"),
     ("MTU", "cat /sys/class/net/$VETH/mtu"),
+    ("GIVEN", "dirname $(ls /var/lib/cni/networks/*/$POD4)"),
     ("CONF", "ls /etc/cni/net.d/*.conflist | head -1"),
 ];
 
@@ -86,6 +87,14 @@ pub fn faults() -> Vec<Injection> {
             "cp /run/conflist $CONF",
         )
         // The runtime goes on with the one it had, until it starts anew.
+        .but(Effect::Lucky),
+        host_port("${POD4%.*}.254"),
+        Injection::new(
+            "nearly all addresses of the node are given out",
+            "verify-addresses-scarce",
+            "for i in $(seq 2 250); do F=$GIVEN/${POD4%.*}.$i; [ -e $F ] || echo fault > $F; done",
+            "grep -lx fault $GIVEN/* | xargs rm",
+        )
         .but(Effect::Lucky),
         Injection::new(
             "a filter sends what a pod sends elsewhere",
