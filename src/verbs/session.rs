@@ -122,9 +122,9 @@ impl<A> Request<A> {
     }
 
     /// Says that it is not as much as it could be.
-    pub fn tell_refused(&self, refused: Profile, why: &str, next: Profile) {
+    pub fn tell_refused(&self, refused: Profile, how: &str, why: &str, next: Profile) {
         self.printer().note(format!(
-            "profile {} is refused ({why}): trying {}: {}",
+            "profile {} {how} ({why}): trying {}: {}",
             refused.word(),
             next.word(),
             next.describe()
