@@ -238,7 +238,7 @@ impl<A> Request<A> {
         }
         let end = attach(process, &manner, &self.shared.interrupt).await;
         // One that has ended waits to hear that its last words arrived; one that was left without --keep is to end.
-        let is_over = matches!(end, Ok(End::Said(_)));
+        let is_over = matches!(end, Ok(End::Said(_) | End::Missed(_)));
         let lifeline = match lifeline {
             None if is_over => Lifeline::open(attachment, &session.name).await.ok().flatten(),
             other => other,
