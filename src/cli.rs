@@ -94,6 +94,9 @@ pub enum Verb {
     /// Cleans up after a run that was killed; runs beside it.
     #[command(name = crate::agents::sentinel::VERB, hide = true)]
     Sentinel,
+    /// Restores the terminal of a session that was killed; runs beside it.
+    #[command(name = crate::output::put_back::VERB, hide = true)]
+    Terminal,
     /// Answers TAB for `kubectl netcheck`; kubectl runs it by way of `kubectl_complete-netcheck`.
     #[command(name = "__complete", hide = true)]
     Complete {

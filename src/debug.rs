@@ -1,6 +1,7 @@
 //! What `debug` puts into a pod or onto a node, and `run` beside all others, and what it finds there of earlier sessions. Pure.
 
 pub mod container;
+mod grievance;
 pub mod kept;
 pub mod node;
 pub mod place;
@@ -8,6 +9,7 @@ pub mod profile;
 pub mod throwaway;
 
 pub use container::{Custom, Wanted};
+pub use grievance::{Grievance, grievance};
 pub use place::Place;
 pub use profile::Profile;
 pub use throwaway::Throwaway;

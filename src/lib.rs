@@ -15,6 +15,7 @@ pub mod output;
 pub mod report;
 pub mod start;
 pub mod suggest;
+pub mod survivor;
 pub mod terminal;
 pub mod verbs;
 pub mod verify;

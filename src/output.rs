@@ -9,6 +9,7 @@ pub mod junit;
 mod objects;
 mod printer;
 mod progress;
+pub mod put_back;
 mod raw;
 mod table;
 

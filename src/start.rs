@@ -16,7 +16,7 @@ use crate::{
     cli::{self, Cli, Connected, Offline, Verb},
     exit::{Exit, Failure},
     flags::{ConnectFlags, KubectlFlags, OutputFlags, With},
-    output::{ColourChoice, Interrupt, Printer},
+    output::{self, ColourChoice, Interrupt, Printer},
     verbs::{self, Shared},
 };
 
@@ -97,6 +97,10 @@ fn run(verb: Verb) -> ExitCode {
             })
         }
         Verb::Sentinel => watch_over_a_run(),
+        Verb::Terminal => {
+            output::put_back::watch();
+            ExitCode::SUCCESS
+        }
         Verb::Images(Offline { args, output }) => {
             online("images", flags_of(ConnectFlags::default(), output), |shared| {
                 verbs::images::run(args, shared)

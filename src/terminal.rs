@@ -15,5 +15,5 @@ mod script;
 
 pub use attached::{Attachment, End, Io, Manner, attach};
 pub use lifeline::Lifeline;
-pub use marks::Said;
+pub use marks::{ENDED, Said};
 pub use script::{SILENCE, Session, command, read_back};

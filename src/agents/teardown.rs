@@ -3,23 +3,23 @@
 use super::{
     manifest::AgentSpec,
     run::RunId,
-    sentinel::Sentinel,
+    sentinel,
     sweep::{self, Agents},
 };
-use crate::{cluster::Cluster, exit::Failure, flags::KubectlFlags, output::Printer};
+use crate::{cluster::Cluster, exit::Failure, flags::KubectlFlags, output::Printer, survivor::Survivor};
 
 /// What has to be removed in the end.
 pub struct Teardown {
     cluster: Cluster,
     namespace: String,
     run: RunId,
-    sentinel: Option<Sentinel>,
+    sentinel: Option<Survivor>,
 }
 
 impl Teardown {
     /// To be called before anything is created.
     pub fn begin(cluster: &Cluster, flags: &KubectlFlags, spec: &AgentSpec, printer: &Printer) -> Self {
-        let sentinel = Sentinel::start(flags, &spec.run, &spec.namespace)
+        let sentinel = sentinel::start(flags, &spec.run, &spec.namespace)
             .inspect_err(|error| {
                 printer.warn(format!(
                     "no process to clean up should this one be killed ({error}): the cluster then does it within {} s",

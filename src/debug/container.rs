@@ -35,8 +35,8 @@ pub struct Wanted {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Custom(Map<String, Value>);
 
-/// What a file may not change, as kubectl has it.
-const FIXED: [&str; 7] = [
+/// What a file may not change: what kubectl does not let it, and how the container is connected, which must be as the plugin's end is.
+const FIXED: [&str; 9] = [
     "name",
     "command",
     "args",
@@ -44,6 +44,8 @@ const FIXED: [&str; 7] = [
     "lifecycle",
     "volumeDevices",
     "stdin",
+    "stdinOnce",
+    "tty",
 ];
 
 impl Custom {
@@ -54,12 +56,12 @@ impl Custom {
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = |why: String| {
             Failure::usage(format!("--custom: the file is no part of a container: {}", safe(&why)))
-                .hint("for instance: {\"resources\": {\"limits\": {\"memory\": \"256Mi\"}}}")
+                .hint("for instance: {\"securityContext\": {\"capabilities\": {\"add\": [\"SYS_TIME\"]}}}")
         };
         let part: Map<String, Value> = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
         if let Some(fixed) = FIXED.iter().find(|fixed| part.contains_key(**fixed)) {
             return Err(Failure::usage(format!("--custom cannot change {fixed}"))
-                .hint("name, image and command are said on the command line"));
+                .hint("what is run, and how it is connected, is said on the command line"));
         }
         // Unknown fields would be dropped without a word by the API server.
         let mut whole = part.clone();
@@ -221,7 +223,9 @@ pub(super) mod tests {
             ("image: other", "image"),
             ("recources: {}", "recources"),
             ("[1, 2]", "no part"),
-            ("tty: perhaps", "no part"),
+            ("tty: true", "tty"),
+            ("privileged: true", "privileged"),
+            ("workingDir: [1]", "no part"),
             ("{", "no part"),
         ] {
             let failure = Custom::parse(text).unwrap_err();

@@ -1,6 +1,6 @@
 //! The pod a session shall be in: whether that is possible, and which of several.
 
-use crate::{cluster::list::convert, exit::Failure, output::safe, suggest::closest};
+use crate::{agents::waiting, cluster::list::convert, exit::Failure, output::safe, suggest::closest};
 use k8s_openapi::api::core::v1::{EphemeralContainer, Pod};
 
 /// A pod, as a place for a session.
@@ -96,14 +96,29 @@ impl Place {
     /// Whether `target` is a container of the pod whose processes can be seen.
     ///
     /// # Errors
-    /// If there is none of this name.
+    /// If there is none of this name, or it does not run.
     pub fn check_target(&self, target: &str) -> Result<(), Failure> {
         let spec = self.pod.spec.as_ref();
         let names: Vec<&str> = (spec.into_iter().flat_map(|spec| &spec.containers))
             .map(|container| container.name.as_str())
             .collect();
         if names.contains(&target) {
-            return Ok(());
+            let statuses = self
+                .pod
+                .status
+                .as_ref()
+                .and_then(|status| status.container_statuses.as_ref());
+            let status = statuses.into_iter().flatten().find(|status| status.name == target);
+            // The kubelet would say so, too, but only of a container that then stays.
+            return match status.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_none())) {
+                Some(status) => Err(Failure::usage(format!(
+                    "container {target:?} of pod {} does not run, so that it has no processes to see: {}",
+                    safe(&self.name),
+                    safe(&waiting::describe(status))
+                ))
+                .hint("without --target the session does not need it")),
+                None => Ok(()),
+            };
         }
         let failure = Failure::usage(format!("pod {} has no container {:?}", safe(&self.name), safe(target)));
         Err(match closest(target, names.iter().copied()) {
@@ -214,6 +229,20 @@ pub(super) mod tests {
             pod.check_target("ap").unwrap_err().hint.as_deref(),
             Some("did you mean --target app?")
         );
+        let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
+        let status =
+            json!({ "name": "sidecar", "state": ended, "ready": false, "restartCount": 0, "image": "", "imageID": "" });
+        let half = place(
+            "half",
+            &json!({ "containers": [{ "name": "app" }, { "name": "sidecar" }] }),
+            &json!({ "phase": "Running", "containerStatuses": [status] }),
+        );
+        let failure = half.check_target("sidecar").unwrap_err();
+        assert!(
+            failure.message.contains("does not run") && failure.message.contains("exit code 1"),
+            "{failure}"
+        );
+        assert!(half.check_target("app").is_ok());
         assert!(pod.check_name("mine").is_ok());
         for wrong in ["app", "", "-a", "A", "a\u{1b}[2J", &"x".repeat(64)] {
             let failure = pod.check_name(wrong).unwrap_err();

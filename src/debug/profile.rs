@@ -1,5 +1,6 @@
 //! Profiles: what a container may do. Their names are kubectl's, and so is what they are for.
 
+use super::Grievance;
 use crate::agents::ladder::Rung;
 use serde_json::{Value, json};
 
@@ -78,6 +79,14 @@ impl Profile {
     /// Whether it makes sense on a node, whose namespaces the other profiles are there to keep out of.
     pub fn is_for_nodes(self) -> bool {
         matches!(self, Self::General | Self::Netadmin | Self::Sysadmin)
+    }
+
+    /// Whether a container with it may start where a higher one did not for this reason.
+    pub fn settles(self, grievance: Grievance) -> bool {
+        match grievance {
+            Grievance::Root => self == Self::Restricted,
+            Grievance::Capabilities => matches!(self, Self::Baseline | Self::Restricted),
+        }
     }
 
     /// The security context of a container. Each says both user and `runAsNonRoot`: a pod's own values would be inherited.

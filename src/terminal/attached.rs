@@ -108,6 +108,9 @@ pub struct Manner {
 pub enum End {
     /// Its command did, and this is the code; all output has arrived.
     Said(Said),
+    /// Its command did, and this is the code; but output may be missing, as its beginning is. A runtime may pass on what is typed before
+    /// it passes on output (containerd: `ContainerIO.Attach`).
+    Missed(Said),
     /// Its container did, without a word: killed, or its pod deleted.
     Silent,
     /// The stream broke, and what became of the command is not known.
@@ -152,7 +155,7 @@ pub async fn attach(mut process: AttachedProcess, manner: &Manner, interrupt: &I
     let mut server_ended = false;
     loop {
         if out.is_complete() && err.as_ref().is_none_or(Output::is_complete) {
-            return Ok(out.marks.last().cloned().map_or(End::Silent, End::Said));
+            return Ok(ended([Some(&out), err.as_ref()]));
         }
         if server_ended && out.is_over() && err.as_ref().is_none_or(Output::is_over) {
             return Ok(End::Silent);
@@ -190,10 +193,19 @@ pub async fn attach(mut process: AttachedProcess, manner: &Manner, interrupt: &I
     }
 }
 
+/// What streams that are complete say together.
+fn ended(outputs: [Option<&Output>; 2]) -> End {
+    let marks: Vec<&Marks> = outputs.into_iter().flatten().map(|output| &output.marks).collect();
+    match marks.first().and_then(|marks| marks.last()).cloned() {
+        Some(said) if marks.iter().all(|marks| marks.is_whole()) => End::Said(said),
+        Some(said) => End::Missed(said),
+        None => End::Silent,
+    }
+}
+
 /// The library leaves the pipes of a broken stream open: what is in them may be all that was missing.
 async fn rest_of_broken(out: &mut Output, err: &mut Option<Output>) -> Result<End, Failure> {
-    let mut said = None;
-    for output in [Some(out), err.as_mut()].into_iter().flatten() {
+    for output in [Some(&mut *out), err.as_mut()].into_iter().flatten() {
         while !output.is_over()
             && let Ok(rest) = timeout(REST_WITHIN, output.read()).await
         {
@@ -202,9 +214,8 @@ async fn rest_of_broken(out: &mut Output, err: &mut Option<Output>) -> Result<En
         if !output.is_complete() {
             return Ok(End::Cut);
         }
-        said = output.marks.last().cloned();
     }
-    Ok(said.map_or(End::Cut, End::Said))
+    Ok(ended([Some(out), err.as_ref()]))
 }
 
 /// Ends with the session, however that ends.

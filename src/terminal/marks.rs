@@ -21,6 +21,8 @@ pub struct Said {
 
 /// The word of a mark before the command's output.
 pub const STARTED: &str = "started";
+/// The word of the mark behind it.
+pub const ENDED: &str = "ended";
 
 /// Takes marks out of a stream.
 #[derive(Debug)]
@@ -94,6 +96,12 @@ impl Marks {
         self.begun
     }
 
+    /// All has come that the command wrote: from its start on, if it was started at all, to its end.
+    pub fn is_whole(&self) -> bool {
+        let was_started = self.last.as_ref().is_some_and(|said| said.word == ENDED);
+        self.last.is_some() && (self.begun || !was_started)
+    }
+
     /// How the command ended, once it was said.
     pub fn last(&self) -> Option<&Said> {
         self.last.as_ref()
@@ -163,6 +171,23 @@ mod tests {
         let shown = scan(&mut marks, &[cut.as_bytes()]);
         assert!(shown.starts_with(b"hello"));
         assert_eq!(marks.last(), None);
+    }
+
+    #[test]
+    fn an_end_without_its_start_is_not_the_whole() {
+        let whole = |stream: &str, fresh| {
+            let mut marks = Marks::new("abc", fresh);
+            scan(&mut marks, &[stream.as_bytes()]);
+            marks.is_whole()
+        };
+        assert!(whole(&format!("{START}hello{END}"), true));
+        assert!(!whole(&format!("hello{END}"), true));
+        assert!(!whole(&format!("{START}hello"), true));
+        assert!(whole(&format!("hello{END}"), false), "it was started earlier");
+        assert!(
+            whole("\u{1b}]netcheck;abc;127;missing\u{7}", true),
+            "nothing was started"
+        );
     }
 
     #[test]

@@ -166,7 +166,7 @@ async fn admitted(
             return Err(refused(request, spec, &refusal));
         }
         if let Some(&next) = profiles.get(at + 1) {
-            request.tell_refused(profile, &refusal, next);
+            request.tell_refused(profile, "is refused", &refusal, next);
         }
         last = refusal;
     }

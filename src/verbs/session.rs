@@ -122,9 +122,9 @@ impl<A> Request<A> {
     }
 
     /// Says that it is not as much as it could be.
-    pub fn tell_refused(&self, refused: Profile, why: &str, next: Profile) {
+    pub fn tell_refused(&self, refused: Profile, how: &str, why: &str, next: Profile) {
         self.printer().note(format!(
-            "profile {} is refused ({why}): trying {}: {}",
+            "profile {} {how} ({why}): trying {}: {}",
             refused.word(),
             next.word(),
             next.describe()
@@ -238,7 +238,7 @@ impl<A> Request<A> {
         }
         let end = attach(process, &manner, &self.shared.interrupt).await;
         // One that has ended waits to hear that its last words arrived; one that was left without --keep is to end.
-        let is_over = matches!(end, Ok(End::Said(_)));
+        let is_over = matches!(end, Ok(End::Said(_) | End::Missed(_)));
         let lifeline = match lifeline {
             None if is_over => Lifeline::open(attachment, &session.name).await.ok().flatten(),
             other => other,

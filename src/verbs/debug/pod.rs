@@ -10,7 +10,7 @@ use crate::{
         waiting,
     },
     cluster::request::attempt,
-    debug::{Place, Profile, Wanted, container, kept},
+    debug::{Place, Profile, Wanted, container, grievance, kept},
     exit::{Exit, Failure},
     findings::Obstacle,
     flags::duration,
@@ -80,19 +80,23 @@ pub(super) async fn debug(request: &Request, place: Place, named: Option<&str>) 
         return starting.print();
     }
     starting.tell();
-    let attachment = attachment(session.name.clone());
     let phase = printer.phase("starting the container");
     let started = tokio::select! {
         started = starting.climb(&attachment) => started,
         () = request.shared.interrupt.requested() => Err(interrupted()),
     };
     drop(phase);
-    let (profile, lifeline) = started?;
+    let Started {
+        profile,
+        session,
+        lifeline,
+    } = started?;
     printer.note(format!(
         "in {name}, container {}, profile {}",
         session.name,
         profile.word()
     ));
+    let attachment = attachment(session.name.clone());
     let end = request.converse(&attachment, &session, true, lifeline).await?;
     outcome::of(request, &attachment, &session, end).await
 }
@@ -105,11 +109,18 @@ struct Starting<'a> {
     session: &'a Session,
 }
 
+/// One that runs.
+struct Started {
+    profile: Profile,
+    session: Session,
+    lifeline: Option<Lifeline>,
+}
+
 /// Why a profile did not do.
 enum Refusal {
     /// Another may.
     ByAdmission(String),
-    /// The kubelet does not start it; another may.
+    /// The kubelet does not start it; another may, if this one's privileges are why.
     AtStart(String),
     /// None will.
     Final(Failure),
@@ -154,48 +165,77 @@ impl Starting<'_> {
     }
 
     /// Tries profile after profile; the one that runs.
-    async fn climb(&self, attachment: &Attachment) -> Result<(Profile, Option<Lifeline>), Failure> {
-        let profiles = self.request.profiles();
-        let mut last = None;
-        for (at, &profile) in profiles.iter().enumerate() {
-            let refusal = match self.start(profile, attachment).await {
-                Ok(lifeline) => return Ok((profile, lifeline)),
-                Err(Refusal::Final(failure)) => return Err(failure),
-                Err(other) => other,
+    async fn climb(&self, attachment: &impl Fn(String) -> Attachment) -> Result<Started, Failure> {
+        let mut profiles = self.request.profiles().into_iter();
+        let mut session = self.session.clone();
+        let mut next = profiles.next();
+        while let Some(profile) = next {
+            let refusal = match self.start(profile, &session, &attachment(session.name.clone())).await {
+                Ok(lifeline) => {
+                    return Ok(Started {
+                        profile,
+                        session,
+                        lifeline,
+                    });
+                }
+                Err(refusal) => refusal,
             };
-            let (why, by_admission) = match refusal {
-                Refusal::AtStart(why) => (why, false),
-                Refusal::ByAdmission(why) => (why, true),
-                Refusal::Final(failure) => return Err(failure),
+            let (how, why) = match &refusal {
+                Refusal::ByAdmission(why) => {
+                    next = profiles.next();
+                    ("is refused", why)
+                }
+                Refusal::AtStart(why) => {
+                    next = profiles.find(|lower| grievance(why).is_some_and(|grievance| lower.settles(grievance)));
+                    ("does not start", why)
+                }
+                Refusal::Final(_) => return Err(self.last_word(profile, &session, refusal)),
             };
-            if let Some(&next) = profiles.get(at + 1).filter(|_| by_admission) {
-                self.request.tell_refused(profile, &why, next);
-            }
-            last = Some((profile, why, by_admission));
-            if !by_admission {
-                break;
+            let Some(lower) = next else {
+                return Err(self.last_word(profile, &session, refusal));
+            };
+            self.request.tell_refused(profile, how, why, lower);
+            if matches!(refusal, Refusal::AtStart(_)) {
+                // That one keeps its name for as long as the pod is there.
+                session.name = format!("{}-{}", self.session.name, lower.word());
+                self.place.check_name(&session.name)?;
             }
         }
-        let Some((profile, why, by_admission)) = last else {
-            return Err(Failure::unknown("there is no profile to try"));
+        Err(Failure::unknown("there is no profile to try"))
+    }
+
+    /// Why nothing runs, when no profile is left to try.
+    fn last_word(&self, profile: Profile, session: &Session, refusal: Refusal) -> Failure {
+        let (absence, hint) = match refusal {
+            Refusal::Final(failure) => return failure,
+            Refusal::ByAdmission(why) => {
+                let asked = format!("profile {}: {}", profile.word(), profile.describe());
+                let absence = ladder::no_rung_left(Some(Refused {
+                    container: &session.name,
+                    asked: &asked,
+                    message: &why,
+                }));
+                (absence, OTHER_WAYS)
+            }
+            Refusal::AtStart(why) => {
+                let hint = if lacks_shell(&why) { OTHER_IMAGE } else { OTHER_WAYS };
+                (
+                    Obstacle::NotStarted.because(not_started(&why, &self.wanted.image)),
+                    hint,
+                )
+            }
         };
-        let asked = format!("profile {}: {}", profile.word(), profile.describe());
-        let absence = if by_admission {
-            ladder::no_rung_left(Some(Refused {
-                container: &self.session.name,
-                asked: &asked,
-                message: &why,
-            }))
-        } else {
-            Obstacle::NotStarted.because(not_started(&why, &self.wanted.image))
-        };
-        let hint = if lacks_shell(&why) { OTHER_IMAGE } else { OTHER_WAYS };
-        Err(Failure::unknown(absence.why).hint(hint))
+        Failure::unknown(absence.why).hint(hint)
     }
 
     /// Adds the container and waits until it answers, or is said to run; that takes the kubelet up to a second longer.
-    async fn start(&self, profile: Profile, attachment: &Attachment) -> Result<Option<Lifeline>, Refusal> {
-        let patch = container::checked(container::patch(self.wanted, self.session, profile)).map_err(Refusal::Final)?;
+    async fn start(
+        &self,
+        profile: Profile,
+        session: &Session,
+        attachment: &Attachment,
+    ) -> Result<Option<Lifeline>, Refusal> {
+        let patch = container::checked(container::patch(self.wanted, session, profile)).map_err(Refusal::Final)?;
         let patch = Patch::Strategic(patch);
         let pods = self.request.pods(&self.place.namespace);
         // The dry run costs no container in a pod that would keep it for good.
@@ -211,11 +251,11 @@ impl Starting<'_> {
                     return Err(Refusal::Final(failure));
                 }
                 let message = safe(&gate::message(&problem));
-                return Err(match ladder::violator(&message, &self.session.name) {
+                return Err(match ladder::violator(&message, &session.name) {
                     Violator::ThePod => Refusal::Final(
                         Failure::unknown(
                             ladder::no_rung_left(Some(Refused {
-                                container: &self.session.name,
+                                container: &session.name,
                                 asked: profile.describe(),
                                 message: &message,
                             }))
@@ -228,7 +268,7 @@ impl Starting<'_> {
             }
         }
         let which = Which::Named(self.place.name.clone());
-        let progress = |pod: &Pod| waiting::of_ephemeral_container(pod, &self.session.name);
+        let progress = |pod: &Pod| waiting::of_ephemeral_container(pod, &session.name);
         let running = tokio::select! {
             running = arrival::running(pods, which, self.request.limit(), progress) => running,
             lifeline = first_answer(attachment) => return Ok(Some(lifeline)),

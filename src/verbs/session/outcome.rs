@@ -7,7 +7,7 @@ use crate::{
     exit::{Exit, Failure},
     flags::duration,
     output::safe,
-    terminal::{Attachment, End, SILENCE, Said, Session},
+    terminal::{Attachment, ENDED, End, SILENCE, Said, Session},
 };
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(in crate::verbs) async fn of<A>(
 ) -> Result<Exit, Failure> {
     let printer = request.printer();
     let place = format!("{}/{}", safe(&attachment.pod), safe(&attachment.container));
-    let was_torn = !matches!(end, End::Said(_) | End::ReaderLeft);
+    let was_torn = !matches!(end, End::Said(_) | End::Missed(_) | End::ReaderLeft);
     if was_torn && request.io.tty {
         // Whatever stood on the last line of the screen.
         printer.note("");
@@ -37,6 +37,10 @@ pub(in crate::verbs) async fn of<A>(
     });
     match end {
         End::Said(Said { code, word }) => said(request, code, &word),
+        End::Missed(Said { code, .. }) => Err(Failure::unknown(format!(
+            "the command in {place} ended with code {code}, but the beginning of its output did not arrive"
+        ))
+        .hint("it has run: look at what it did before you run it again")),
         End::Silent => Err(Failure::unknown(format!(
             "the session in {place} ended: {}",
             why_silent(attachment).await
@@ -67,7 +71,7 @@ pub(in crate::verbs) async fn of<A>(
 
 fn said<A>(request: &Request<A>, code: u8, word: &str) -> Result<Exit, Failure> {
     match word {
-        "ended" => Ok(Exit::Command(code)),
+        ENDED => Ok(Exit::Command(code)),
         "missing" => {
             let command = request.asked.command.first().map_or("a shell", String::as_str);
             Err(Failure {

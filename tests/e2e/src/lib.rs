@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod effect;
 pub mod fault;
 pub mod flood;
+pub mod helpers;
 pub mod lab;
 pub mod ledger;
 pub mod manifests;

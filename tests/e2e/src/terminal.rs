@@ -22,7 +22,7 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Written when a command has ended, to know that all before it was read.
-const LAST: &str = "<the end>";
+pub const LAST: &str = "<the end>";
 
 /// A terminal and the command in it. The command is killed when this is dropped.
 #[derive(Debug)]
@@ -127,9 +127,14 @@ impl Terminal {
         ))
     }
 
-    /// Sends the command's process a signal.
+    /// The command's process.
+    pub fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), signal).context("signal the command")
+        kill_process(self.id(), signal).context("signal the command")
     }
 
     /// Waits for the command's end, and until all that it wrote is read.

@@ -8,6 +8,8 @@
 mod cni_refused;
 #[path = "cases/debug.rs"]
 mod debug;
+#[path = "cases/debug_containers.rs"]
+mod debug_containers;
 #[path = "cases/flannel.rs"]
 mod flannel;
 #[path = "cases/run.rs"]
@@ -110,7 +112,15 @@ fn main() -> ExitCode {
     };
     let plain = (
         runner::named(plain),
-        [PLAIN, cni_refused::CASES, debug::CASES, run::CASES, toolbox::CASES].concat(),
+        [
+            PLAIN,
+            cni_refused::CASES,
+            debug::CASES,
+            debug_containers::CASES,
+            run::CASES,
+            toolbox::CASES,
+        ]
+        .concat(),
     );
     let flannel = flannel::BACKENDS.map(|(backend, cases)| {
         let spec = RigSpec {

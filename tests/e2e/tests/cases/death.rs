@@ -4,6 +4,7 @@ use crate::Case;
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     cutting_proxy::{Cut, CuttingProxy},
+    helpers::helpers_of,
     lab::{Lab, Namespace, said},
     matrix::Matrix,
 };
@@ -283,8 +284,9 @@ fn cleanup(lab: &Lab) -> Result<()> {
 fn expired(lab: &Lab) -> Result<()> {
     let namespace = silent_pods(lab)?;
     let mut child = started(lab, &namespace, "node")?;
-    let sentinel = sentinel_of(&child)?;
-    rustix::process::kill_process(sentinel, rustix::process::Signal::KILL)?;
+    for sentinel in helpers_of(rustix::process::Pid::from_child(&child))? {
+        rustix::process::kill_process(sentinel, rustix::process::Signal::KILL)?;
+    }
     child.kill()?;
     child.wait()?;
     let leases = |lab: &Lab| lab.kubectl("-n netcheck get leases -o name --ignore-not-found");
@@ -314,18 +316,6 @@ fn expired(lab: &Lab) -> Result<()> {
         }
     })?;
     lab.wait_until_clean(Duration::from_secs(30))
-}
-
-/// The helper process of a running plugin.
-fn sentinel_of(plugin: &Child) -> Result<rustix::process::Pid> {
-    // Any thread may have started it.
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", plugin.id())).context("read the plugin's threads")?;
-    let mut found = tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let pid = found.find_map(|pids| pids.split_whitespace().next()?.parse().ok());
-    pid.and_then(rustix::process::Pid::from_raw)
-        .context("the plugin has no helper process")
 }
 
 fn side_by_side(lab: &Lab) -> Result<()> {

@@ -4,10 +4,11 @@
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     cutting_proxy::{Cut, CuttingProxy},
+    helpers::{helpers_of, wait_until_ended},
     lab::{Lab, Namespace, said},
     manifests,
     runner::Case,
-    terminal::Terminal,
+    terminal::{LAST, Terminal},
 };
 use netcheck_rig::wait_until;
 use rustix::process::{Pid, Signal, kill_process};
@@ -48,7 +49,7 @@ pub const BY_ITSELF: Duration = Duration::from_secs(45);
 pub const SHELL: &str = "~ # ";
 
 /// One pod, `on-n1`, in a namespace of this level.
-fn pod<'a>(lab: &'a Lab, level: &str) -> Result<Namespace<'a>> {
+pub fn pod<'a>(lab: &'a Lab, level: &str) -> Result<Namespace<'a>> {
     let namespace = lab.namespace(level)?;
     namespace.pod_per_node(&["n1"])?;
     Ok(namespace)
@@ -64,12 +65,12 @@ pub fn terminal_of(lab: &Lab, command: &Command) -> Result<Terminal> {
 }
 
 /// In a terminal.
-fn session(lab: &Lab, namespace: &Namespace, arguments: &[&str]) -> Result<Terminal> {
+pub fn session(lab: &Lab, namespace: &Namespace, arguments: &[&str]) -> Result<Terminal> {
     terminal_of(lab, &lab.netcheck(line(namespace, arguments)))
 }
 
 /// Without one.
-fn run(lab: &Lab, namespace: &Namespace, arguments: &[&str]) -> Result<Output> {
+pub fn run(lab: &Lab, namespace: &Namespace, arguments: &[&str]) -> Result<Output> {
     lab.netcheck(line(namespace, arguments))
         .output()
         .context("run kubectl netcheck debug")
@@ -240,9 +241,26 @@ fn endings(lab: &Lab) -> Result<()> {
     };
 
     // First those that only silence ends: they have the longest to go.
-    let (terminal, _) = start(&["-c", "killed"])?;
+    let (mut terminal, before) = start(&["-c", "killed"])?;
+    let helpers = helpers_of(terminal.id())?;
+    let shown = terminal.screen();
     terminal.signal(Signal::KILL)?;
-    drop(terminal);
+    terminal.wait(SOON)?;
+    wait_until("the terminal is as before", SOON, || match terminal.settings() {
+        Ok(settings) if settings == before => Ok(()),
+        Ok(settings) => Err(settings),
+        Err(error) => Err(error.to_string()),
+    })?;
+    wait_until_ended(&helpers, SOON)?;
+    // Whoever comes next begins on a line of its own.
+    wait_until("a new line is shown, and nothing else", SOON, || {
+        let since = terminal.screen().split_off(shown.len());
+        if since.replace(LAST, "") == "\r\n" {
+            Ok(())
+        } else {
+            Err(since)
+        }
+    })?;
 
     let proxy = CuttingProxy::start(lab.server()?, Cut::ForGoodAfter(400_000))?;
     let through = lab.kubeconfig_through(proxy.address())?;
@@ -351,22 +369,29 @@ fn profiles(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// That `readlink /proc/self/ns/net` names, before all else, the node's network namespace.
+pub fn expect_network_of(lab: &Lab, node: &str, output: &Output) -> Result<()> {
+    let network = lab.rig.node(node)?.run(["readlink", "/proc/self/ns/net"])?;
+    ensure!(
+        network.starts_with("net:[") && output.stdout.starts_with(network.trim().as_bytes()),
+        "not {network}: {}",
+        said(output)
+    );
+    Ok(())
+}
+
 fn on_node(lab: &Lab) -> Result<()> {
     let debug = |arguments: &[&'static str]| [&["debug", "node/n1", "--image", IMAGE], arguments].concat();
-    let links = lab.rig.node("n1")?.run(["ip", "-br", "link"])?;
     let output = lab
         .netcheck(debug(&[
             "--",
             "sh",
             "-c",
-            "ip link; cat /host/etc/hostname && ! touch /host/x && exit 4",
+            "readlink /proc/self/ns/net; cat /host/etc/hostname && ! touch /host/x && exit 4",
         ]))
         .output()?;
     expect(&output, 4, &["Read-only"])?;
-    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    for link in links.lines().filter_map(|line| line.split(['@', ' ']).next()) {
-        ensure!(shown.contains(link), "{link} is missing: {shown}");
-    }
+    expect_network_of(lab, "n1", &output)?;
     lab.wait_until_clean(SOON)?;
 
     let mut terminal = terminal_of(lab, &lab.netcheck(debug(&[])))?;
@@ -375,7 +400,18 @@ fn on_node(lab: &Lab) -> Result<()> {
     drop(terminal);
     lab.wait_until_clean(BY_ITSELF)?;
     let output = lab.netcheck(debug(&["--profile", "restricted"])).output()?;
-    expect(&output, 2, &["no meaning on a node"])
+    expect(&output, 2, &["no meaning on a node"])?;
+    // In a terminal: without one it would be refused as it is in a pod.
+    let mut terminal = terminal_of(lab, &lab.netcheck(debug(&["--keep", "1h"])))?;
+    let status = terminal.wait(SOON)?;
+    let screen = terminal.screen().replace(LAST, "");
+    ensure!(status.code() == Some(2), "{status}: {screen}");
+    let line = screen.trim_end();
+    ensure!(
+        line.contains("--keep works in pods only") && !line.contains('\n'),
+        "{screen:?}"
+    );
+    lab.wait_until_clean(SOON)
 }
 
 fn input(lab: &Lab) -> Result<()> {

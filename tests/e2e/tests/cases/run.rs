@@ -1,15 +1,16 @@
 //! `run` through a real terminal and real kubectl: a pod of the user's namespace that is gone afterwards, whatever ends the plugin.
 
-use super::debug::{BY_ITSELF, IMAGE, SHELL, SOON, expect, numbers, terminal_of};
+use super::debug::{BY_ITSELF, IMAGE, SHELL, SOON, expect, expect_network_of, numbers, terminal_of};
 use anyhow::{Context, Result, ensure};
 use netcheck_e2e::{
     cutting_proxy::{Cut, CuttingProxy},
+    helpers::{helpers_of, wait_until_ended},
     lab::{Lab, Namespace, said},
     manifests,
     runner::Case,
 };
 use netcheck_rig::wait_until;
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::{
     process::Output,
@@ -21,6 +22,10 @@ pub const CASES: &[Case] = &[
     ("run: a command's code and whole output, a cut is no success", command),
     ("run: labels are the pod's, and their Service sends it nothing", labels),
     ("run: killed, terminated and interrupted, it leaves nothing", endings),
+    (
+        "run: killed with all of its helpers, it leaves nothing after a while",
+        all_killed,
+    ),
     ("run: a restricted namespace gets as much as it admits", restricted),
     ("run: what keeps it from starting is told within seconds", not_started),
     (
@@ -188,6 +193,22 @@ fn endings(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn all_killed(lab: &Lab) -> Result<()> {
+    let namespace = lab.namespace("privileged")?;
+    let mut terminal = terminal_of(lab, &lab.netcheck(line(&namespace, &[])))?;
+    terminal.wait_for(SHELL, SOON)?;
+    let helpers = helpers_of(terminal.id())?;
+    for helper in &helpers {
+        kill_process(*helper, Signal::KILL).context("kill a helper")?;
+    }
+    terminal.signal(Signal::KILL)?;
+    drop(terminal);
+    wait_until_ended(&helpers, SOON)?;
+    ensure!(!remains(&namespace)?.trim().is_empty(), "somebody else removed it");
+    // Silence ends the command, the command's end the Job, and that goes with all that it owns.
+    namespace.wait_until_clean(BY_ITSELF)
+}
+
 fn restricted(lab: &Lab) -> Result<()> {
     let namespace = lab.namespace("restricted")?;
     let output = run(lab, &namespace, &["--", "id", "-u"])?;
@@ -200,13 +221,14 @@ fn restricted(lab: &Lab) -> Result<()> {
     namespace.wait_until_clean(SOON)?;
 
     let namespace = lab.namespace("privileged")?;
-    let links = run(lab, &namespace, &["--node", "n1", "--host-network", "--", "ip", "link"])?;
-    expect(&links, 0, &[])?;
-    let shown = String::from_utf8_lossy(&links.stdout).into_owned();
-    let on_node = lab.rig.node("n1")?.run(["ip", "-br", "link"])?;
-    for link in on_node.lines().filter_map(|line| line.split(['@', ' ']).next()) {
-        ensure!(shown.contains(link), "{link} is missing: {shown}");
-    }
+    let network = ["--", "readlink", "/proc/self/ns/net"];
+    let output = run(
+        lab,
+        &namespace,
+        &[&["--node", "n1", "--host-network"], &network[..]].concat(),
+    )?;
+    expect(&output, 0, &[])?;
+    expect_network_of(lab, "n1", &output)?;
     namespace.wait_until_clean(SOON)
 }
 
