@@ -23,7 +23,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, SimplexStream, WriteHalf},
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -32,6 +32,8 @@ use tokio::{
 const BUFFER: usize = 1 << 16;
 /// How long the first of the keys that leave waits for the second.
 const KEYS_WITHIN: Duration = Duration::from_millis(700);
+/// How often the script is asked whether it is heard.
+const ASK_EVERY: Duration = Duration::from_millis(300);
 /// How long a command may take to begin, once somebody is there.
 const BEGIN_WITHIN: Duration = Duration::from_secs(15);
 /// How long what is left of a broken stream may take to be read.
@@ -150,7 +152,10 @@ pub async fn attach(mut process: AttachedProcess, manner: &Manner, interrupt: &I
         }
         send_size(sizes, 0).await;
     }
-    let mut typing = Typing(tokio::spawn(forward(stdin, manner.io, manner.fresh)));
+    let (tell, heard) = oneshot::channel();
+    let mut tell = Some(tell);
+    let first = manner.fresh.then_some(heard);
+    let mut typing = Typing(tokio::spawn(forward(stdin, manner.io, first)));
     let begin_by = Instant::now() + BEGIN_WITHIN;
     let mut server_ended = false;
     loop {
@@ -183,6 +188,13 @@ pub async fn attach(mut process: AttachedProcess, manner: &Manner, interrupt: &I
             () = interrupt.requested() => return Ok(End::Interrupted),
             () = sleep_until(begin_by), if !out.marks.has_begun() => return Ok(End::NotBegun),
         };
+        if out.marks.has_heard()
+            && err.as_ref().is_none_or(|err| err.marks.has_heard())
+            && let Some(tell) = tell.take()
+        {
+            // Whoever does not wait for it has gone.
+            let _ = tell.send(());
+        }
         let written = tokio::select! {
             written = write(shown.0, &shown.1) => written?,
             () = interrupt.requested() => return Ok(End::Interrupted),
@@ -235,9 +247,13 @@ enum Left {
     WithTheTerminal,
 }
 
-/// Sends the line that starts the command, and then what is typed.
-async fn forward(mut stdin: WriteHalf<SimplexStream>, io: Io, fresh: bool) -> Left {
-    if fresh && stdin.write_all(b"\n").await.is_err() || !io.stdin {
+/// Sends what starts the command, if that is to be started, and then what is typed. `heard` comes once all that is said there arrives here.
+async fn forward(mut stdin: WriteHalf<SimplexStream>, io: Io, heard: Option<oneshot::Receiver<()>>) -> Left {
+    let started = match heard {
+        Some(heard) => start(&mut stdin, heard).await,
+        None => Ok(()),
+    };
+    if started.is_err() || !io.stdin {
         return keep_open(stdin).await;
     }
     let mut typed = read_stdin();
@@ -264,6 +280,16 @@ async fn forward(mut stdin: WriteHalf<SimplexStream>, io: Io, fresh: bool) -> Le
         };
         if stdin.write_all(&bytes).await.is_err() {
             return keep_open(stdin).await;
+        }
+    }
+}
+
+/// Asks until an answer is heard, and has the command begin: any output would be lost until then.
+async fn start(stdin: &mut WriteHalf<SimplexStream>, mut heard: oneshot::Receiver<()>) -> io::Result<()> {
+    loop {
+        stdin.write_all(b"\n").await?;
+        if timeout(ASK_EVERY, &mut heard).await.is_ok() {
+            return stdin.write_all(b"go\n").await;
         }
     }
 }

@@ -32,8 +32,9 @@ watch() {
 }
 if [ "$limit" != 0 ]; then (sleep "$limit"; stop) </dev/null >/dev/null 2>&1 & fi
 if [ "$silence" != 0 ]; then (watch) </dev/null >/dev/null 2>&1 & fi
-# Nothing begins before somebody is attached: no output is missed, and a terminal has its size.
-read -r _ || leave
+# Nothing begins before somebody is attached and has heard an answer: no output is missed, and a terminal has its size. (Runtimes may pass
+# on what is typed before they pass on what is said.)
+while read -r line || leave; [ "$line" != go ]; do both 0 here; done
 if [ $# = 0 ]; then
   set -- sh
   for shell in bash zsh ash; do if command -v "$shell" >/dev/null; then set -- "$shell"; break; fi; done

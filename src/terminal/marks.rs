@@ -19,6 +19,8 @@ pub struct Said {
     pub word: String,
 }
 
+/// The word of a mark that answers a line, before the command.
+pub const HERE: &str = "here";
 /// The word of a mark before the command's output.
 pub const STARTED: &str = "started";
 /// The word of the mark behind it.
@@ -32,6 +34,8 @@ pub struct Marks {
     held: Vec<u8>,
     /// Output is the command's: the first mark has come, or none is awaited.
     begun: bool,
+    /// A line was answered: what is said arrives.
+    heard: bool,
     last: Option<Said>,
 }
 
@@ -42,6 +46,7 @@ impl Marks {
             needle: format!("{BEGIN}{token};").into_bytes(),
             held: Vec::new(),
             begun: !fresh,
+            heard: !fresh,
             last: None,
         }
     }
@@ -69,10 +74,10 @@ impl Marks {
             match parse(&self.held[self.needle.len()..end]) {
                 Some(said) => {
                     self.held.drain(..=end);
-                    if said.word == STARTED {
-                        self.begun = true;
-                    } else {
-                        self.last = Some(said);
+                    match said.word.as_str() {
+                        HERE => self.heard = true,
+                        STARTED => self.begun = true,
+                        _ => self.last = Some(said),
                     }
                 }
                 None => self.show(&mut shown, end + 1),
@@ -89,6 +94,11 @@ impl Marks {
         let all = self.held.len();
         self.show(&mut shown, all);
         shown
+    }
+
+    /// What the script says arrives here.
+    pub fn has_heard(&self) -> bool {
+        self.heard
     }
 
     /// The command has begun, so far as this stream tells.
@@ -153,8 +163,11 @@ mod tests {
     #[test]
     fn what_is_between_the_marks_is_shown_and_nothing_else() {
         let mut marks = Marks::new("abc", true);
-        let stream = format!("echo\r\n{START}$ hello{END}late");
+        let here = "\u{1b}]netcheck;abc;0;here\u{7}";
+        let stream = format!("echo\r\n{here}go\r\n{START}$ hello{END}late");
+        assert!(!marks.has_heard());
         assert_eq!(scan(&mut marks, &[stream.as_bytes()]), b"$ hello");
+        assert!(marks.has_heard());
         assert_eq!(
             marks.last(),
             Some(&Said {

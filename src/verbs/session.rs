@@ -259,7 +259,7 @@ pub async fn first_answer(attachment: &Attachment) -> Lifeline {
             Ok(Some(lifeline)) => return lifeline,
             // Who may not hears of it when the container runs.
             Err(problem) if problem.code() == Some(403) => return std::future::pending().await,
-            Ok(None) | Err(_) => pause = (pause * 3 / 2).min(ASKED_EVERY),
+            Ok(None) | Err(_) => pause = (pause * 9 / 8).min(ASKED_EVERY),
         }
     }
 }

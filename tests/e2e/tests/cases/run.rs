@@ -204,7 +204,7 @@ fn all_killed(lab: &Lab) -> Result<()> {
     terminal.signal(Signal::KILL)?;
     drop(terminal);
     wait_until_ended(&helpers, SOON)?;
-    ensure!(!remains(&namespace)?.trim().is_empty(), "somebody else removed it");
+    ensure!(!namespace.remains()?.trim().is_empty(), "somebody else removed it");
     // Silence ends the command, the command's end the Job, and that goes with all that it owns.
     namespace.wait_until_clean(BY_ITSELF)
 }
