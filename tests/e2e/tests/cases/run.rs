@@ -124,7 +124,14 @@ fn labels(lab: &Lab) -> Result<()> {
     for (key, value) in &selector {
         ensure!(throwaway["metadata"]["labels"][key] == *value, "{throwaway:#}");
     }
-    let address = throwaway["status"]["podIP"].as_str().context("no address")?.to_owned();
+    let mut address = String::new();
+    // A prompt may be there before the API server knows the pod's address.
+    wait_until("the pod's address is known", SOON, || {
+        let throwaway = pod(&namespace).map_err(|error| format!("{error:#}"))?;
+        let known = throwaway["status"]["podIP"].as_str();
+        known.unwrap_or_default().clone_into(&mut address);
+        known.map(drop).ok_or_else(|| throwaway["status"].to_string())
+    })?;
     let ready = |of: &str| -> Result<bool> {
         let slices = namespace.kubectl("get endpointslice -l kubernetes.io/service-name=svc -o json")?;
         let slices: Value = serde_json::from_str(&slices)?;
