@@ -34,8 +34,15 @@ impl Survivor {
         let Some(mut stdin) = child.stdin.take() else {
             return Err(io::Error::other("the child process has no stdin"));
         };
-        writeln!(stdin, "{orders}")?;
-        Ok(Self { child, _stdin: stdin })
+        let told = writeln!(stdin, "{orders}");
+        let survivor = Self { child, _stdin: stdin };
+        match told {
+            Ok(()) => Ok(survivor),
+            Err(error) => {
+                survivor.dismiss();
+                Err(error)
+            }
+        }
     }
 
     /// Nothing is left to put right: it is gone when this returns.

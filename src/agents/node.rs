@@ -115,7 +115,9 @@ pub async fn launch(
 /// Starts one pod of another kind than agents', by a Job that is all of its run.
 pub async fn start_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Printer) -> Result<(), NoNodeAgents> {
     prepare(cluster, spec, job, printer).await?;
-    create_one(cluster, spec, job, printer).await
+    create_one(cluster, spec, job, printer)
+        .await
+        .map_err(|problem| creation_failure(problem, "create the Job"))
 }
 
 /// Starts one pod in a namespace of somebody else's: that is neither made, nor marked, nor removed, unless it is one
@@ -131,20 +133,20 @@ pub async fn start_guest(
         namespace::is_of_runs(cluster, &spec.namespace)
     );
     namespace::hold_as_guest(cluster, spec, is_of_runs).await?;
-    create_one(cluster, spec, job, printer).await
+    create_one(cluster, spec, job, printer).await.map_err(|problem| {
+        if problem.is_namespace_ending() || problem.is_not_found() {
+            gone(&spec.namespace).into()
+        } else {
+            creation_failure(problem, "create the Job")
+        }
+    })
 }
 
 /// Creates the one Job of a run that has its Lease.
-async fn create_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Printer) -> Result<(), NoNodeAgents> {
+async fn create_one(cluster: &Cluster, spec: &AgentSpec, job: &Job, printer: &Printer) -> Result<(), Problem> {
     let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), &spec.namespace);
     let limit = request::limit(cluster.request_timeout);
-    let created = attempt(limit, jobs.create(&PostParams::default(), job)).await;
-    let created = created.map_err(|problem| {
-        if problem.is_namespace_ending() || problem.is_not_found() {
-            return gone(&spec.namespace).into();
-        }
-        creation_failure(problem, "create the Job")
-    })?;
+    let created = attempt(limit, jobs.create(&PostParams::default(), job)).await?;
     own_lease(cluster, spec, &[created], printer).await;
     Ok(())
 }

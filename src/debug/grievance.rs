@@ -9,6 +9,16 @@ pub enum Grievance {
     Capabilities,
 }
 
+impl Grievance {
+    /// Where in a security context that is asked for (RFC 6901).
+    pub fn pointer(self) -> &'static str {
+        match self {
+            Self::Root => "/runAsUser",
+            Self::Capabilities => "/capabilities/add",
+        }
+    }
+}
+
 /// How the kubelet says that root is the trouble (pkg/kubelet/kuberuntime/security_context_others.go).
 const ROOT: [&str; 2] = ["runasnonroot", "non-root policy"];
 /// How containerd, CRI-O, runc and crun say that capabilities are.

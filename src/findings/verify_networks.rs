@@ -190,7 +190,7 @@ pub(super) const PAGES: &[Page] = &[
         id: "verify-bpf-map-full",
         severity: Severity::Warning,
         title: "A BPF map is nearly full",
-        proves: "More than 90 of 100 entries that the map may have are taken.",
+        proves: "90 of 100 entries or more that the map may have are taken.",
         expected: "There is room for new pods and nodes.",
         breaks: "Once it is full, new pods or nodes are not counted; traffic goes on.",
         look: &[(

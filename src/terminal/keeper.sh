@@ -33,8 +33,9 @@ watch() {
 if [ "$limit" != 0 ]; then (sleep "$limit"; stop) </dev/null >/dev/null 2>&1 & fi
 if [ "$silence" != 0 ]; then (watch) </dev/null >/dev/null 2>&1 & fi
 # Nothing begins before somebody is attached and has heard an answer: no output is missed, and a terminal has its size. (Runtimes may pass
-# on what is typed before they pass on what is said.)
-while read -r line || leave; [ "$line" != go ]; do both 0 here; done
+# on what is typed before they pass on what is said.) The answer is to an empty line; any other begins, so that also somebody can who comes back to
+# a session that was left before.
+while read -r line || leave; [ -z "$line" ]; do both 0 here; done
 if [ $# = 0 ]; then
   set -- sh
   for shell in bash zsh ash; do if command -v "$shell" >/dev/null; then set -- "$shell"; break; fi; done

@@ -143,7 +143,7 @@ mod tests {
     fn a_command_starts_when_somebody_is_there_and_its_code_is_said() {
         let session = session("code", &["sh", "-c", "cat; echo err >&2; exit 7"]);
         let mut child = start(&command(&session));
-        // Before "go" each line is only answered.
+        // An empty line is only answered.
         child.stdin.as_mut().unwrap().write_all(b"\n\n").unwrap();
         let here = "\u{1b}]netcheck;t0;0;here\u{7}";
         until(child.stdout.as_mut().unwrap(), &format!("{here}{here}"));

@@ -12,16 +12,16 @@ pub use scene::Scene;
 
 use super::{found::Found, group::Group, network::Differences};
 use netcheck_ruleset::{Flavour, Place};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
-/// What is wrong with a node's firewalls.
-pub fn differences(scene: &Scene<'_>) -> Differences {
+/// What is wrong with a node's firewalls; `given` are the addresses of all pods.
+pub fn differences(scene: &Scene<'_>, given: &BTreeSet<IpAddr>) -> Differences {
     let mut differences = Differences::default();
     let Some(ruleset) = scene.ruleset(Group::Firewall, &mut differences) else {
         return differences;
     };
     for is_v6 in [false, true] {
-        between::differences(scene, ruleset, is_v6, &mut differences);
+        between::differences(scene, given, ruleset, is_v6, &mut differences);
         overlay::differences(scene, ruleset, is_v6, &mut differences);
         leaving::differences(scene, ruleset, is_v6, &mut differences);
     }

@@ -41,7 +41,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     } else {
         Claims::default()
     };
-    let of_pods = host_ports::addresses(&evidence.objects);
+    let of_pods = evidence.objects.pods.iter().flat_map(|pod| &pod.ips).copied().collect();
     let of_node = |node: &String, looked: &Result<_, String>| {
         let mut differences = Differences {
             found: pods::differences(&evidence.objects, &owners, has_ranges, node),
@@ -51,7 +51,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
         match looked {
             Ok(looked) => {
                 let scene = Scene::new(&evidence.objects, node, looked);
-                differences.append(firewall::differences(&scene));
+                differences.append(firewall::differences(&scene, &of_pods));
                 differences.append(services::differences(&scene));
                 if let Some(network) = network {
                     differences.append(network.differences(&evidence.objects, node, looked));
@@ -62,7 +62,13 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                     differences.found.extend(diversions);
                 }
                 differences.append(generic::differences(evidence, network, &habits, node, looked));
-                host_ports::judge(&of_pods, &looked.record, &mut differences.found);
+                host_ports::judge(
+                    &evidence.objects,
+                    &of_pods,
+                    node,
+                    &looked.record,
+                    &mut differences.found,
+                );
                 differences.append(multus::differences(&evidence.objects, node, looked));
             }
             Err(why) => differences.unchecked.extend(all(why)),

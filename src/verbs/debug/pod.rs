@@ -10,7 +10,7 @@ use crate::{
         waiting,
     },
     cluster::request::attempt,
-    debug::{Place, Profile, Wanted, container, grievance, kept},
+    debug::{Grievance, Place, Profile, Wanted, container, grievance, kept},
     exit::{Exit, Failure},
     findings::Obstacle,
     flags::duration,
@@ -186,7 +186,14 @@ impl Starting<'_> {
                     ("is refused", why)
                 }
                 Refusal::AtStart(why) => {
-                    next = profiles.find(|lower| grievance(why).is_some_and(|grievance| lower.settles(grievance)));
+                    // What --custom asks for, every profile does.
+                    let asks = |profile: Profile, of: Grievance| {
+                        let container = container::container(self.wanted, &session, profile, false);
+                        container["securityContext"].pointer(of.pointer()).cloned()
+                    };
+                    next = profiles.find(|&lower| {
+                        grievance(why).is_some_and(|of| lower.settles(of) && asks(lower, of) != asks(profile, of))
+                    });
                     ("does not start", why)
                 }
                 Refusal::Final(_) => return Err(self.last_word(profile, &session, refusal)),
@@ -198,7 +205,9 @@ impl Starting<'_> {
             if matches!(refusal, Refusal::AtStart(_)) {
                 // That one keeps its name for as long as the pod is there.
                 session.name = format!("{}-{}", self.session.name, lower.word());
-                self.place.check_name(&session.name)?;
+                if self.place.check_name(&session.name).is_err() {
+                    return Err(self.last_word(profile, &session, refusal));
+                }
             }
         }
         Err(Failure::unknown("there is no profile to try"))

@@ -6,13 +6,22 @@ use super::{
 };
 use crate::verify::{found::Found, group::Group, network::Differences};
 use netcheck_ruleset::{Hook, Outcome, Packet, Place, Protocol, Ruleset, Verdict};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// Between ways.
 const AND: &str = ", and ";
 const THROUGH: [Hook; 3] = [Hook::Prerouting, Hook::Forward, Hook::Postrouting];
 
-pub(super) fn differences(scene: &Scene<'_>, ruleset: &Ruleset, is_v6: bool, differences: &mut Differences) {
+pub(super) fn differences(
+    scene: &Scene<'_>,
+    given: &BTreeSet<IpAddr>,
+    ruleset: &Ruleset,
+    is_v6: bool,
+    differences: &mut Differences,
+) {
     let (here, elsewhere) = (scene.pods_here(is_v6), scene.pods_elsewhere(is_v6));
     let each = [
         ("between its pods", within(&here)),
@@ -34,7 +43,7 @@ pub(super) fn differences(scene: &Scene<'_>, ruleset: &Ruleset, is_v6: bool, dif
             dropped.entry(place).or_default().push(way.to_owned());
         }
     }
-    for (way, place) in kept_out(scene, ruleset, is_v6, &here, &mut unknown) {
+    for (way, place) in kept_out(&scene.spare_elsewhere(given, is_v6), ruleset, &here, &mut unknown) {
         dropped.entry(place).or_default().push(way);
     }
     let ranges = ranges(scene, is_v6);
@@ -79,13 +88,13 @@ fn all_dropped(
 /// Where packets of single nodes' ranges are dropped, and of which. An address that no pod has tells it: who enforces policies knows nothing
 /// of such addresses, and treats all nodes' alike.
 fn kept_out(
-    scene: &Scene<'_>,
+    spare: &[(&str, End<'_>)],
     ruleset: &Ruleset,
-    is_v6: bool,
     here: &[End<'_>],
     unknown: &mut BTreeSet<String>,
 ) -> Vec<(String, Place)> {
-    let spare = scene.spare_elsewhere(is_v6);
+    // One pod of this node's is enough: what keeps others from one of them, whoever they are, is no rule about their node.
+    let here = here.get(..1).unwrap_or_default();
     let mut found = Vec::new();
     for is_inward in [true, false] {
         let each = spare.iter().map(|(node, end)| {

@@ -7,6 +7,7 @@ use crate::verify::{
     objects::Objects,
 };
 use ipnet::IpNet;
+use netcheck_cni_intent::NodeObject;
 use netcheck_node_state::{Route, RouteKind, record::NodeRecord};
 use netcheck_ruleset::{Family, Flavour, Ruleset, Sets, Undecidable};
 use std::{collections::BTreeSet, net::IpAddr};
@@ -19,9 +20,9 @@ const MAIN: u32 = 254;
 /// Pods of each side that packets go between: a policy may keep one of them from another.
 const PODS: usize = 3;
 /// Nodes of which each is looked at by itself: every walk through the rules takes time, and each node walks for others.
-const NODES: usize = 16;
-/// Which of a range's addresses stands for those that no pod has: in the smaller ones too, and not among those that are given out first.
-const SPARE: usize = 200;
+const NODES: usize = 8;
+/// How many of a range's addresses are looked at for one that no pod has.
+const HOSTS: usize = 200;
 /// Addresses that are nobody's (RFC 5737, RFC 3849), for what is outside.
 const OUTSIDE: [&str; 5] = [
     "203.0.113.77",
@@ -164,30 +165,34 @@ impl<'a> Scene<'a> {
         let of_family = pods.filter(|ip| ip.is_ipv6() == is_v6);
         let mut ends: Vec<End<'_>> = of_family.take(PODS).map(|ip| self.end(ip)).collect();
         if ends.is_empty() {
-            ends.extend(self.spare(is_v6, is_of).next().map(|(_, end)| end));
+            let mut nodes = self.objects.nodes.iter().filter(|node| is_of(&node.name));
+            let ip = nodes.find_map(|node| self.hosts(node, is_v6)?.next_back());
+            ends.extend(ip.map(|ip| self.end(ip)));
         }
         ends
     }
 
-    /// An address that a pod could have on each of some other nodes, and none is likely to.
-    pub fn spare_elsewhere(&self, is_v6: bool) -> Vec<(&'a str, End<'a>)> {
-        self.spare(is_v6, &mut |node| node != self.node).take(NODES).collect()
+    /// An address that a pod could have on each of some other nodes and none has, where packets to them go the pods' way. Nodes begin with
+    /// this one's next, so that all nodes together look at each.
+    pub fn spare_elsewhere(&self, given: &BTreeSet<IpAddr>, is_v6: bool) -> Vec<(&'a str, End<'a>)> {
+        let nodes = &self.objects.nodes;
+        let own = nodes.iter().position(|node| node.name == self.node).unwrap_or(0);
+        let others = nodes.iter().cycle().skip(own + 1).take(nodes.len().saturating_sub(1));
+        let spare = others.filter_map(|node| {
+            let ip = self.hosts(node, is_v6)?.rev().find(|ip| !given.contains(ip))?;
+            let has_route = self.route(ip).is_some_and(|route| route.destination.prefix_len() > 0);
+            has_route.then(|| (node.name.as_str(), self.end(ip)))
+        });
+        spare.take(NODES).collect()
     }
 
-    /// One of each such node, if the network gives addresses out of the nodes' ranges.
-    fn spare(&self, is_v6: bool, is_of: &mut dyn FnMut(&str) -> bool) -> impl Iterator<Item = (&'a str, End<'a>)> {
+    /// The first addresses that pods of a node could have, if the network gives them out of the nodes' ranges.
+    fn hosts(&self, node: &NodeObject, is_v6: bool) -> Option<std::vec::IntoIter<IpAddr>> {
         let by_range = self.objects.bundled.is_some() || self.objects.flannel.is_some();
-        let nodes = self
-            .objects
-            .nodes
-            .iter()
-            .filter(move |node| by_range && is_of(&node.name));
-        nodes.filter_map(move |node| {
-            let ranges = node.pod_cidrs.iter().filter_map(|range| range.parse::<IpNet>().ok());
-            let mut ranges = ranges.filter(|range| range.addr().is_ipv6() == is_v6);
-            let ip = ranges.next()?.hosts().take(SPARE).last()?;
-            Some((node.name.as_str(), self.end(ip)))
-        })
+        let ranges = node.pod_cidrs.iter().filter_map(|range| range.parse::<IpNet>().ok());
+        let mut ranges = ranges.filter(|range| by_range && range.addr().is_ipv6() == is_v6);
+        let hosts: Vec<IpAddr> = ranges.next()?.hosts().take(HOSTS).collect();
+        Some(hosts.into_iter())
     }
 
     /// Addresses by which other nodes are reached, of a family.

@@ -1,6 +1,10 @@
 //! Host ports as the plugin `portmap` writes them with iptables: a chain `CNI-DN-…` for each container, with a DNAT to its pod.
 
-use crate::verify::{found::Found, objects::Objects};
+use crate::verify::{
+    found::Found,
+    objects::{Objects, PodObject},
+};
+use ipnet::IpNet;
 use netcheck_node_state::record::NodeRecord;
 use std::{
     collections::BTreeSet,
@@ -10,13 +14,22 @@ use std::{
 /// How the names of the plugin's chains begin (plugins/meta/portmap of containernetworking/plugins).
 const CHAIN: &str = "CNI-DN-";
 
-/// Addresses of all pods, also of those that are on their way: found out once for all nodes.
-pub fn addresses(objects: &Objects) -> BTreeSet<IpAddr> {
-    objects.pods.iter().flat_map(|pod| &pod.ips).copied().collect()
-}
-
-/// Rules that send what comes to a port of the node to an address that no pod has any more: they take the port from whoever has it now.
-pub fn judge(pods: &BTreeSet<IpAddr>, record: &NodeRecord, found: &mut Vec<Found>) {
+/// Rules that send what comes to a port of the node to an address that no pod has any more: they take the port from whoever has it now. `given`
+/// are the addresses of all pods. Only addresses of the node's range are judged: others may be those of containers that are no pods.
+pub fn judge(objects: &Objects, given: &BTreeSet<IpAddr>, node: &str, record: &NodeRecord, found: &mut Vec<Found>) {
+    let ranges = objects.nodes.iter().filter(|one| one.name == node);
+    let ranges = ranges.flat_map(|one| &one.pod_cidrs);
+    let ranges: Vec<IpNet> = ranges.filter_map(|range| range.parse().ok()).collect();
+    // The plugin writes its rules before the API server knows the pod's address: while an image is pulled, for long.
+    let is_coming = |pod: &PodObject| pod.node == node && !pod.host_network && pod.ips.is_empty();
+    let lives = |ip: IpAddr| {
+        let inside = record.pods.values().flatten();
+        given.contains(&ip)
+            || inside
+                .flat_map(|space| &space.net.addresses)
+                .any(|address| address.ip == ip)
+    };
+    let is_gone = |ip: IpAddr| ranges.iter().any(|range| range.contains(&ip)) && !lives(ip);
     for (program, rules) in &record.iptables {
         let Ok(rules) = rules else { continue };
         let rules: Vec<Vec<&str>> = rules
@@ -27,7 +40,13 @@ pub fn judge(pods: &BTreeSet<IpAddr>, record: &NodeRecord, found: &mut Vec<Found
         // What no rule leads to takes nothing.
         let entered: BTreeSet<&str> = rules.iter().filter_map(|words| after(words, "-j")).collect();
         let leading = rules.iter().filter_map(|words| leading(words));
-        for (chain, port, to) in leading.filter(|(chain, _, to)| entered.contains(chain) && !pods.contains(&to.ip())) {
+        let mut stale = leading
+            .filter(|(chain, _, to)| entered.contains(chain) && is_gone(to.ip()))
+            .peekable();
+        if stale.peek().is_some() && objects.pods.iter().any(is_coming) {
+            return;
+        }
+        for (chain, port, to) in stale {
             let iptables = program.trim_end_matches("-save");
             found.push(
                 Found::new(
@@ -58,7 +77,7 @@ fn leading<'a>(words: &[&'a str]) -> Option<(&'a str, &'a str, SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::objects::PodObject;
+    use netcheck_cni_intent::NodeObject;
     use netcheck_node_state::record::Space;
     use std::collections::BTreeMap;
 
@@ -78,19 +97,32 @@ mod tests {
         };
         let told = |ips: &[&str]| {
             let pod = PodObject {
+                node: "n1".to_owned(),
                 ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
                 ..PodObject::default()
             };
+            let node = NodeObject {
+                name: "n1".to_owned(),
+                pod_cidrs: ["10.0.0.0/24", "fd00::/64"].map(str::to_owned).into(),
+                ..NodeObject::default()
+            };
             let objects = Objects {
+                nodes: vec![node],
                 pods: vec![pod],
                 ..Objects::default()
             };
             let mut found = Vec::new();
-            judge(&addresses(&objects), &record, &mut found);
+            let given = objects.pods.iter().flat_map(|pod| &pod.ips).copied().collect();
+            judge(&objects, &given, "n1", &record, &mut found);
             found.into_iter().map(|one| one.object).collect::<Vec<_>>()
         };
         assert_eq!(told(&["10.0.0.5", "fd00::9"]), [""; 0]);
         assert_eq!(told(&["10.0.0.5"]), ["port 9090 CNI-DN-bbbb"]);
-        assert_eq!(told(&[]).len(), 2);
+        assert_eq!(told(&["10.0.0.99"]).len(), 2);
+        assert_eq!(
+            told(&[]),
+            [""; 0],
+            "the pod may be about to say that it has one of them"
+        );
     }
 }

@@ -24,7 +24,9 @@ pub fn addresses(ranges: &[IpNet], given: &BTreeSet<IpAddr>, folder: &str, found
         let never = if range.addr().is_ipv4() { 2 } else { 0 };
         let all = (1_u128 << bits).saturating_sub(never);
         let used = given.iter().filter(|ip| range.contains(*ip)).count() as u128;
-        if all.saturating_sub(used) * 100 < all * FREE {
+        let free = all.saturating_sub(used);
+        // Of small ranges the last one may be the gateway's, which nobody gets.
+        if free * 100 < all * FREE || free <= 1 && used > 0 {
             found.push(
                 Found::new(
                     "verify-addresses-scarce",
