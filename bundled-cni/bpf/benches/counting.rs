@@ -26,6 +26,7 @@ use aya::{
     programs::{SchedClassifier, TcAttachType},
 };
 use netcheck_cni_bpf::Program;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::{
     io::{Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
@@ -34,7 +35,7 @@ use std::{
 };
 
 /// Many short turns: what else the machine does changes more slowly than they do, and where the scheduler puts a turn's threads evens out.
-const TURNS: usize = 150;
+const TURNS: usize = 100;
 const BYTES: usize = 20_000_000;
 const ROUNDS: u32 = 1_000;
 
@@ -148,6 +149,13 @@ fn measure(lab: &Lab) -> Turn {
     }
 }
 
+/// This thread, on a machine that has so many processors.
+fn stay_on(processor: usize) {
+    let mut one = CpuSet::new();
+    one.set(processor);
+    let _single = sched_setaffinity(None, &one);
+}
+
 fn round_trip(from: &Namespace, to: &Namespace, ip: IpAddr, rounds: u32) -> f64 {
     let listener = to.within(|| TcpListener::bind((ip, 0)).unwrap());
     let address = listener.local_addr().unwrap();
@@ -155,8 +163,12 @@ fn round_trip(from: &Namespace, to: &Namespace, ip: IpAddr, rounds: u32) -> f64 
     let (mut server, _) = listener.accept().unwrap();
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
+    // Whether the scheduler puts the ends on one processor or on two changes a round trip by more than anything measured here.
+    let everywhere = sched_getaffinity(None).unwrap();
     thread::scope(|scope| {
+        stay_on(0);
         scope.spawn(move || {
+            stay_on(1);
             let mut byte = [0];
             while server.read_exact(&mut byte).is_ok() {
                 server.write_all(&byte).unwrap();
@@ -172,6 +184,7 @@ fn round_trip(from: &Namespace, to: &Namespace, ip: IpAddr, rounds: u32) -> f64 
         // Collected before the connection ends: the other side waits for that.
         let rounds: Vec<f64> = rounds.collect();
         drop(client);
+        sched_setaffinity(None, &everywhere).unwrap();
         median(rounds.into_iter())
     })
 }
