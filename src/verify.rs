@@ -6,6 +6,7 @@
 //! All of it is pure ([`observed`] adds what nodes counted in an interval): the same evidence, from a live cluster or from an archive, leads to the same report.
 
 pub mod archive;
+mod builds;
 pub mod bundled;
 pub mod calico;
 pub mod cilium;

@@ -203,6 +203,25 @@ pub(super) const PAGES: &[Page] = &[
         ],
     },
     Page {
+        id: "verify-bpf-program-other",
+        severity: Severity::Warning,
+        title: "A node runs another build of a program",
+        proves: "A pinned program has another tag than on more than half of the nodes: the kernel makes that of its instructions.",
+        expected: "All nodes' programs are of the same build.",
+        breaks: "Nothing at once: but the node may count otherwise than the others, and its daemon is likely to be of another version.",
+        look: &[
+            (
+                "On the node",
+                "bpftool prog show pinned /sys/fs/bpf/netcheck-cni/v1/progs/PROGRAM",
+            ),
+            (
+                "In the cluster",
+                "kubectl -n netcheck-cni get pods -o wide -o jsonpath='{.items[*].spec.containers[*].image}'",
+            ),
+        ],
+        fix: &["Let the upgrade end: kubectl -n netcheck-cni rollout status daemonset/netcheck-cni"],
+    },
+    Page {
         id: "verify-overlay-checksum",
         severity: Severity::Warning,
         title: "A tunnel leaves checksums to a kernel that gets them wrong",

@@ -210,6 +210,7 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-bpf-counter-stale",
             "verify-bpf-hook",
             "verify-bpf-map-full",
+            "verify-bpf-program-other",
             "verify-bpf-program-maps",
         ],
     ),

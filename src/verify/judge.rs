@@ -1,6 +1,7 @@
 //! From evidence to findings.
 
 use super::{
+    builds::Builds,
     evidence::Evidence,
     firewall::{self, Scene},
     found::Found,
@@ -41,6 +42,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     } else {
         Claims::default()
     };
+    let builds = Builds::of(evidence);
     let of_pods = evidence.objects.pods.iter().flat_map(|pod| &pod.ips).copied().collect();
     let of_node = |node: &String, looked: &Result<_, String>| {
         let mut differences = Differences {
@@ -62,6 +64,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                     differences.found.extend(diversions);
                 }
                 differences.append(generic::differences(evidence, network, &habits, node, looked));
+                differences.found.extend(builds.differences(&looked.record));
                 host_ports::judge(
                     &evidence.objects,
                     &of_pods,
