@@ -203,6 +203,22 @@ pub(super) const PAGES: &[Page] = &[
         ],
     },
     Page {
+        id: "verify-plugin-other",
+        severity: Severity::Warning,
+        title: "A node has another build of the plugin",
+        proves: "The bundled network's plugin has another length than on more than half of the nodes of that architecture.",
+        expected: "All nodes' plugins are of the same build.",
+        breaks: "New pods of the node may be wired otherwise than others, or not at all; those that run go on.",
+        look: &[
+            ("On the node", "ls -l /opt/cni/bin/netcheck-cni"),
+            ("In the cluster", "kubectl -n netcheck-cni get pods -o wide"),
+        ],
+        fix: &[
+            "Let the upgrade end: kubectl -n netcheck-cni rollout status daemonset/netcheck-cni",
+            "Else delete the daemon's pod on that node: it installs its plugin when it starts",
+        ],
+    },
+    Page {
         id: "verify-bpf-program-other",
         severity: Severity::Warning,
         title: "A node runs another build of a program",

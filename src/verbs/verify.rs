@@ -138,7 +138,7 @@ async fn verify(args: &VerifyArgs, shared: &Shared) -> Result<Option<(VerifyRepo
     let mut fleet = Fleet::launch(&request.cluster, &request.inventory, &launch, &shared.printer).await?;
     let way = fleet.way().to_string();
     let agents = started.elapsed();
-    let looked = request.look(&mut fleet, args, shared).await;
+    let looked = Box::pin(request.look(&mut fleet, args, shared)).await;
     let farewell = fleet.close(&shared.printer).await;
     for failure in &farewell.failures {
         shared.printer.failure(failure);

@@ -221,6 +221,7 @@ pub const CHECKS: [(Group, &[&str]); 11] = [
             "verify-conf-missing",
             "verify-conf-broken",
             "verify-plugin-missing",
+            "verify-plugin-other",
             "verify-plugin-version",
             "verify-addresses-scarce",
             "verify-attachment-broken",

@@ -64,7 +64,9 @@ pub fn judge(evidence: &Evidence) -> Judgement {
                     differences.found.extend(diversions);
                 }
                 differences.append(generic::differences(evidence, network, &habits, node, looked));
-                differences.found.extend(builds.differences(&looked.record));
+                differences
+                    .found
+                    .extend(builds.differences(&evidence.objects, node, &looked.record));
                 host_ports::judge(
                     &evidence.objects,
                     &of_pods,

@@ -13,6 +13,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub struct Objects {
     /// All Nodes.
     pub nodes: Vec<NodeObject>,
+    /// `status.nodeInfo.architecture` of Nodes, by name.
+    #[serde(default)]
+    pub architectures: BTreeMap<String, String>,
     /// All pods that have a node, in all namespaces.
     pub pods: Vec<PodObject>,
     /// Data of the bundled CNI's ConfigMap; `None` if it is not there.

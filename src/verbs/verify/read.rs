@@ -50,6 +50,11 @@ impl Read {
     }
 }
 
+fn architecture(node: &Node) -> Option<(String, String)> {
+    let info = node.status.as_ref()?.node_info.as_ref()?;
+    Some((node.metadata.name.clone()?, info.architecture.clone()))
+}
+
 /// Reads Nodes, pods of all namespaces, and the configurations of networks.
 ///
 /// # Errors
@@ -74,6 +79,7 @@ pub async fn read(cluster: &Cluster) -> Result<Read, Failure> {
     };
     let mut objects = Objects {
         nodes: nodes.iter().filter_map(node_object).collect(),
+        architectures: nodes.iter().filter_map(architecture).collect(),
         pods: pods.iter().filter_map(pod_object).collect(),
         bundled: bundled.map(|map| map.data.unwrap_or_default()),
         flannel,
