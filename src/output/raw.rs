@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_panic_gives_the_terminal_back() {
         if std::env::var_os(PANICS).is_some() {
-            // Nothing but the hook is to help: a release ends without unwinding.
+            // Nothing but the hook is to help: not every end unwinds.
             std::mem::forget(RawMode::enter().unwrap());
             let modes = tcgetattr(io::stdin()).unwrap().local_modes;
             panic!("raw: {}", !modes.contains(LocalModes::ICANON));

@@ -4,7 +4,6 @@ use crate::verify::{
     found::Found,
     objects::{Objects, PodObject},
 };
-use ipnet::IpNet;
 use netcheck_node_state::record::NodeRecord;
 use std::{
     collections::BTreeSet,
@@ -17,9 +16,7 @@ const CHAIN: &str = "CNI-DN-";
 /// Rules that send what comes to a port of the node to an address that no pod has any more: they take the port from whoever has it now. `given`
 /// are the addresses of all pods. Only addresses of the node's range are judged: others may be those of containers that are no pods.
 pub fn judge(objects: &Objects, given: &BTreeSet<IpAddr>, node: &str, record: &NodeRecord, found: &mut Vec<Found>) {
-    let ranges = objects.nodes.iter().filter(|one| one.name == node);
-    let ranges = ranges.flat_map(|one| &one.pod_cidrs);
-    let ranges: Vec<IpNet> = ranges.filter_map(|range| range.parse().ok()).collect();
+    let ranges = objects.ranges_of(node);
     // The plugin writes its rules before the API server knows the pod's address: while an image is pulled, for long.
     let is_coming = |pod: &PodObject| pod.node == node && !pod.host_network && pod.ips.is_empty();
     let lives = |ip: IpAddr| {
