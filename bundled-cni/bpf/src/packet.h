@@ -224,6 +224,60 @@ static __always_inline void read_packet(struct __sk_buff *skb, struct packet *pa
 		read_ports(skb, packet);
 }
 
+/* What most packets are: whole TCP or UDP right behind an IP header without options, behind Ethernet, all headers in the first piece. The
+ * functions below read of these what counting needs, at once, so that a packet runs through few instructions; the caches forget them between
+ * packets, and fetching them takes longer than they do. False: it is something else, and read_packet() finds out what. */
+
+/* The beginning of TCP's header (RFC 9293 section 3.1), and what must be there of UDP's packet, too. */
+struct plain_transport {
+	__u32 ports, sequence, acknowledgement;
+	__u8 data_offset, flags;
+};
+
+static __always_inline int is_plain(struct __sk_buff *skb, __be16 protocol, struct plain_transport *transport)
+{
+	return (void *)(&transport->flags + 1) <= (void *)(long)skb->data_end && is_plain_ethernet(skb) && skb->protocol == protocol;
+}
+
+static __always_inline int read_plain_transport(struct plain_transport *transport, __u32 offset, __u8 protocol, struct packet *packet)
+{
+	if (protocol == IPPROTO_TCP) {
+		packet->tcp_flags = transport->flags;
+		packet->payload = offset + (transport->data_offset >> 4) * 4;
+		return 1;
+	}
+	packet->payload = offset + 8;
+	return protocol == IPPROTO_UDP;
+}
+
+static __always_inline int read_plain_ipv4(struct __sk_buff *skb, struct packet *packet)
+{
+	struct iphdr *header = (void *)(long)skb->data + ETH_HLEN;
+	struct plain_transport *transport = (void *)(header + 1);
+
+	if (!is_plain(skb, bpf_htons(ETH_P_IP), transport) || header->version != 4 || header->ihl != 5 ||
+	    header->frag_off & bpf_htons(IP_FRAGMENT_OFFSET | IP_MORE_FRAGMENTS))
+		return 0;
+	packet->source.word[2] = packet->destination.word[2] = bpf_htonl(0xffff);
+	packet->source.word[3] = header->saddr;
+	packet->destination.word[3] = header->daddr;
+	packet->has_addresses = 1;
+	return read_plain_transport(transport, sizeof(*header), header->protocol, packet);
+}
+
+static __always_inline int read_plain_ipv6(struct __sk_buff *skb, struct packet *packet)
+{
+	struct ipv6hdr *header = (void *)(long)skb->data + ETH_HLEN;
+	struct plain_transport *transport = (void *)(header + 1);
+
+	if (!is_plain(skb, bpf_htons(ETH_P_IPV6), transport) || header->version != 6)
+		return 0;
+	__builtin_memcpy(&packet->source, &header->saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &header->daddr, sizeof(packet->destination));
+	packet->has_addresses = 1;
+	return read_plain_transport(transport, sizeof(*header), header->nexthdr, packet);
+}
+
 /* How many packets offload has packed into this one. What a virtual machine's interface hands in says only how large each is (gso_segs is 0
  * in virtio_net_hdr_to_skb(), include/linux/virtio_net.h), so that they are reckoned as tcp_gso_segment() will. */
 static __always_inline __u64 packets_in(struct __sk_buff *skb, const struct packet *packet)

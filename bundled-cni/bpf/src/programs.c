@@ -131,22 +131,24 @@ static __always_inline int is_told(const struct packet *packet, __u32 reason, __
 	return known && known->sample && (__u64)((__u32)number * 2654435769U) * known->sample >> 32 == 0;
 }
 
-/* Out of line, since few packets are told of. */
-static __noinline int tell(struct __sk_buff *skb, const struct packet *packet, enum hook hook, __u32 reason, __u64 packets)
+/* Out of line, since few packets are told of; these are read once more for what counting does not need. */
+static __noinline int tell(struct __sk_buff *skb, enum hook hook, __u32 reason, __u64 packets)
 {
+	struct packet packet = {};
 	struct event *event = bpf_ringbuf_reserve(&nc_event, sizeof(*event), 0);
 
 	if (!event) {
 		count_reason(EVENT_LOST, packets, skb->len);
 		return 0;
 	}
+	read_packet(skb, &packet);
 	event->time = bpf_ktime_get_ns();
-	event->source = packet->source;
-	event->destination = packet->destination;
-	event->source_port = packet->source_port;
-	event->destination_port = packet->destination_port;
-	event->protocol = packet->protocol;
-	event->tcp_flags = packet->tcp_flags;
+	event->source = packet.source;
+	event->destination = packet.destination;
+	event->source_port = packet.source_port;
+	event->destination_port = packet.destination_port;
+	event->protocol = packet.protocol;
+	event->tcp_flags = packet.tcp_flags;
 	event->hook = hook;
 	event->reason = reason;
 	event->ifindex = skb->ifindex;
@@ -157,31 +159,47 @@ static __noinline int tell(struct __sk_buff *skb, const struct packet *packet, e
 	return 0;
 }
 
-static __always_inline int look(struct __sk_buff *skb, enum hook hook)
+static __always_inline int look_at(struct __sk_buff *skb, const struct packet *packet, enum hook hook)
 {
-	struct packet packet = {};
-	__u64 packets, number;
-	__u32 reason;
-
-	read_packet(skb, &packet);
-	packets = packets_in(skb, &packet);
+	__u64 packets = packets_in(skb, packet), number;
 	/* What is wrong with a packet's addresses matters more than that its end is missing. */
-	reason = count(skb, &packet, hook, packets);
+	__u32 reason = count(skb, packet, hook, packets);
+
 	if (reason == SEEN)
-		reason = packet.reason;
+		reason = packet->reason;
 	number = count_reason(reason, packets, skb->len);
-	if (packet.note)
-		count_reason(packet.note, packets, skb->len);
-	if (is_told(&packet, reason, number))
-		tell(skb, &packet, hook, reason, packets);
+	if (packet->note)
+		count_reason(packet->note, packets, skb->len);
+	if (is_told(packet, reason, number))
+		tell(skb, hook, reason, packets);
 	return NEXT;
 }
 
-#define PROGRAM(name, hook)                       \
-	SEC("classifier/" #name)                  \
-	int name(struct __sk_buff *skb)           \
-	{                                         \
-		return look(skb, hook);           \
+/* Any packet. */
+static __always_inline int look_closely(struct __sk_buff *skb, enum hook hook)
+{
+	struct packet packet = {};
+
+	read_packet(skb, &packet);
+	return look_at(skb, &packet, hook);
+}
+
+/* Most packets run through a short way of their own, in which the compiler knows what all of them have in common; the long one is out of line. */
+#define PROGRAM(name, hook)                                      \
+	static __noinline int name##_closely(struct __sk_buff *skb) \
+	{                                                        \
+		return look_closely(skb, hook);                  \
+	}                                                        \
+	SEC("classifier/" #name)                                 \
+	int name(struct __sk_buff *skb)                          \
+	{                                                        \
+		struct packet ipv4 = {}, ipv6 = {};              \
+                                                                 \
+		if (read_plain_ipv4(skb, &ipv4))                 \
+			return look_at(skb, &ipv4, hook);        \
+		if (read_plain_ipv6(skb, &ipv6))                 \
+			return look_at(skb, &ipv6, hook);        \
+		return name##_closely(skb);                      \
 	}
 
 PROGRAM(nc_pod_from, POD_FROM)
