@@ -25,7 +25,7 @@ fn main() {
     if rustix::process::geteuid().is_root() && !arguments.list {
         shell::leave_mounts();
     }
-    let tests: [(&str, fn()); 24] = [
+    let tests: [(&str, fn()); 25] = [
         ("maps_are_as_specified", pinned::maps_are_as_specified),
         ("maps_hold_what_is_wanted", pinned::maps_hold_what_is_wanted),
         (
@@ -69,6 +69,7 @@ fn main() {
             counting::segments_from_a_machine_are_reckoned,
         ),
         ("each_reason_is_counted", reasons::each_reason_is_counted),
+        ("both_ways_say_the_same", reasons::both_ways_say_the_same),
         ("events_tell_of_flows", reasons::events_tell_of_flows),
         ("lost_events_are_counted", reasons::lost_events_are_counted),
         (

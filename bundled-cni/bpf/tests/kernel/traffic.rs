@@ -150,6 +150,23 @@ pub fn ip_frame(to: &str, source: IpAddr, destination: IpAddr, protocol: u8, pay
     }
 }
 
+/// The same frame with options in its header (IPv4), or a header of them behind it (IPv6), that say nothing.
+pub fn with_options(frame: &[u8]) -> Vec<u8> {
+    const ETHERNET: usize = 14;
+    let mut longer = frame.to_vec();
+    let (length, options, at) = if frame[ETHERNET] == 0x45 {
+        longer[ETHERNET] = 0x46;
+        (ETHERNET + 2, vec![1; 4], ETHERNET + 20)
+    } else {
+        let carried = std::mem::replace(&mut longer[ETHERNET + 6], 60);
+        (ETHERNET + 4, vec![carried, 0, 1, 4, 0, 0, 0, 0], ETHERNET + 40)
+    };
+    // No frame here is longer than a byte tells.
+    longer[length + 1] += u8::try_from(options.len()).unwrap();
+    longer.splice(at..at, options);
+    longer
+}
+
 /// A running tcpdump.
 pub struct Tcpdump {
     child: Child,
