@@ -2,6 +2,7 @@
 
 use crate::cluster::View;
 use netcheck_cni::{
+    Failure,
     attachment::{Attachment, has_its_netns},
     detach::detach,
     store::Store,
@@ -10,10 +11,8 @@ use netcheck_cni_intent::{AttachmentKey, names::PLUGIN};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::IpAddr,
     os::unix::fs::MetadataExt as _,
-    path::Path,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 /// How long a pod's UID must have been gone from the API.
@@ -57,8 +56,8 @@ impl Signs {
 }
 
 impl Collector {
-    /// Looks at all attachments; takes away those that were not alive in two passes in a row.
-    pub fn pass(&mut self, store: &Store, view: &View, now: Instant) -> Collected {
+    /// Looks at all attachments; takes away those that were not alive in two passes in a row. `devices` are the node's.
+    pub fn pass(&mut self, store: &Store, devices: &BTreeSet<String>, view: &View, now: Instant) -> Collected {
         let mut collected = Collected::default();
         if store.is_gone() {
             return collected;
@@ -70,15 +69,23 @@ impl Collector {
                 return collected;
             }
         };
-        // What cannot be read is a pod's all the same; what another plugin gave out only the runtime's DEL can give back.
-        let ours: Vec<Attachment> = recorded
-            .into_values()
-            .filter_map(Result::ok)
-            .filter(|attachment| attachment.ipam == PLUGIN)
-            .collect();
+        let has_veth = |key: &AttachmentKey| devices.contains(&key.host_veth());
+        let mut ours = Vec::new();
+        let mut dead = BTreeSet::new();
+        for (key, recorded) in recorded {
+            match recorded {
+                Ok(attachment) if attachment.ipam == PLUGIN => ours.push(attachment),
+                // What another plugin gave out only the runtime's DEL can give back.
+                Ok(_) => {}
+                // A pod's all the same, as long as anything of it is there.
+                Err(_) if has_veth(&key) => {}
+                Err(_) => {
+                    dead.insert(key);
+                }
+            }
+        }
         self.note_gone(&ours, view, now);
         let mut inhabited = None;
-        let mut dead = BTreeSet::new();
         for attachment in &ours {
             let is_gone = self
                 .gone
@@ -107,7 +114,10 @@ impl Collector {
             }
         }
         self.suspects = dead;
-        collected.failed.extend(release_orphans(store).err());
+        let cleaned = clean(store, has_veth);
+        collected
+            .failed
+            .extend(cleaned.err().map(|failure| failure.to_string()));
         collected
     }
 
@@ -133,31 +143,15 @@ fn inhabited_netns() -> BTreeSet<u64> {
     netns.map(|netns| netns.ino()).collect()
 }
 
-/// Gives back addresses whose owner has no attachment: an ADD was killed between the two.
-fn release_orphans(store: &Store) -> Result<(), String> {
-    let failed = |error: &dyn std::fmt::Display| error.to_string();
-    let links = store.links().map_err(|error| failed(&error))?;
-    let known = store.keys().map_err(|error| failed(&error))?;
-    let orphans: BTreeMap<AttachmentKey, Vec<IpAddr>> = links
-        .into_iter()
-        .filter_map(|(ip, owner)| Some((owner.filter(|owner| !known.contains(owner))?, ip)))
-        .fold(BTreeMap::new(), |mut orphans, (owner, ip)| {
-            orphans.entry(owner).or_insert_with(Vec::new).push(ip);
-            orphans
-        });
-    for (owner, ips) in orphans {
-        let is_old = |ip: &IpAddr| age(&store.link(*ip)).is_some_and(|age| age >= LINK_AGE);
-        if ips.iter().all(is_old) {
-            detach(store, &owner, || Ok(())).map_err(|error| failed(&error))?;
-            tracing::info!(%owner, "addresses given back: nobody has them");
-        }
+/// Clears away what processes left that died: addresses of an ADD that had come no further, and files that were not whole yet.
+fn clean(store: &Store, has_veth: impl Fn(&AttachmentKey) -> bool) -> Result<(), Failure> {
+    let locked = store.lock()?;
+    for (ip, owner) in locked.release_orphans(LINK_AGE, has_veth)? {
+        let owner = owner.map_or_else(|| "nobody".to_owned(), |owner| owner.to_string());
+        tracing::info!(%ip, %owner, "an address is given back: nobody has it");
     }
+    locked.remove_leftovers()?;
     Ok(())
-}
-
-fn age(link: &Path) -> Option<Duration> {
-    let modified = fs::symlink_metadata(link).ok()?.modified().ok()?;
-    SystemTime::now().duration_since(modified).ok()
 }
 
 #[cfg(test)]

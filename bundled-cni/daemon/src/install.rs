@@ -13,6 +13,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The plugin that containerd 1.6 cannot start a pod without; our binary acts as it under that type.
@@ -77,6 +78,14 @@ pub fn configuration(
     Ok(())
 }
 
+/// Removes files that a daemon has not come to write whole, of at least this age.
+pub fn remove_leftovers(places: &Places, age: Duration) -> Result<(), DiskError> {
+    for folder in [&places.bin, &places.conf, &places.state] {
+        disk::remove_leftovers(folder, age)?;
+    }
+    Ok(())
+}
+
 /// Takes away what [`configuration`] and [`binaries`] put there; whether anything was there.
 pub fn remove(places: &Places) -> Vec<DiskError> {
     let mut errors: Vec<DiskError> = disk::remove(&places.conf.join(conflist::FILE))
@@ -88,6 +97,7 @@ pub fn remove(places: &Places) -> Vec<DiskError> {
         errors.extend(disk::remove(&loopback).err());
     }
     errors.extend(disk::remove(&places.bin.join(PLUGIN)).err());
+    errors.extend(remove_leftovers(places, Duration::ZERO).err());
     errors
 }
 
@@ -141,6 +151,13 @@ mod tests {
         binaries(&places, b"ours", &mut again).unwrap();
         configuration(&places, &[Chained::Portmap], &mut Versions::default(), &mut again).unwrap();
         assert_eq!(again.written, 0);
+
+        // Of a daemon that was killed while it wrote. What is fresh may still be written.
+        for folder in [&places.bin, &places.conf] {
+            fs::write(folder.join(".netcheck-cni.7.7"), b"ha").unwrap();
+        }
+        remove_leftovers(&places, Duration::from_mins(1)).unwrap();
+        assert_eq!(names(&places.bin).len(), 4);
 
         assert!(remove(&places).is_empty());
         assert_eq!(names(&places.bin), ["portmap"]);

@@ -37,6 +37,8 @@ use std::{
 
 /// Period until a configuration says another one.
 const PERIOD: Duration = Duration::from_secs(30);
+/// How old a file that is not whole must be before nobody writes it any more.
+const LEFTOVER_AGE: Duration = Duration::from_mins(1);
 
 /// What a pass came to.
 #[derive(Debug)]
@@ -178,8 +180,8 @@ impl Keeper {
             Ok(net) => net,
             Err(error) => return self.failed(format!("cannot read the node's network: {error}")),
         };
-        let attachments = match attachments::finished(&self.store) {
-            Ok(attachments) => attachments,
+        let known = match attachments::known(&self.store) {
+            Ok(known) => known,
             Err(error) => return self.failed(error.to_string()),
         };
         let nodes: Vec<NodeObject> = nodes.values().cloned().collect();
@@ -192,9 +194,9 @@ impl Keeper {
             config: &config,
             refused_config: &self.refused_config,
             local: &local,
-            attachments: &attachments,
+            attachments: &known.finished,
         };
-        let desired = match intent(&inputs) {
+        let mut desired = match intent(&inputs) {
             Ok(desired) => desired,
             Err(Hold::InternalIPNotOnNode {
                 degraded, annotations, ..
@@ -218,12 +220,19 @@ impl Keeper {
             return outcome;
         }
         self.peers = peers;
+        if !known.unreadable.is_empty() {
+            let why = known.unreadable.into_iter().map(|(key, why)| {
+                format!("what is known of {key} cannot be read ({why}): its pod is left as it is; re-create it")
+            });
+            desired.degraded.insert(Degraded::AttachmentUnreadable, why.collect());
+        }
         self.reconcile(&desired, net, view)
     }
 
     /// Brings node and disk to what is desired.
     fn reconcile(&mut self, desired: &Desired, net: NetState, view: &View) -> Outcome {
         let scope = self.scope(desired);
+        let devices: BTreeSet<String> = net.links.keys().cloned().collect();
         let (actual, unread) = actual::read(desired, net, scope);
         let mut difference = diff(desired, &actual);
         self.delay_removal_of_overlay(&mut difference);
@@ -235,7 +244,7 @@ impl Keeper {
                 Ok(findings) => self.forward_dropped = findings,
                 Err(error) => applied.failed.push(error.to_string()),
             }
-            let collected = self.collector.pass(&self.store, view, Instant::now());
+            let collected = self.collector.pass(&self.store, &devices, view, Instant::now());
             applied.add("attachment", collected.removed);
             applied.failed.extend(collected.failed);
         }
@@ -274,6 +283,7 @@ impl Keeper {
         if scope.all {
             // Two megabytes to read: not for each event.
             install::binaries(places, &self.plugin, installed)?;
+            install::remove_leftovers(places, LEFTOVER_AGE)?;
         }
         let node_json = serde_json::to_vec(&desired.node_json).unwrap_or_default();
         installed.written += u64::from(disk::put(&places.state.join(NODE_JSON), &node_json, 0o600)?);

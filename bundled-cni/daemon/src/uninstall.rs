@@ -13,9 +13,12 @@ use std::{fs, io, path::Path};
 /// Pods are still wired and `evict` does not say that they are to lose their network; or, line by line, what could not be removed.
 pub fn uninstall(places: &Places, evict: bool) -> Result<()> {
     let store = Store::at(&places.state);
-    let living = attachments::finished(&store)?;
-    if !living.is_empty() && !evict {
-        let pods: Vec<String> = living.iter().map(|one| one.key.to_string()).collect();
+    let known = attachments::known(&store)?;
+    let finished = known.finished.iter().map(|one| one.key.to_string());
+    let pods: Vec<String> = finished
+        .chain(known.unreadable.keys().map(ToString::to_string))
+        .collect();
+    if !pods.is_empty() && !evict {
         bail!(
             "{} pods of this node are still wired; delete them first, or cut them off with --evict: {}",
             pods.len(),

@@ -91,6 +91,8 @@ pub enum Degraded {
     ForeignCniFirst,
     /// Hardly any address is free.
     RangeAlmostFull,
+    /// What the plugin wrote down of a pod is cut or foreign.
+    AttachmentUnreadable,
     /// Some change failed.
     ApplyFailed,
 }

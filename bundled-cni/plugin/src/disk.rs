@@ -8,10 +8,14 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
+    time::{Duration, SystemTime},
 };
 
 /// Permission bits of the files that only we read.
 const OWN_MODE: u32 = 0o600;
+/// How names of files begin that are not whole yet. The dot: runtimes and our own collection pass them over. The rest: in folders that
+/// are not ours alone, which are ours.
+const TEMPORARY: &str = ".netcheck-cni.";
 
 /// A file or folder that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +84,7 @@ fn holds(path: &Path, content: &[u8], mode: u32) -> bool {
 }
 
 fn write(folder: &Path, name: impl AsRef<Path>, content: &[u8], mode: u32, lasts: bool) -> Result<(), DiskError> {
-    // A leading dot: runtimes and our own collection pass it over.
-    let temporary = folder.join(format!(".{}.{}", process::id(), thread_number()));
+    let temporary = folder.join(format!("{TEMPORARY}{}.{}", process::id(), thread_number()));
     let path = folder.join(name);
     let write = || {
         let mut file = File::options()
@@ -148,6 +151,39 @@ pub fn names(folder: &Path) -> Result<Vec<String>, DiskError> {
     };
     let names = optional(list()).map_err(DiskError::at("list", folder))?;
     Ok(names.unwrap_or_default())
+}
+
+/// Removes files of writers that died before these were whole: those that are at least this old, and so nobody's who still writes. Says how
+/// many.
+pub fn remove_leftovers(folder: &Path, age: Duration) -> Result<u64, DiskError> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
+        let is_temporary =
+            |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        Ok(entries
+            .iter()
+            .filter(|entry| is_temporary(entry))
+            .map(fs::DirEntry::path)
+            .collect())
+    };
+    let mut removed = 0;
+    for path in optional(list())
+        .map_err(DiskError::at("list", folder))?
+        .unwrap_or_default()
+    {
+        if is_older(&path, age) {
+            remove(&path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether a file, or link, was last changed so long ago. One whose age cannot be told, because a clock was set back, counts as new.
+pub fn is_older(path: &Path, age: Duration) -> bool {
+    let made = fs::symlink_metadata(path).and_then(|status| status.modified());
+    let since = made.ok().and_then(|made| SystemTime::now().duration_since(made).ok());
+    since.is_some_and(|since| since >= age)
 }
 
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {

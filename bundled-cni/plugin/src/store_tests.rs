@@ -322,7 +322,8 @@ fn collection_finds_what_nobody_comes_for() {
     assert_eq!(released, given.iter().map(|ip| (*ip, Some(key(1)))).collect::<Vec<_>>());
     assert_eq!(store.links().unwrap().into_keys().collect::<Vec<_>>(), recorded);
     for folder in [&store.ipam, &store.attachments] {
-        fs::write(folder.join(".123.123"), "half").unwrap();
+        fs::write(folder.join(".netcheck-cni.123.123"), "half").unwrap();
+        fs::write(folder.join(".foreign"), "").unwrap();
     }
     assert_eq!(locked.remove_leftovers().unwrap(), 2);
     assert_eq!(locked.remove_leftovers().unwrap(), 0);

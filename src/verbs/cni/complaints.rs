@@ -178,6 +178,7 @@ mod tests {
             "ChainPluginMissing",
             "ForeignCniFirst",
             "RangeAlmostFull",
+            "AttachmentUnreadable",
             "ApplyFailed",
             PENDING,
             "OfALaterVersion",

@@ -9,6 +9,7 @@
 #![allow(missing_docs, reason = "a test's parts are for the test")]
 
 mod cluster;
+mod collect;
 mod falsify;
 mod forward;
 mod golden;
@@ -59,6 +60,7 @@ fn main() {
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
     trials.extend(traffic::trials(NEEDS_OF_TRAFFIC));
+    trials.extend(collect::trials(NEEDS));
     trials.extend(operations::trials(NEEDS));
     trials.extend(forward::trials(NEEDS_OF_FORWARD));
     libtest_mimic::run(&arguments, trials).exit();

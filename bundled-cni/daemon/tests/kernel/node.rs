@@ -1,6 +1,7 @@
 //! A node: a namespace and folders of its own, the daemon's keeper in it, and the plugin called as a runtime calls it.
 
 use crate::{held::Held, sandbox::Sandbox, shell::run, vector::words};
+use netcheck_cni::steps::Step;
 use netcheck_cni_daemon::{
     arguments::{Arguments, Places},
     cluster::View,
@@ -12,6 +13,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     io::Write as _,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -115,6 +117,11 @@ impl Node {
         outcome
     }
 
+    /// The next pass looks at what changes rarely, too, as one in a period does.
+    pub fn look_at_all(&mut self) {
+        self.keeper.look_at_all();
+    }
+
     /// The daemon ends, and another one begins.
     pub fn restart_daemon(&mut self) {
         self.keeper = keeper(&self.name, self.folder.path());
@@ -170,24 +177,34 @@ impl Node {
             .unwrap();
         let output = child.wait_with_output().unwrap();
         let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        (output.status.code().unwrap(), said)
+        // As a shell says it of a process that was killed.
+        let status = output.status.code().or_else(|| Some(128 + output.status.signal()?));
+        (status.unwrap(), said)
     }
 
     /// ADD of an attachment of a vector, in a namespace made for it; what the plugin said.
     pub fn add(&mut self, attachment: &Value) -> (i32, Value) {
         let key = words(&attachment["key"]);
         let pod = self.pods.entry(key.clone()).or_insert_with(Sandbox::new).path();
-        self.call_for("ADD", &key, &pod, attachment)
+        self.call_for("ADD", &key, &pod, attachment, None)
+    }
+
+    /// ADD, whose process is killed after a step.
+    pub fn add_and_die(&mut self, attachment: &Value, step: Step) {
+        let key = words(&attachment["key"]);
+        let pod = self.pods.entry(key.clone()).or_insert_with(Sandbox::new).path();
+        let (status, _) = self.call_for("ADD", &key, &pod, attachment, Some(step));
+        assert_eq!(status, 128 + 9, "{step:?}");
     }
 
     pub fn del(&mut self, attachment: &Value) {
         let key = words(&attachment["key"]);
         let pod = self.pods[&key].path();
-        assert_eq!(self.call_for("DEL", &key, &pod, attachment).0, 0);
+        assert_eq!(self.call_for("DEL", &key, &pod, attachment, None).0, 0);
         self.pods.remove(&key);
     }
 
-    fn call_for(&self, verb: &str, key: &str, pod: &Path, attachment: &Value) -> (i32, Value) {
+    fn call_for(&self, verb: &str, key: &str, pod: &Path, attachment: &Value, dies: Option<Step>) -> (i32, Value) {
         let parts: Vec<&str> = key.split('@').collect();
         let of_pod = |key: &str| words(&attachment["pod"][key]);
         let arguments = format!(
@@ -196,11 +213,13 @@ impl Node {
             of_pod("name"),
             of_pod("uid")
         );
+        let step = dies.map_or_else(String::new, Step::text);
         let variables = [
             ("CNI_CONTAINERID", parts[1]),
             ("CNI_IFNAME", parts[2]),
             ("CNI_NETNS", pod.to_str().unwrap()),
             ("CNI_ARGS", &arguments),
+            (Step::VARIABLE, &step),
         ];
         self.call(verb, &variables, &json!({ "ips": attachment["ips"] }))
     }
