@@ -73,9 +73,10 @@ lint: ## rustfmt, clippy, shell syntax
 	@bash -n .ci/run $$(git ls-files '*.sh')
 
 # What runs on a rig needs everything built; other benchmarks need what they measure.
-BENCH_NEEDS := $(if $(filter capture-engine,$(BENCH)),packages,$(if $(filter cni-add cni-daemon datapath,$(BENCH)),cni-image,build plugin))
+BENCH_NEEDS := $(if $(filter capture-engine counting,$(BENCH)),packages,$(if $(filter cni-add cni-daemon datapath,$(BENCH)),cni-image,build plugin))
 bench: $(BENCH_NEEDS) ## benchmarks: ours, the peer's, the ratio; BENCH=NAME for one
-	@cargo run $(QUIET) --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH)
+	@$(if $(filter-out counting,$(or $(BENCH),all)),cargo run $(QUIET) --release --package netcheck-e2e --bin netcheck-bench -- $(BENCH))
+	@$(if $(filter counting,$(or $(BENCH),counting)),cargo bench $(QUIET) --package netcheck-cni-bpf --bench counting)
 
 soak: build ## the long counts
 	@cargo run $(QUIET) --package netcheck-e2e --bin netcheck-soak

@@ -10,7 +10,7 @@ use netcheck_e2e::{
     stream::Stream,
     verify::Verify,
 };
-use netcheck_rig::wait_until;
+use netcheck_rig::{Node, wait_until};
 use serde_json::json;
 
 pub const CASES: &[Case] = &[
@@ -28,7 +28,55 @@ fn healthy(lab: &Lab) -> Result<()> {
     // The network says of itself what the matrix has shown.
     let output = lab.plugin(["cni", "status", "-o", "json"]).output()?;
     ensure!(output.status.success(), "{}", said(&output));
-    ledger::wait(&lab.rig, PATIENCE, "the shop's opening")
+    ledger::wait(&lab.rig, PATIENCE, "the shop's opening")?;
+    metrics_tell_the_truth(lab)
+}
+
+/// As the daemon of n1 serves them.
+fn metric(n1: &Node, name: &str) -> Result<u64> {
+    let get = r"exec 3<>/dev/tcp/127.0.0.1/9469; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3";
+    let text = n1.run(["bash", "-c", get])?;
+    let values = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("netcheck_cni_")?.strip_prefix(name))
+        .filter(|rest| rest.starts_with([' ', '{']))
+        .filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok());
+    let values: Vec<u64> = values.collect();
+    ensure!(!values.is_empty(), "no {name} in {text}");
+    Ok(values.iter().sum())
+}
+
+fn metrics_tell_the_truth(lab: &Lab) -> Result<()> {
+    let n1 = lab.rig.node("n1")?;
+    let pods = || -> Result<u64> {
+        Ok(n1
+            .run(["sh", "-c", "ls /run/netcheck-cni/att | wc -l"])?
+            .trim()
+            .parse()?)
+    };
+    let others = u64::try_from(lab.rig.nodes().len() - 1)?;
+    wait_until(
+        "the metrics to tell how many pods and peers there are",
+        PATIENCE,
+        || {
+            let told = metric(&n1, "endpoints").and_then(|endpoints| Ok((endpoints, metric(&n1, "peers")?)));
+            let are = pods().map(|pods| (pods, others));
+            match (told, are) {
+                (Ok(told), Ok(are)) if told == are => Ok(()),
+                other => Err(format!("told and are: {other:?}")),
+            }
+        },
+    )?;
+    let before = metric(&n1, "changes_total")?;
+    n1.run(["ip", "link", "set", "ncvx0", "mtu", "1400"])?;
+    Ok(wait_until(
+        "the metrics to tell of a change",
+        PATIENCE,
+        || match metric(&n1, "changes_total") {
+            Ok(now) if now > before => Ok(()),
+            other => Err(format!("{before} before, now {other:?}")),
+        },
+    )?)
 }
 
 fn switched(lab: &Lab) -> Result<()> {

@@ -49,6 +49,15 @@ fn there_and_back(lab: &Lab) -> Result<()> {
     let untolerant = r#"{"spec":{"template":{"spec":{"tolerations":null}}}}"#;
     let of = ["-n", "kube-system", "patch", "deployment", "coredns", "-p", untolerant];
     lab.rig.kubectl(of)?;
+    for node in &nodes {
+        // Nothing forwards yet, so that there is something to put back.
+        node.run([
+            "sysctl",
+            "-qw",
+            "net.ipv4.ip_forward=0",
+            "net.ipv6.conf.all.forwarding=0",
+        ])?;
+    }
     let before = nodes.iter().map(look).collect::<Result<Vec<_>>>()?;
 
     let installed = lab.plugin(["cni", "install", "--wait"]).output()?;
