@@ -2,27 +2,32 @@
 
 use crate::{
     sandbox::{Sandbox, trial, wait_for},
-    world::{PLUGIN, REFERENCE, VERSIONS, World, ip},
+    world::{PLUGIN, REFERENCE, VERSIONS, World, entry, ip},
 };
 use libtest_mimic::Trial;
 use netcheck_node_state::within;
 use serde_json::{Value, json};
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::Command,
+    thread,
     time::Duration,
 };
 
 /// How long to wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that are sent through limits of bandwidth, more than their bursts.
+const SENT: usize = 500_000;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("cnitool_in_each_version", cnitool_in_each_version),
         trial("cnitool_is_told_why_an_add_fails", cnitool_is_told_why_an_add_fails),
         trial("cnitool_with_portmap", cnitool_with_portmap),
+        trial("cnitool_with_bandwidth", cnitool_with_bandwidth),
         trial("cnitool_check_with_tuning", cnitool_check_with_tuning),
         trial("cnitool_with_host_local", cnitool_with_host_local),
         trial("cnitool_gc_and_status", cnitool_gc_and_status),
@@ -142,6 +147,70 @@ fn cnitool_is_told_why_an_add_fails() {
             assert_eq!(ip(&pod, "link").len(), 1);
             world.assert_empty("a chained plugin that fails");
         }
+    }
+}
+
+/// A device's disciplines, with what each has sent.
+fn disciplines(world: &World, device: &str) -> Vec<Value> {
+    serde_json::from_str(&world.node.run(&format!("tc -j -s qdisc show dev {device}"))).unwrap()
+}
+
+fn cnitool_with_bandwidth() {
+    for version in ["0.4.0", "1.0.0"] {
+        let world = World::new();
+        let pod = Sandbox::new();
+        let plugins = json!([{}, {"type": "bandwidth", "capabilities": {"bandwidth": true}}]);
+        let tool = Tool::new(&world, &pod, &list(&world, version, plugins));
+        // In bits.
+        let capabilities = json!({"bandwidth": {
+            "ingressRate": 80_000_000, "ingressBurst": 800_000, "egressRate": 40_000_000, "egressBurst": 800_000
+        }});
+        let result: Value = serde_json::from_str(&tool.done("add", &capabilities)).unwrap();
+        tool.done("check", &capabilities);
+
+        let to_pod = result["interfaces"][0]["name"].as_str().unwrap();
+        let links = world.ip("link");
+        let ifb = links
+            .iter()
+            .find(|link| link["linkinfo"]["info_kind"] == "ifb")
+            .unwrap();
+        let from_pod = ifb["ifname"].as_str().unwrap();
+        let limit = |device: &str| entry(&disciplines(&world, device), &json!({"kind": "tbf"})).clone();
+        for (device, bytes_per_second) in [(to_pod, 10_000_000), (from_pod, 5_000_000)] {
+            assert_eq!(limit(device)["options"]["rate"], bytes_per_second, "{device}");
+        }
+
+        // There and back, all of it through the limits.
+        let address: SocketAddr = "192.0.2.11:8080".parse().unwrap();
+        let listener = within(&world.node.netns(), || TcpListener::bind(address))
+            .unwrap()
+            .unwrap();
+        let mut client = within(&pod.netns(), || TcpStream::connect_timeout(&address, PATIENCE))
+            .unwrap()
+            .unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.set_write_timeout(Some(PATIENCE)).unwrap();
+        let echo = thread::spawn(move || {
+            let (mut server, _) = listener.accept().unwrap();
+            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut bytes = vec![0; SENT];
+            server.read_exact(&mut bytes).unwrap();
+            server.write_all(&bytes).unwrap();
+        });
+        client.write_all(&vec![7; SENT]).unwrap();
+        let mut bytes = vec![0; SENT];
+        client.read_exact(&mut bytes).unwrap();
+        echo.join().unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 7));
+        for device in [to_pod, from_pod] {
+            let passed = limit(device)["bytes"].as_u64().unwrap();
+            assert!(passed >= SENT as u64, "{device}: {passed}");
+        }
+        drop(client);
+
+        tool.done("del", &capabilities);
+        assert_eq!(ip(&pod, "link").len(), 1);
+        world.assert_empty(version);
     }
 }
 
