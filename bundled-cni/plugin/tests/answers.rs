@@ -7,14 +7,15 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::ffi::OsString;
 
-/// A call that cannot touch this machine: its namespace is none.
-fn answer(verb: &str, if_name: &str, input: &[u8]) -> (bool, Vec<u8>) {
+/// A call that cannot touch this machine: its namespace is none, and nobody has its attachment.
+fn answer(verb: &str, if_name: &str, args: &str, input: &[u8]) -> (bool, Vec<u8>) {
     let variable = |name: &str| {
         let value = match name {
             "CNI_COMMAND" => verb,
             "CNI_CONTAINERID" => "a1b2",
             "CNI_NETNS" => "/nowhere/at/all",
             "CNI_IFNAME" => if_name,
+            "CNI_ARGS" => args,
             "CNI_PATH" => "/nowhere",
             _ => return None,
         };
@@ -43,25 +44,39 @@ fn is_readable(is_success: bool, output: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-const VERBS: [&str; 6] = ["ADD", "CHECK", "STATUS", "VERSION", "", "UPDATE"];
+const VERBS: [&str; 8] = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "", "UPDATE"];
+const KEYS: [&str; 9] = [
+    "name",
+    "type",
+    "ipam",
+    "mtu",
+    "dns",
+    "dataDir",
+    "runtimeConfig",
+    "prevResult",
+    "cni.dev/valid-attachments",
+];
 
 proptest! {
     #[test]
     fn any_bytes_are_answered(verb in prop::sample::select(&VERBS[..]), input in prop::collection::vec(any::<u8>(), 0..300)) {
-        let (is_success, output) = answer(verb, "eth0", &input);
+        let (is_success, output) = answer(verb, "eth0", "", &input);
         is_readable(is_success, &output)?;
     }
 
     #[test]
     fn any_key_of_any_kind_is_answered(
         verb in prop::sample::select(&VERBS[..]),
-        if_name in "\\PC{0,17}",
+        if_name in prop_oneof![Just("eth0".to_owned()), "\\PC{0,17}"],
+        args in prop_oneof![Just(String::new()), "\\PC{0,20}"],
         version in prop::sample::select(&["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.1.0", "x"][..]),
-        key in prop::sample::select(&["name", "type", "ipam", "mtu", "dns", "dataDir", "runtimeConfig", "prevResult"][..]),
-        value in prop::sample::select(&["null", "1", "-1", "\"x\"", "[]", "{}", "[{}]", "{\"type\": 1}", "{\"ips\": [1]}", "{\"mac\": \"x\"}"][..]),
+        key in prop::sample::select(&KEYS[..]),
+        value in prop::sample::select(&["null", "1", "-1", "\"x\"", "[]", "{}", "[{}]", "{\"type\": 1}", "{\"type\": \"x\"}", "{\"ips\": [1]}", "{\"mac\": \"x\"}"][..]),
     ) {
+        // The default is this machine's own.
+        prop_assume!(key != "dataDir" || value != "null");
         let input = format!("{{\"cniVersion\": \"{version}\", \"name\": \"n\", \"dataDir\": \"/nowhere\", \"{key}\": {value}}}");
-        let (is_success, output) = answer(verb, &if_name, input.as_bytes());
+        let (is_success, output) = answer(verb, &if_name, &args, input.as_bytes());
         is_readable(is_success, &output)?;
     }
 }
