@@ -96,7 +96,12 @@ pub fn run(
             let _ = writeln!(messages, "{}", about());
             return true;
         }
-        Err(failure) => return refuse(output, Version::NEWEST, &failure),
+        Err(failure) => {
+            // Errors too are in the version that was asked for, wherever that can be read.
+            let asked = read_input(input).1.ok().and_then(|(_, asked)| asked);
+            let version = Version::parse(asked.as_deref()).unwrap_or(Version::NEWEST);
+            return refuse(output, version, &failure);
+        }
     };
     let (input, read) = read_input(input);
     if request.verb == Verb::Version {

@@ -187,6 +187,7 @@ fn pod_of(args: &str) -> Result<PodName, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::{collections::BTreeMap, os::unix::ffi::OsStringExt};
 
     const WHOLE: [(&str, &str); 6] = [
@@ -275,5 +276,42 @@ mod tests {
         let not_text = |name: &str| (name == "CNI_IFNAME").then(|| OsString::from_vec(vec![0xff]));
         let failure = Request::from_variables(not_text).unwrap_err();
         assert!(failure.message.contains("CNI_IFNAME is not UTF-8"), "{failure}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_args_are_read_or_named(args in prop_oneof![
+            "\\PC{0,60}",
+            "((K8S_POD_(NAMESPACE|NAME|UID)|[A-Z]{1,3})?=?[a-z0-9.=/ -]{0,5};?){0,6}",
+        ]) {
+            match read(&[("CNI_ARGS", &args)]) {
+                Ok(request) => {
+                    let PodName { namespace, name, uid } = request.unwrap().pod;
+                    for part in [namespace, name, uid] {
+                        // What we write and log of it is all from the arguments, and harmless.
+                        prop_assert!(part.bytes().all(is_name_byte) && args.contains(&part), "{part}");
+                    }
+                }
+                Err(failure) => {
+                    prop_assert_eq!(failure.code, Code::ENVIRONMENT);
+                    prop_assert!(failure.message.contains("CNI_ARGS"), "{failure}");
+                }
+            }
+            prop_assert!(read(&[("CNI_COMMAND", "DEL"), ("CNI_ARGS", &args)]).is_ok());
+        }
+
+        #[test]
+        fn a_pod_is_found_among_other_args(
+            [namespace, name, uid] in prop::array::uniform3("[A-Za-z0-9_.-]{0,20}"),
+            others in prop::collection::vec("([A-Z]{1,8}=[^;\\x00]{0,8})?", 0..4),
+            place in any::<prop::sample::Index>(),
+        ) {
+            let mut pairs = others;
+            for (key, value) in [("NAMESPACE", &namespace), ("NAME", &name), ("UID", &uid)] {
+                pairs.insert(place.index(pairs.len() + 1), format!("K8S_POD_{key}={value}"));
+            }
+            let pod = read(&[("CNI_ARGS", &pairs.join(";"))]).unwrap().unwrap().pod;
+            prop_assert_eq!(pod, PodName { namespace, name, uid });
+        }
     }
 }

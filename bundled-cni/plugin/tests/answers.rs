@@ -7,14 +7,15 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::ffi::OsString;
 
-/// A call that cannot touch this machine: its namespace is none.
-fn answer(verb: &str, if_name: &str, input: &[u8]) -> (bool, Vec<u8>) {
+/// A call that cannot touch this machine: its namespace is none, and nobody has its attachment.
+fn answer(verb: &str, if_name: &str, args: &str, input: &[u8]) -> (bool, Vec<u8>) {
     let variable = |name: &str| {
         let value = match name {
             "CNI_COMMAND" => verb,
             "CNI_CONTAINERID" => "a1b2",
             "CNI_NETNS" => "/nowhere/at/all",
             "CNI_IFNAME" => if_name,
+            "CNI_ARGS" => args,
             "CNI_PATH" => "/nowhere",
             _ => return None,
         };
@@ -43,25 +44,70 @@ fn is_readable(is_success: bool, output: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-const VERBS: [&str; 6] = ["ADD", "CHECK", "STATUS", "VERSION", "", "UPDATE"];
+const VERBS: [&str; 8] = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "", "UPDATE"];
+const VERSIONS: [&str; 6] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.1.0", "x"];
+const KEYS: [&str; 9] = [
+    "name",
+    "type",
+    "ipam",
+    "mtu",
+    "dns",
+    "dataDir",
+    "runtimeConfig",
+    "prevResult",
+    "cni.dev/valid-attachments",
+];
+const VALUES: [&str; 11] = [
+    "null",
+    "1",
+    "-1",
+    "\"x\"",
+    "[]",
+    "{}",
+    "[{}]",
+    "{\"type\": 1}",
+    "{\"type\": \"x\"}",
+    "{\"ips\": [1]}",
+    "{\"mac\": \"x\"}",
+];
 
 proptest! {
     #[test]
     fn any_bytes_are_answered(verb in prop::sample::select(&VERBS[..]), input in prop::collection::vec(any::<u8>(), 0..300)) {
-        let (is_success, output) = answer(verb, "eth0", &input);
+        let (is_success, output) = answer(verb, "eth0", "", &input);
         is_readable(is_success, &output)?;
     }
 
     #[test]
-    fn any_key_of_any_kind_is_answered(
+    fn any_words_around_it_are_answered(
         verb in prop::sample::select(&VERBS[..]),
         if_name in "\\PC{0,17}",
-        version in prop::sample::select(&["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.1.0", "x"][..]),
-        key in prop::sample::select(&["name", "type", "ipam", "mtu", "dns", "dataDir", "runtimeConfig", "prevResult"][..]),
-        value in prop::sample::select(&["null", "1", "-1", "\"x\"", "[]", "{}", "[{}]", "{\"type\": 1}", "{\"ips\": [1]}", "{\"mac\": \"x\"}"][..]),
+        args in prop_oneof![Just(String::new()), "\\PC{0,20}"],
     ) {
-        let input = format!("{{\"cniVersion\": \"{version}\", \"name\": \"n\", \"dataDir\": \"/nowhere\", \"{key}\": {value}}}");
-        let (is_success, output) = answer(verb, &if_name, input.as_bytes());
+        let (is_success, output) = answer(verb, &if_name, &args, input("1.1.0", "mtu", "1400").as_bytes());
         is_readable(is_success, &output)?;
     }
+}
+
+#[test]
+fn each_key_of_any_kind_is_answered() {
+    for verb in VERBS {
+        for version in VERSIONS {
+            for (key, value) in KEYS.iter().flat_map(|key| VALUES.map(|value| (key, value))) {
+                // The default is this machine's own.
+                if (*key, value) == ("dataDir", "null") {
+                    continue;
+                }
+                let input = input(version, key, value);
+                let (is_success, output) = answer(verb, "eth0", "", input.as_bytes());
+                let readable = is_readable(is_success, &output);
+                assert!(readable.is_ok(), "{verb} {input}: {readable:?}");
+            }
+        }
+    }
+}
+
+/// A configuration whose other keys are right.
+fn input(version: &str, key: &str, value: &str) -> String {
+    format!("{{\"cniVersion\": \"{version}\", \"name\": \"n\", \"dataDir\": \"/nowhere\", \"{key}\": {value}}}")
 }

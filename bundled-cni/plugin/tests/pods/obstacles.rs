@@ -2,7 +2,7 @@
 
 use crate::{
     sandbox::{Sandbox, trial},
-    world::{World, ip, refused, wait},
+    world::{VERSIONS, World, ip, refused, wait},
 };
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -43,8 +43,10 @@ fn a_node_that_is_not_ready() {
         ("{".to_owned(), 11, Some(50)),
     ] {
         fs::write(world.state().join("node.json"), &content).unwrap();
-        let (code, message) = refused(world.call("ADD").pod(&pod));
-        assert_eq!(code, add, "{message}");
+        for version in VERSIONS {
+            let (code, message) = refused(world.call("ADD").version(version).pod(&pod));
+            assert_eq!(code, add, "{message}");
+        }
         let answer = world.call("STATUS").unset("CNI_PATH").end();
         match status {
             Some(status) => assert_eq!(answer.refused(), status, "{content}"),
@@ -66,15 +68,19 @@ fn an_interface_or_attachment_that_exists() {
     let world = World::new();
     let pod = Sandbox::new();
     pod.run("ip link add eth0 type bridge");
-    let (code, message) = refused(world.call("ADD").pod(&pod));
-    assert_eq!(code, 100);
-    assert!(message.contains("eth0"), "{message}");
+    for version in VERSIONS {
+        let (code, message) = refused(world.call("ADD").version(version).pod(&pod));
+        assert_eq!(code, 100);
+        assert!(message.contains("eth0"), "{message}");
+    }
     assert_eq!(ip(&pod, "link show eth0")[0]["linkinfo"]["info_kind"], "bridge");
     world.assert_empty("existing interface");
 
     let other = Sandbox::new();
     world.add("a1b2c3d4", &other);
-    assert_eq!(refused(world.call("ADD").pod(&other)).0, 101);
+    for version in VERSIONS {
+        assert_eq!(refused(world.call("ADD").version(version).pod(&other)).0, 101);
+    }
     // The one that is there lives on.
     other.run("ping -q -c 1 -W 5 192.0.2.11 >/dev/null");
     world.del("a1b2c3d4");
@@ -89,8 +95,10 @@ fn a_device_of_someone_else() {
         world.node.run(&format!(
             "ip link add {name} {kind}; ip link set {name} alias 'netcheck-cni netcheck@other@eth0 a/b'"
         ));
-        assert_eq!(refused(world.call("ADD").pod(&pod)).0, 103);
-        world.call("DEL").end().done();
+        for version in VERSIONS {
+            assert_eq!(refused(world.call("ADD").version(version).pod(&pod)).0, 103);
+            world.call("DEL").version(version).end().done();
+        }
         assert_eq!(
             world.ip(&format!("link show {name}")).len(),
             1,
@@ -114,9 +122,11 @@ fn a_range_that_is_exhausted() {
         world.add(&format!("c{number}"), pod);
     }
     let one_more = Sandbox::new();
-    let (code, message) = refused(world.call("ADD").pod(&one_more));
-    assert_eq!(code, 11);
-    assert!(message.contains("ipam/ip"), "{message}");
+    for version in VERSIONS {
+        let (code, message) = refused(world.call("ADD").version(version).pod(&one_more));
+        assert_eq!(code, 11);
+        assert!(message.contains("ipam/ip"), "{message}");
+    }
     world.call("STATUS").end().done();
     world.del("c3");
     assert_eq!(world.add("a1b2c3d4", &one_more)["ips"][0]["address"], "10.244.1.5/32");

@@ -24,29 +24,29 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// SPEC.md 8.1: which verbs there are in which version.
+fn exists(verb: &str, version: &str) -> bool {
+    match verb {
+        "CHECK" => version != "0.3.1",
+        "GC" | "STATUS" => version == "1.1.0",
+        _ => true,
+    }
+}
+
 fn each_verb_in_each_version() {
     let world = World::new();
     for version in VERSIONS {
         for verb in VERBS {
             let pod = Sandbox::new();
-            let exists = match verb {
-                "CHECK" => version != "0.3.1",
-                "GC" | "STATUS" => version == "1.1.0",
-                _ => true,
-            };
             let mut config = world.config(version);
             config["unknown"] = json!({"key": [1, 2]});
             let added = world.call("ADD").pod(&pod).config(&config).end().done().json();
-            if verb == "ADD" {
-                assert!(exists);
-            } else {
+            if verb != "ADD" {
                 config["prevResult"] = added;
-                let answer = world.call(verb).pod(&pod).config(&config).end();
-                if exists {
-                    assert_eq!(answer.done().stdout, "", "{verb} {version}");
+                let call = world.call(verb).pod(&pod).config(&config);
+                if exists(verb, version) {
+                    assert_eq!(call.end().done().stdout, "", "{verb} {version}");
                 } else {
-                    assert_eq!(answer.refused(), 1);
-                    assert_eq!(answer.json()["cniVersion"], version);
+                    assert_eq!(refused(call).0, 1);
                 }
             }
             world.del("a1b2c3d4");
@@ -76,26 +76,25 @@ fn each_verb_in_each_version() {
 fn input_that_is_no_configuration() {
     let world = World::new();
     let pod = Sandbox::new();
-    let mut large = world.config("1.1.0");
-    large["padding"] = json!("x".repeat(1 << 20));
-    let large = large.to_string();
-    let mut not_text = world.config("1.1.0").to_string().into_bytes();
-    not_text.insert(20, 0xff);
+    let code_of = |verb: &str, input: &[u8]| refused(world.call(verb).pod(&pod).input(input)).0;
     for verb in VERBS {
-        for (input, code) in [
-            (&b""[..], 6),
-            (b"{", 6),
-            (b"null", 7),
-            (b"[1]", 7),
-            (large.as_bytes(), 6),
-            (&not_text, 6),
-            (b"{\"cniVersion\": 1}", 7),
-            (b"{\"cniVersion\": \"1.1.0\"}", 7),
-            (b"{\"cniVersion\": \"1.1.0\", \"name\": \"a@b\"}", 7),
-            (b"{\"cniVersion\": \"1.1.0\", \"name\": \"a\", \"ipam\": 1}", 7),
-        ] {
-            let (found, message) = refused(world.call(verb).pod(&pod).input(input));
-            assert_eq!(found, code, "{verb}: {message}");
+        for (input, code) in [("", 6), ("{", 6), ("null", 7), ("[1]", 7), ("{\"cniVersion\": 1}", 7)] {
+            assert_eq!(code_of(verb, input.as_bytes()), code, "{verb} {input}");
+        }
+        for version in VERSIONS {
+            let mut large = world.config(version);
+            large["padding"] = json!("x".repeat(1 << 20));
+            assert_eq!(code_of(verb, large.to_string().as_bytes()), 6, "{verb} {version}");
+            let mut not_text = world.config(version).to_string().into_bytes();
+            not_text.insert(20, 0xff);
+            assert_eq!(code_of(verb, &not_text), 6, "{verb} {version}");
+            let code = if exists(verb, version) { 7 } else { 1 };
+            for keys in [json!({}), json!({"name": "a@b"}), json!({"name": "a", "ipam": 1})] {
+                let mut input = keys;
+                input["cniVersion"] = json!(version);
+                let input = input.to_string();
+                assert_eq!(code_of(verb, input.as_bytes()), code, "{verb} {input}");
+            }
         }
     }
     // Just as long as it may be.
@@ -110,28 +109,35 @@ fn input_that_is_no_configuration() {
 fn an_environment_that_lacks_something() {
     let world = World::new();
     let pod = Sandbox::new();
-    let (code, message) = refused(
-        world
-            .call("ADD")
-            .unset("CNI_CONTAINERID")
-            .unset("CNI_IFNAME")
-            .unset("CNI_PATH"),
-    );
-    assert_eq!(code, 4);
-    for name in ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"] {
-        assert!(message.contains(name), "{message}");
-    }
     let long = "e".repeat(16);
-    for (name, value) in [
-        ("CNI_COMMAND", "ATTACH"),
-        ("CNI_CONTAINERID", "a@b"),
-        ("CNI_IFNAME", long.as_str()),
-        ("CNI_IFNAME", "../x"),
-        ("CNI_ARGS", "K8S_POD_NAME"),
-    ] {
-        let (code, message) = refused(world.call("ADD").pod(&pod).set(name, value));
-        assert_eq!(code, 4, "{name}");
-        assert!(message.contains(name), "{message}");
+    for version in VERSIONS {
+        let (code, message) = refused(
+            world
+                .call("ADD")
+                .version(version)
+                .unset("CNI_CONTAINERID")
+                .unset("CNI_IFNAME")
+                .unset("CNI_PATH"),
+        );
+        assert_eq!(code, 4);
+        for name in ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"] {
+            assert!(message.contains(name), "{message}");
+        }
+        for (name, value) in [
+            ("CNI_COMMAND", "ATTACH"),
+            ("CNI_CONTAINERID", "a@b"),
+            ("CNI_IFNAME", long.as_str()),
+            ("CNI_IFNAME", "../x"),
+            ("CNI_ARGS", "K8S_POD_NAME"),
+        ] {
+            let (code, message) = refused(world.call("ADD").version(version).pod(&pod).set(name, value));
+            assert_eq!(code, 4, "{name}");
+            assert!(message.contains(name), "{message}");
+        }
+    }
+    // Where the input says no version that we speak.
+    for input in ["", "{", "{\"cniVersion\": \"0.2.0\"}"] {
+        assert_eq!(refused(world.call("ADD").input(input.as_bytes())).0, 4, "{input}");
     }
     assert_eq!(ip(&pod, "link").len(), 1);
     world.assert_empty("bad environment");
@@ -158,24 +164,30 @@ fn values_that_cannot_be_done() {
         ("dataDir", json!("state"), 7),
         ("ipam", json!({"type": "there-is-none"}), 7),
     ] {
-        let mut config = world.config("1.1.0");
-        config[key] = value;
-        let (found, message) = refused(world.call("ADD").pod(&pod).config(&config));
-        assert_eq!(found, code, "{message}");
+        for version in VERSIONS {
+            let mut config = world.config(version);
+            config[key] = value.clone();
+            let (found, message) = refused(world.call("ADD").pod(&pod).config(&config));
+            assert_eq!(found, code, "{version}: {message}");
+        }
         assert_eq!(ip(&pod, "link").len(), 1);
         world.assert_empty(key);
     }
     // A key longer than a file's name.
     let long = "c".repeat(250);
-    assert_eq!(refused(world.call("ADD").pod(&pod).id(&long)).0, 7);
-    assert_eq!(refused(world.call("DEL").id(&long)).0, 7);
-    assert_eq!(refused(world.call("CHECK").pod(&pod)).0, 7);
     let dual = World::new();
-    let mut config = dual.config("1.1.0");
-    config["mtu"] = json!(1000);
-    let (code, message) = refused(dual.call("ADD").pod(&pod).config(&config));
-    assert_eq!(code, 2);
-    assert!(message.contains("1280"), "{message}");
+    for version in VERSIONS {
+        assert_eq!(refused(world.call("ADD").version(version).pod(&pod).id(&long)).0, 7);
+        assert_eq!(refused(world.call("DEL").version(version).id(&long)).0, 7);
+        let without_result = world.call("CHECK").version(version).pod(&pod);
+        let code = if exists("CHECK", version) { 7 } else { 1 };
+        assert_eq!(refused(without_result).0, code, "{version}");
+        let mut config = dual.config(version);
+        config["mtu"] = json!(1000);
+        let (code, message) = refused(dual.call("ADD").pod(&pod).config(&config));
+        assert_eq!(code, 2);
+        assert!(message.contains("1280"), "{message}");
+    }
     assert_eq!(ip(&pod, "link").len(), 1);
     dual.assert_empty("mtu");
 }
@@ -188,27 +200,29 @@ fn namespaces_that_are_none() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let another_kind = format!("/proc/{}/ns/mnt", world.node.pid());
     let own = world.node.path().display().to_string();
-    for verb in ["ADD", "CHECK"] {
-        let mut config = world.config("1.1.0");
-        config["prevResult"] = json!({});
-        let call = |path: &str| world.call(verb).config(&config).set("CNI_NETNS", path);
-        for path in [
-            file.to_str().unwrap(),
-            fifo.to_str().unwrap(),
-            "/nowhere/at/all",
-            "/",
-            "/dev/zero",
-            &another_kind,
-        ] {
-            let (code, message) = refused(call(path));
-            assert_eq!(code, 4, "{message}");
-            assert!(message.contains(path), "{message}");
+    for version in VERSIONS {
+        for verb in ["ADD", "CHECK"].into_iter().filter(|verb| exists(verb, version)) {
+            let mut config = world.config(version);
+            config["prevResult"] = json!({});
+            let call = |path: &str| world.call(verb).config(&config).set("CNI_NETNS", path);
+            for path in [
+                file.to_str().unwrap(),
+                fifo.to_str().unwrap(),
+                "/nowhere/at/all",
+                "/",
+                "/dev/zero",
+                &another_kind,
+            ] {
+                let (code, message) = refused(call(path));
+                assert_eq!(code, 4, "{message}");
+                assert!(message.contains(path), "{message}");
+            }
+            assert_eq!(refused(call(&own)).0, 8);
         }
-        assert_eq!(refused(call(&own)).0, 8);
-    }
-    // DEL needs none.
-    for path in [file.to_str().unwrap(), "/nowhere/at/all", &own] {
-        world.call("DEL").set("CNI_NETNS", path).end().done();
+        // DEL needs none.
+        for path in [file.to_str().unwrap(), "/nowhere/at/all", &own] {
+            world.call("DEL").version(version).set("CNI_NETNS", path).end().done();
+        }
     }
     world.assert_empty("bad namespaces");
     // The node itself, if that is wanted: another name, since it has eth0.

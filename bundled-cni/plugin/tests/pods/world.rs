@@ -1,7 +1,7 @@
 //! A node in a namespace of its own, with a state directory of its own, and the plugin called on it.
 
 use crate::sandbox::Sandbox;
-use netcheck_cni::steps::Step;
+use netcheck_cni::{config::LONGEST, steps::Step};
 use netcheck_cni_intent::AttachmentKey;
 use serde_json::{Value, json};
 use std::{
@@ -230,6 +230,11 @@ impl Calling<'_> {
         self.input(config.to_string().as_bytes())
     }
 
+    pub fn version(self, version: &str) -> Self {
+        let config = self.world.config(version);
+        self.config(&config)
+    }
+
     pub fn input(mut self, input: &[u8]) -> Self {
         self.input = input.to_vec();
         self
@@ -292,8 +297,17 @@ pub fn entry<'a>(list: &'a [Value], values: &Value) -> &'a Value {
         .unwrap_or_else(|| panic!("{values} is not in {list:#?}"))
 }
 
-/// Code and message of a call that must not succeed.
+/// Code and message of a call that must not succeed, in the version that its input asks for, or in the newest.
 pub fn refused(calling: Calling<'_>) -> (u64, String) {
+    let asked = asked_version(&calling.input).unwrap_or("1.1.0");
     let answer = calling.end();
-    (answer.refused(), answer.json()["msg"].as_str().unwrap().to_owned())
+    let json = answer.json();
+    assert_eq!(json["cniVersion"], asked, "{json}");
+    (answer.refused(), json["msg"].as_str().unwrap().to_owned())
+}
+
+/// What an input that is not too long asks for, if we speak it.
+fn asked_version(input: &[u8]) -> Option<&'static str> {
+    let json: Value = serde_json::from_slice(input).ok().filter(|_| input.len() <= LONGEST)?;
+    VERSIONS.into_iter().find(|version| json["cniVersion"] == **version)
 }

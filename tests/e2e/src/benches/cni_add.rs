@@ -1,5 +1,6 @@
 //! What a pod's start and end wait for: ADD and DEL of the plugin against the reference plugins `ptp` with `host-local`, called in turn as a
-//! runtime calls them, on the same namespaces, state in memory for both. One at a time, and fifty at once.
+//! runtime calls them, on the same namespaces, state in memory for both. One at a time, and fifty at once. And STATUS, which runtimes ask
+//! again and again, beside VERSION, which only starts the process.
 
 #![allow(clippy::print_stdout, reason = "figures are this program's output")]
 
@@ -14,7 +15,10 @@ const CASES: [(&str, &[&str], usize); 2] = [("IPv4", &[RANGES[0]], 300), ("both 
 /// Pods started at once, and how often.
 const AT_ONCE: usize = 50;
 const ROUNDS: usize = 5;
+/// How often STATUS and VERSION are asked.
+const ASKED: usize = 300;
 const RANGES: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
+const PERCENTS: [(&str, usize); 2] = [("p50", 50), ("p99", 99)];
 
 /// Milliseconds of each call.
 #[derive(Default)]
@@ -32,13 +36,14 @@ pub fn run() -> Result<()> {
         stage.alone(1)?;
         report("alone", &stage.alone(pods)?);
         report(&format!("{AT_ONCE} at once"), &stage.at_once()?);
+        stage.report_status()?;
     }
     Ok(())
 }
 
 fn report(how: &str, [ours, theirs]: &[Taken; 2]) {
     for (verb, ours, theirs) in [("ADD", &ours.add, &theirs.add), ("DEL", &ours.del, &theirs.del)] {
-        for (name, percent) in [("p50", 50), ("p99", 99)] {
+        for (name, percent) in PERCENTS {
             let (ours, theirs) = (percentile(ours, percent), percentile(theirs, percent));
             println!(
                 "  {verb} {how}, {name}: ours {ours:7.1} ms, theirs {theirs:7.1} ms (ptp, host-local), ratio: {:.2}x",
@@ -80,15 +85,35 @@ impl Stage {
             for place in [number % 2, (number + 1) % 2] {
                 let (plugin, pod) = (&self.plugins[place], &self.pods[number % AT_ONCE]);
                 let container = format!("pod-{number}");
-                let call = |verb| {
-                    self.node
-                        .within(|| plugin.call(verb, &container, pod).map(|called| called.milliseconds()))?
-                };
+                let call = |verb| self.call(plugin, verb, &container, pod);
                 taken[place].add.push(call("ADD")?);
                 taken[place].del.push(call("DEL")?);
             }
         }
         Ok(taken)
+    }
+
+    /// STATUS and VERSION of ours, in turns; the reference plugins have no STATUS.
+    fn report_status(&self) -> Result<()> {
+        let verbs = ["STATUS", "VERSION"];
+        let mut taken = [Vec::new(), Vec::new()];
+        for number in 0..ASKED {
+            for place in [number % 2, (number + 1) % 2] {
+                taken[place].push(self.call(&self.plugins[0], verbs[place], "none", &self.pods[0])?);
+            }
+        }
+        let [status, version] = &taken;
+        for (name, percent) in PERCENTS {
+            let (status, floor) = (percentile(status, percent), percentile(version, percent));
+            println!("  STATUS alone, {name}: ours {status:7.2} ms, start of the process {floor:7.2} ms (VERSION)");
+        }
+        Ok(())
+    }
+
+    /// Milliseconds of one call on the node.
+    fn call(&self, plugin: &Plugin, verb: &str, container: &str, pod: &Namespace) -> Result<f64> {
+        self.node
+            .within(|| plugin.call(verb, container, pod).map(|called| called.milliseconds()))?
     }
 
     fn at_once(&self) -> Result<[Taken; 2]> {

@@ -37,7 +37,7 @@ impl Plugin {
     /// Ours, as shipped, with its state in a folder.
     pub fn ours(state: &Path) -> Result<Self> {
         let configuration =
-            json!({"cniVersion": "1.0.0", "name": "netcheck", "type": "netcheck-cni", "dataDir": state});
+            json!({"cniVersion": "1.1.0", "name": "netcheck", "type": "netcheck-cni", "dataDir": state});
         Ok(Self {
             program: products::plugin()?,
             configuration: configuration.to_string(),
