@@ -91,6 +91,13 @@ pub enum Hooking {
     Clsact,
 }
 
+impl Hooking {
+    /// The way that this kernel has.
+    pub fn of_this_kernel() -> Self {
+        if sys::has_tcx() { Self::Tcx } else { Self::Clsact }
+    }
+}
+
 /// A change made to hooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachChange {

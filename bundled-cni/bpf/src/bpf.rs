@@ -82,9 +82,7 @@ impl Bpf {
         for program in Program::ALL {
             programs.insert(program, Loaded::new(root, program, &mut object)?);
         }
-        let hooking = options
-            .hooking
-            .unwrap_or_else(|| if sys::has_tcx() { Hooking::Tcx } else { Hooking::Clsact });
+        let hooking = options.hooking.unwrap_or_else(Hooking::of_this_kernel);
         Ok(Self {
             root: root.to_owned(),
             hooking,

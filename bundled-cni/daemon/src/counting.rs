@@ -8,6 +8,7 @@ use netcheck_cni_bpf::{
 use netcheck_cni_intent::{
     Desired, Finding,
     bpf::BpfMaps,
+    config::Chained,
     names::{OVERLAY, PROTOCOL},
 };
 use netcheck_node_state::interface_names;
@@ -28,6 +29,8 @@ pub fn root(places: &Places) -> PathBuf {
 /// What keeps programs, maps and hooks as they must be.
 pub struct Counting {
     root: PathBuf,
+    /// How programs are hung on devices.
+    hooking: Hooking,
     /// What was opened last.
     bpf: Option<Bpf>,
     /// Nothing of ours is left that was there before.
@@ -73,18 +76,29 @@ impl Counting {
     pub fn under(root: PathBuf) -> Self {
         Self {
             root,
+            hooking: Hooking::of_this_kernel(),
             bpf: None,
             is_removed: false,
         }
     }
 
     /// Brings maps and hooks to what is desired; to be called when all else is done. Changes and failures are added to `applied`; that
-    /// there is no eBPF is none.
-    pub fn pass(&mut self, desired: &Desired, findings: &[Finding], applied: &mut Applied) -> Counted {
+    /// there is no eBPF is none. `chain`: what is chained behind our plugin.
+    pub fn pass(
+        &mut self,
+        desired: &Desired,
+        chain: &[Chained],
+        findings: &[Finding],
+        applied: &mut Applied,
+    ) -> Counted {
         let Some(maps) = &desired.bpf else {
             self.remove(applied);
             return Counted::Unwanted;
         };
+        if let Some(why) = excluded(self.hooking, chain) {
+            self.remove(applied);
+            return Counted::Off(why.to_owned());
+        }
         self.is_removed = false;
         let bpf = match self.opened() {
             Ok(bpf) => bpf,
@@ -121,7 +135,12 @@ impl Counting {
     fn opened(&mut self) -> Result<&mut Bpf, BpfError> {
         let bpf = match self.bpf.take().filter(Bpf::is_pinned) {
             Some(bpf) => bpf,
-            None => Bpf::open(&self.root, Options::default())?,
+            None => Bpf::open(
+                &self.root,
+                Options {
+                    hooking: Some(self.hooking),
+                },
+            )?,
         };
         Ok(self.bpf.insert(bpf))
     }
@@ -140,6 +159,14 @@ impl Counting {
             Err(errors) => failed(applied, errors),
         }
     }
+}
+
+/// Why there can be no counting beside a chained plugin. `bandwidth` hangs an `ingress` qdisc on pods' devices, which takes the place of
+/// `clsact` (`TC_H_CLSACT` is `TC_H_INGRESS`, include/uapi/linux/pkt_sched.h): whoever comes second fails, and pods would not start.
+fn excluded(hooking: Hooking, chain: &[Chained]) -> Option<&'static str> {
+    (hooking == Hooking::Clsact && chain.contains(&Chained::Bandwidth)).then_some(
+        "before Linux 6.6 counting and the chained plugin bandwidth exclude each other; take bandwidth out of `chain`, or set `ebpf: off`",
+    )
 }
 
 /// Removes all of it from the node.
@@ -258,4 +285,17 @@ fn hooks(desired: &Desired, maps: &BpfMaps, devices: &Devices) -> Vec<Hook> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bandwidth_and_filters_exclude_each_other() {
+        let both = [Chained::Portmap, Chained::Bandwidth];
+        assert!(excluded(Hooking::Clsact, &both).is_some());
+        assert!(excluded(Hooking::Clsact, &both[..1]).is_none());
+        assert!(excluded(Hooking::Tcx, &both).is_none());
+    }
 }

@@ -250,7 +250,8 @@ impl Keeper {
         }
 
         difference.findings.extend(self.forward_dropped.iter().cloned());
-        let counted = self.counting.pass(desired, &difference.findings, &mut applied);
+        let chain = self.config.as_ref().map_or(&[][..], |config| &config.chain);
+        let counted = self.counting.pass(desired, chain, &difference.findings, &mut applied);
 
         let mut troubles = desired.degraded.clone();
         if let Counted::Off(why) = &counted {
