@@ -11,7 +11,7 @@
     )
 )]
 
-mod actual;
+pub mod actual;
 pub mod apply;
 pub mod arguments;
 pub mod asked;

@@ -202,14 +202,14 @@ impl Taken {
 
 #[cfg(test)]
 mod tests {
-    use super::{Census, Reason, Taken, census};
+    use super::{Census, Reason, census};
     use crate::{
         config::Config,
         family::Family,
         inputs::NodeObject,
         names::{ANNOTATION_MTU, ANNOTATION_UNDERLAY},
     };
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     fn config(underlay: &str) -> Config {
         let data = [("clusterCIDRs", "10.244.0.0/16"), ("underlay", underlay)];
@@ -322,21 +322,6 @@ mod tests {
         assert_eq!(member.underlay, Some(Family::V4));
         let found = census(&nodes, &config("ipv6"));
         assert_eq!(found.accepted["n1"].underlay, Some(Family::V6));
-    }
-
-    #[test]
-    fn equal_hardware_addresses_are_seen() {
-        // No two names with equal hashes are at hand, so the set is filled by hand.
-        let nodes = [node("n1", 1, &["10.244.1.0/24"], &["192.0.2.11"])];
-        let config = config("auto");
-        let found = census(&nodes, &config);
-        let mut taken = Taken::default();
-        assert_eq!(taken.clash(&found.accepted["n1"], &BTreeSet::new()), None);
-        taken.macs.insert(found.accepted["n1"].mac);
-        assert_eq!(
-            taken.clash(&found.accepted["n1"], &BTreeSet::new()),
-            Some(Reason::DuplicateVtepMAC)
-        );
     }
 
     #[test]

@@ -3,11 +3,14 @@
 
 mod support;
 
+use ipnet::IpNet;
 use netcheck_cni_intent::{
-    Actual, Desired,
+    Actual, Config, Desired, Family,
     bpf::Place,
+    census::census,
     diff,
-    names::{ANNOTATION_MTU, ANNOTATION_UNDERLAY, OVERLAY, PROTOCOL},
+    mtu::own_underlay,
+    names::{ANNOTATION_MTU, ANNOTATION_UNDERLAY, ANNOTATION_VTEP_MAC, OVERLAY, PROTOCOL},
     simulate,
 };
 use netcheck_node_state::{Address, Change, FdbEntry, LinkKind, LinkSetting, Mac, Neighbour, NetState, Route, Vxlan};
@@ -406,6 +409,45 @@ fn built(cluster: &Cluster, desired: &Desired) -> Actual {
     actual
 }
 
+/// Nearly right, of no meaning, or too large.
+fn annotation() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[0-9a-f.:/, ]{0,40}",
+        "192\\.0\\.2\\.1[0-9]/[0-9]{1,2},2001:db8::[0-9]/[0-9]{1,3}",
+        any::<u64>().prop_map(|number| number.to_string()),
+        (0..3000_u32).prop_map(|number| number.to_string()),
+        text(),
+    ]
+}
+
+/// With line ends now and then.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[a-z\\n\\r\\t]{0,12}"]
+}
+
+/// A key of the ConfigMap.
+fn key() -> impl Strategy<Value = String> {
+    let keys =
+        "clusterCIDRs backend underlay vni port mtu masquerade noMasqueradeCIDRs ebpf eventSample chain periodSeconds";
+    prop::sample::select(keys.split(' ').map(str::to_owned).collect::<Vec<_>>())
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let good = "10.244.0.0/16,fd00::/48 vxlan auto host-gw ipv4 true off portmap,tuning 0 1 1500 65536 4294967296";
+    let good = prop::sample::select(good.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    prop_oneof![good, annotation()]
+}
+
+/// Ranges without host bits, each once.
+fn ranges(least: usize) -> impl Strategy<Value = Vec<IpNet>> {
+    let range = prop_oneof![
+        (any::<[u8; 4]>(), 0..=32_u8).prop_map(|(ip, prefix)| IpNet::new(ip.into(), prefix)),
+        (any::<[u8; 16]>(), 0..=128_u8).prop_map(|(ip, prefix)| IpNet::new(ip.into(), prefix)),
+    ];
+    let some = prop::collection::btree_set(range.prop_map(|range| range.unwrap().trunc()), least..5);
+    some.prop_map(|some| some.into_iter().collect())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -436,6 +478,82 @@ proptest! {
             attachments.sort_by_key(|attachment| key(&attachment.key.to_string()));
         }
         prop_assert_eq!(before, all(&shuffled));
+    }
+
+    #[test]
+    fn what_a_node_publishes_is_what_others_read(cluster in cluster()) {
+        let mut cluster = cluster;
+        let states = all(&cluster);
+        for name in states.keys() {
+            cluster.publish(name);
+        }
+        let config = Config::parse(&cluster.config).unwrap();
+        let census = census(&cluster.nodes, &config);
+        for (name, member) in census.accepted.iter().filter(|(name, _)| states.contains_key(**name)) {
+            let local = &cluster.locals[*name];
+            for family in Family::BOTH {
+                let held = local.get(family).map(|local| local.address);
+                let read = member.published.as_ref().and_then(|published| published.get(family).copied());
+                prop_assert_eq!(read, held, "{} {}", name, family);
+            }
+            prop_assert_eq!(member.published_mtu, own_underlay(member, &config, local).map(Ok));
+        }
+    }
+
+    /// Whoever may write to a Node can write anything there.
+    #[test]
+    fn no_annotation_stops_the_nodes(cluster in cluster(), texts in prop::collection::vec(annotation(), 24)) {
+        let mut cluster = cluster;
+        let mut texts = texts.into_iter();
+        for node in &mut cluster.nodes {
+            for key in [ANNOTATION_UNDERLAY, ANNOTATION_MTU, ANNOTATION_VTEP_MAC] {
+                node.annotations.extend(texts.next().map(|text| (key.to_owned(), text)));
+            }
+        }
+        for (name, state) in all(&cluster) {
+            if let Some(mtus) = state.mtus {
+                prop_assert!(mtus.overlay >= 1280, "{}: no room for IPv6: {:?}", name, mtus);
+            }
+        }
+    }
+
+    #[test]
+    fn any_configuration_is_read_or_refused_in_lines(
+        data in prop::collection::btree_map(prop_oneof![4 => key(), 1 => text()], value(), 0..6),
+    ) {
+        if let Err(errors) = Config::parse(&data) {
+            prop_assert!(!errors.is_empty());
+            for line in errors.iter().map(ToString::to_string) {
+                prop_assert!(line.starts_with("ConfigMap netcheck-cni/netcheck-cni: "), "{}", line);
+                prop_assert!(!line.contains('\n'), "{}", line);
+            }
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_read_as_it_is_written(
+        (vni, port, period) in (1..=0xff_ffff_u32, 1..=u16::MAX, 1..=86400_u32),
+        (mtu, sample, masquerade, is_counted) in (576..=65535_u32, any::<u32>(), any::<bool>(), any::<bool>()),
+        (ranges, others) in (ranges(1), ranges(0)),
+        space in "[ \t\n]{0,2}",
+    ) {
+        let list = |ranges: &[IpNet]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(&format!(",{space}"));
+        let data = BTreeMap::from([
+            ("clusterCIDRs", list(&ranges)),
+            ("noMasqueradeCIDRs", list(&others)),
+            ("vni", vni.to_string()),
+            ("port", port.to_string()),
+            ("mtu", mtu.to_string()),
+            ("eventSample", sample.to_string()),
+            ("periodSeconds", period.to_string()),
+            ("masquerade", masquerade.to_string()),
+            ("ebpf", if is_counted { "auto" } else { "off" }.to_owned()),
+        ].map(|(key, value)| (key.to_owned(), format!("{space}{value}{space}"))));
+        let config = Config::parse(&data).unwrap();
+        prop_assert_eq!((config.vni, config.port, config.period_seconds), (vni, port, period));
+        prop_assert_eq!((config.mtu, config.event_sample), (Some(mtu), sample));
+        prop_assert_eq!((config.masquerade, config.ebpf), (masquerade, is_counted));
+        prop_assert_eq!((config.cluster_cidrs, config.no_masquerade_cidrs), (ranges, others));
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod support;
 use netcheck_cni_intent::{
     Desired, Hold,
     census::Reason,
+    derive::vtep_mac,
     names::{ANNOTATION_MTU, ANNOTATION_UNDERLAY, ANNOTATION_VTEP_MAC},
-    publish::Degraded,
+    publish::{Degraded, conditions},
     ways::Way,
     words,
 };
@@ -323,6 +324,44 @@ fn what_the_inputs_say_is_wrong_is_told() {
         let mut cluster = Cluster::of(2);
         change(&mut cluster);
         assert_eq!(degraded(&cluster, "n1"), wanted, "{name}");
+    }
+}
+
+/// Whoever renames the node must learn that it is this one, and everybody else goes on without it.
+#[test]
+fn a_name_that_derives_another_node_s_hardware_address_is_told() {
+    // Their hashes begin alike; found by trying.
+    let (older, younger) = ("worker-900546", "worker-1139638");
+    assert_eq!(vtep_mac(older), vtep_mac(younger));
+    let mut cluster = Cluster::of(3);
+    for (before, name) in [("n1", older), ("n2", younger)] {
+        name.clone_into(&mut cluster.node(before).name);
+        let local = cluster.locals.remove(before).unwrap();
+        cluster.locals.insert(name.to_owned(), local);
+    }
+    let refused = cluster.desired(younger).unwrap();
+    assert_eq!(refused.refused, Some(Reason::DuplicateVtepMAC));
+    assert_eq!(
+        (refused.node_json.ready, refused.node_json.reason.as_str()),
+        (false, "DuplicateVtepMAC")
+    );
+    let [unavailable, ..] = conditions(&refused.degraded);
+    assert!(unavailable.status);
+    assert_eq!(
+        (unavailable.reason.as_str(), unavailable.message),
+        (
+            "DuplicateVtepMAC",
+            format!(
+                "Node {younger} derives the same VTEP MAC {} as an older Node; rename this Node",
+                vtep_mac(older)
+            )
+        )
+    );
+    for other in [older, "n3"] {
+        let desired = cluster.desired(other).unwrap();
+        assert_eq!(desired.refused, None);
+        assert_eq!(desired.refused_peers[younger], Reason::DuplicateVtepMAC);
+        assert_eq!(desired.peers.len(), 1, "{other}");
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Cluster {
     pub view: View,
     pub nodes: BTreeMap<String, Node>,
     pub pods: Vec<Pod>,
-    /// Holds the bridge that all uplinks are on.
+    /// Holds the bridges that the uplinks are on, and routes between them.
     switch: Sandbox,
 }
 
@@ -35,11 +35,29 @@ pub enum Families {
 impl Cluster {
     /// All nodes settled, a pod on each and another one on n1.
     pub fn new(families: Families) -> Self {
-        let vector = example(families);
+        Self::of(&example(families))
+    }
+
+    /// With `auto` and IPv4, n3 behind a router.
+    pub fn with_n3_elsewhere() -> Self {
+        let mut vector = example(Families::Ipv4);
+        vector["input"]["config"]["backend"] = json!("auto");
+        let n3 = &mut vector["input"]["nodes"][2];
+        n3["internalIPs"] = json!(["198.51.100.13"]);
+        n3["local"]["ipv4"]["address"] = json!("198.51.100.13/24");
+        Self::of(&vector)
+    }
+
+    fn of(vector: &Value) -> Self {
         let switch = Sandbox::new();
-        switch.run("ip link add br0 mtu 9000 type bridge; ip link set br0 up");
+        for (bridge, address) in [("br0", "192.0.2.1/24"), ("br1", "198.51.100.1/24")] {
+            switch.run(&format!(
+                "ip link add {bridge} mtu 9000 type bridge; ip link set {bridge} up; ip addr add {address} dev {bridge}"
+            ));
+        }
+        switch.run("sysctl -qw net.ipv4.ip_forward=1");
         let mut cluster = Self {
-            view: vector::view(&vector),
+            view: vector::view(vector),
             nodes: BTreeMap::new(),
             pods: Vec::new(),
             switch,
@@ -73,12 +91,16 @@ impl Cluster {
             name = this.name,
             switch = self.switch.pid(),
         ));
-        let port = &this.name;
+        let (port, address) = (&this.name, words(&node["local"]["ipv4"]["address"]));
+        let is_elsewhere = address.starts_with("198.51.100.");
+        let bridge = if is_elsewhere { "br1" } else { "br0" };
         self.switch
-            .run(&format!("ip link set {port} master br0; ip link set {port} up"));
+            .run(&format!("ip link set {port} master {bridge}; ip link set {port} up"));
         for local in node["local"].as_object().unwrap().values() {
             this.add_address("eth0", local["address"].as_str().unwrap());
         }
+        let router = if is_elsewhere { "198.51.100.1" } else { "192.0.2.1" };
+        this.sandbox.run(&format!("ip route add default via {router}"));
         self.nodes.insert(this.name.clone(), this);
     }
 

@@ -15,7 +15,13 @@ pub fn trials(needs: &'static [Need]) -> Vec<Trial> {
     let names = vector::names();
     assert!(names.len() >= 10, "{names:?}");
     let one = |name: String| trial(&format!("golden::{name}"), needs, move || every_node(&name));
-    names.into_iter().map(one).collect()
+    let mut trials: Vec<Trial> = names.into_iter().map(one).collect();
+    trials.push(trial(
+        "golden::configuration_comes_last",
+        needs,
+        configuration_comes_last,
+    ));
+    trials
 }
 
 fn every_node(name: &str) {
@@ -125,6 +131,38 @@ pub fn judge(place: &str, node: &Node, baseline: &Held, expected: &Value, outcom
     );
 }
 
+fn has_conflist(node: &Node) -> bool {
+    node.places().conf.join("05-netcheck.conflist").exists()
+}
+
+/// A runtime that finds the configuration starts pods: it must not be there before the plugin can read the node's state.
+fn configuration_comes_last() {
+    let vector = vector::read("02-dual-stack-vxlan");
+    let view = vector::view(&vector);
+    let mut node = Node::furnished(node_of(&vector, "n1"));
+    let state = node.places().state;
+    for in_the_way in [state.clone(), state.join("node.json")] {
+        // Neither a folder nor a file can be where one of the other kind is.
+        let is_folder = in_the_way == state;
+        if is_folder {
+            fs::write(&in_the_way, b"").unwrap();
+        } else {
+            fs::create_dir_all(in_the_way.join("x")).unwrap();
+        }
+        let outcome = node.pass(&view);
+        assert!(!outcome.applied.failed.is_empty());
+        assert!(outcome.not_ready.is_some());
+        assert!(!has_conflist(&node), "{}", in_the_way.display());
+        if is_folder {
+            fs::remove_file(&in_the_way).unwrap();
+        } else {
+            fs::remove_dir_all(&in_the_way).unwrap();
+        }
+    }
+    assert_eq!(node.settle(&view).not_ready, None);
+    assert!(has_conflist(&node));
+}
+
 /// What a runtime is told.
 fn verbs(place: &str, node: &mut Node, vector: &Value, expected: &Value) {
     let is_accepted = expected["accepted"].as_bool().unwrap();
@@ -134,9 +172,11 @@ fn verbs(place: &str, node: &mut Node, vector: &Value, expected: &Value) {
         "{place}: the installed plugin is another one"
     );
     let (status, said) = node.call("STATUS", &[], &Value::Null);
+    // Once there it stays: without it the runtime could not end pods from when the node was accepted.
+    let was_accepted = !node.pods.is_empty();
+    assert_eq!(has_conflist(node), is_accepted || was_accepted, "{place}");
     if is_accepted {
         assert_eq!((status, said), (0, Value::Null), "{place}");
-        assert!(node.places().conf.join("05-netcheck.conflist").is_file(), "{place}");
     } else {
         assert_eq!((status, &said["code"]), (1, &json!(51)), "{place}: {said}");
         assert!(

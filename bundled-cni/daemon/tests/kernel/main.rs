@@ -14,6 +14,7 @@ mod falsify;
 mod forward;
 mod golden;
 mod held;
+mod interrupted;
 mod node;
 mod operations;
 #[allow(dead_code, reason = "shared with tests that need more of it")]
@@ -59,6 +60,7 @@ fn main() {
     }
     let mut trials = golden::trials(NEEDS);
     trials.extend(falsify::trials(NEEDS));
+    trials.extend(interrupted::trials(NEEDS));
     trials.extend(traffic::trials(NEEDS_OF_TRAFFIC));
     trials.extend(collect::trials(NEEDS));
     trials.extend(operations::trials(NEEDS));

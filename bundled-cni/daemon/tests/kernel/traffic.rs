@@ -2,6 +2,7 @@
 
 use crate::{
     cluster::{Cluster, Families, Pod},
+    held::Held,
     sandbox::Sandbox,
     talk::{Stream, exchange},
     vector::configure,
@@ -23,7 +24,13 @@ pub fn trials(needs: &'static [Need]) -> Vec<Trial> {
             everybody_reaches_everybody(Families::Dual);
         }),
         trial("traffic::ipv4", needs, || everybody_reaches_everybody(Families::Ipv4)),
+        trial("traffic::direct_and_tunnelled_peers", needs, direct_and_tunnelled_peers),
         trial("traffic::live_switch_of_the_backend", needs, live_switch),
+        trial(
+            "traffic::an_underlay_changes_its_mtu",
+            needs,
+            an_underlay_changes_its_mtu,
+        ),
         trial("traffic::a_node_leaves_and_comes_back", needs, leaves_and_comes_back),
         trial("traffic::a_node_changes_its_address", needs, changes_its_address),
     ]
@@ -73,14 +80,7 @@ fn like(pod: &Pod, ip: IpAddr) -> IpAddr {
 
 fn everybody_reaches_everybody(families: Families) {
     let cluster = Cluster::new(families);
-    for (from, to) in pairs(&cluster) {
-        let (inside, other) = (cluster.inside(&from), cluster.inside(&to));
-        for ip in to.ips.iter().copied() {
-            assert_reaches(inside, ip, "");
-            assert_mtu(inside, ip, 1450);
-            assert_eq!(exchange(inside, other, ip), like(&from, ip), "seen by {ip}");
-        }
-    }
+    pods_reach_each_other(&cluster);
     let pod = cluster.pod_on("n1");
     let inside = cluster.inside(pod);
     for own in pod.ips.iter().copied() {
@@ -95,6 +95,35 @@ fn everybody_reaches_everybody(families: Families) {
         let (is_answered, said) = ping(inside, nobody, WAITS);
         assert!(!is_answered && said.to_lowercase().contains("unreachable"), "{said}");
     }
+}
+
+/// In packets of all sizes, and as themselves.
+fn pods_reach_each_other(cluster: &Cluster) {
+    for (from, to) in pairs(cluster) {
+        let (inside, other) = (cluster.inside(&from), cluster.inside(&to));
+        for ip in to.ips.iter().copied() {
+            assert_reaches(inside, ip, "");
+            assert_mtu(inside, ip, 1450);
+            assert_eq!(exchange(inside, other, ip), like(&from, ip), "seen by {ip}");
+        }
+    }
+}
+
+/// With `auto` a node has peers of both kinds at once.
+fn direct_and_tunnelled_peers() {
+    let cluster = Cluster::with_n3_elsewhere();
+    for (node, range, way) in [
+        ("n1", "10.244.2.0/24", "via 192.0.2.12 dev eth0"),
+        ("n2", "10.244.1.0/24", "via 192.0.2.11 dev eth0"),
+        ("n1", "10.244.3.0/24", "via 10.244.3.0 dev ncvx0"),
+        ("n2", "10.244.3.0/24", "via 10.244.3.0 dev ncvx0"),
+        ("n3", "10.244.1.0/24", "via 10.244.1.0 dev ncvx0"),
+        ("n3", "10.244.2.0/24", "via 10.244.2.0 dev ncvx0"),
+    ] {
+        let route = cluster.node(node).sandbox.run(&format!("ip route show {range}"));
+        assert!(route.contains(way), "{node}: {route}");
+    }
+    pods_reach_each_other(&cluster);
 }
 
 /// Between a pod of n1 and nodes, by one family; `own` is the pod's address.
@@ -164,16 +193,56 @@ fn route_mtus(pod: &Sandbox) -> Vec<Value> {
     routes.map(|route| route["metrics"][0]["mtu"].clone()).collect()
 }
 
+/// Connections from each node to another one, by each family.
+fn streams(cluster: &Cluster) -> Vec<Stream> {
+    let start = |from: &Pod, to: &Pod, ip| Stream::start(cluster.inside(from), cluster.inside(to), ip);
+    let pairs = round_trip(cluster).into_iter();
+    pairs
+        .flat_map(|(from, to)| to.ips.iter().map(|ip| start(&from, &to, *ip)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Nothing may be sent to any node that one of them cannot take: what is too large for its uplink is lost without a word.
+fn an_underlay_changes_its_mtu() {
+    let mut cluster = Cluster::new(Families::Dual);
+    let before: Vec<_> = cluster.nodes.values().map(super::node::Node::held).collect();
+    let streams = streams(&cluster);
+    for underlay in [1400, 1500] {
+        let n3 = &cluster.node("n3").sandbox;
+        n3.run(&format!("ip link set eth0 mtu {underlay}"));
+        cluster.settle();
+        let mtu = underlay - 50;
+        for (name, node) in &cluster.nodes {
+            let link = node.sandbox.run("ip link show ncvx0");
+            assert!(link.contains(&format!(" mtu {mtu} ")), "{name}: {link}");
+        }
+        for pod in &cluster.pods {
+            assert_eq!(route_mtus(cluster.inside(pod)), [json!(mtu), json!(mtu)], "{}", pod.key);
+        }
+        for (from, to) in round_trip(&cluster) {
+            for ip in to.ips.iter().copied() {
+                assert_mtu(cluster.inside(&from), ip, mtu);
+            }
+        }
+        streams.iter().for_each(Stream::goes_on);
+    }
+    streams.into_iter().for_each(Stream::end);
+    assert_as_before(&cluster, &before);
+}
+
+fn assert_as_before(cluster: &Cluster, before: &[Held]) {
+    for (node, before) in cluster.nodes.values().zip(before) {
+        let same = json!({ "nft": before.nft });
+        assert_eq!(node.held().differences(before, &same), "", "{}", node.name);
+    }
+}
+
 fn live_switch() {
     let mut cluster = Cluster::new(Families::Dual);
     configure(&mut cluster.view, "periodSeconds", "1");
     cluster.settle();
     let before: Vec<_> = cluster.nodes.values().map(super::node::Node::held).collect();
-    let streams: Vec<Stream> = round_trip(&cluster)
-        .iter()
-        .flat_map(|(from, to)| to.ips.iter().map(|ip| (from.clone(), to.clone(), *ip)))
-        .map(|(from, to, ip)| Stream::start(cluster.inside(&from), cluster.inside(&to), ip))
-        .collect();
+    let streams = streams(&cluster);
     let has_overlay = |cluster: &Cluster| {
         let has = |name: &str| cluster.node(name).sandbox.run("ip -br link").contains("ncvx0");
         ["n1", "n2", "n3"].map(has)
@@ -209,10 +278,7 @@ fn live_switch() {
         }
     }
     streams.into_iter().for_each(Stream::end);
-    for (node, before) in cluster.nodes.values().zip(&before) {
-        let same = json!({ "nft": before.nft });
-        assert_eq!(node.held().differences(before, &same), "", "{}", node.name);
-    }
+    assert_as_before(&cluster, &before);
 }
 
 /// Words by which n3 would be known on another node.
