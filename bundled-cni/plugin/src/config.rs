@@ -87,6 +87,18 @@ struct Raw {
     data_dir: Option<PathBuf>,
     #[serde(rename = "runtimeConfig")]
     runtime: Option<RawRuntime>,
+    args: Option<RawArgs>,
+}
+
+/// Of the configuration's `args` (CONVENTIONS.md of containernetworking/cni): what an orchestrator asks of all plugins.
+#[derive(Deserialize)]
+struct RawArgs {
+    cni: Option<RawCniArgs>,
+}
+
+#[derive(Deserialize)]
+struct RawCniArgs {
+    ips: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -165,15 +177,15 @@ impl Config {
         if !data_dir.is_absolute() {
             return Err(wrong(format!("dataDir {:?} is no absolute path", data_dir.display())));
         }
-        let (wanted_ips, wanted_mac) = match raw.runtime {
-            None => (Vec::new(), None),
-            Some(runtime) => {
-                let ips = runtime.ips.unwrap_or_default();
-                let ips: Result<_, _> = ips.iter().map(|ip| wanted_ip(ip)).collect();
-                let mac = runtime.mac.filter(|mac| !mac.is_empty());
-                (ips?, mac.map(|mac| wanted_mac(&mac)).transpose()?)
-            }
-        };
+        let (ips, mac) = raw.runtime.map_or((None, None), |runtime| (runtime.ips, runtime.mac));
+        let args_ips = raw.args.and_then(|args| args.cni?.ips);
+        // What is asked for this very attachment counts more than what is asked of the network.
+        let wanted_ips = match ips.filter(|ips| !ips.is_empty()) {
+            Some(ips) => wanted_ips("runtimeConfig.ips", &ips),
+            None => wanted_ips("args.cni.ips", &args_ips.unwrap_or_default()),
+        }?;
+        let mac = mac.filter(|mac| !mac.is_empty());
+        let wanted_mac = mac.map(|mac| wanted_mac(&mac)).transpose()?;
         Ok(Self {
             version,
             network,
@@ -211,11 +223,14 @@ pub(crate) fn wrong(what: impl std::fmt::Display) -> Failure {
 }
 
 /// With or without prefix length: pods have /32 and /128 whatever is asked for.
-fn wanted_ip(text: &str) -> Result<IpAddr, Failure> {
-    let address = text.parse::<ipnet::IpNet>().map(|net| net.addr());
-    address
-        .or_else(|_| text.parse())
-        .map_err(|_| wrong(format!("runtimeConfig.ips: {text:?} is no address")))
+fn wanted_ips(key: &str, texts: &[String]) -> Result<Vec<IpAddr>, Failure> {
+    let wanted_ip = |text: &String| {
+        let address = text.parse::<ipnet::IpNet>().map(|net| net.addr());
+        address
+            .or_else(|_| text.parse())
+            .map_err(|_| wrong(format!("{key}: {text:?} is no address")))
+    };
+    texts.iter().map(wanted_ip).collect()
 }
 
 fn wanted_mac(text: &str) -> Result<Mac, Failure> {

@@ -42,6 +42,23 @@ fn known_keys_are_understood() {
 }
 
 #[test]
+fn addresses_are_asked_for_in_two_places() {
+    let ips = |runtime: Value, args: Value| {
+        let value = json!({ "name": "n", "runtimeConfig": runtime, "args": args });
+        config(&value).map(|config| config.wanted_ips)
+    };
+    let (one, other): (IpAddr, IpAddr) = ("10.244.1.9".parse().unwrap(), "10.244.1.8".parse().unwrap());
+    let asked = json!({ "cni": { "ips": ["10.244.1.8/24"], "labels": [] }, "others": 5 });
+    assert_eq!(ips(Value::Null, asked.clone()).unwrap(), [other]);
+    assert_eq!(ips(json!({ "ips": [] }), asked.clone()).unwrap(), [other]);
+    assert_eq!(ips(json!({ "ips": ["10.244.1.9"] }), asked).unwrap(), [one]);
+    assert_eq!(ips(Value::Null, json!({ "cni": {} })).unwrap(), [] as [IpAddr; 0]);
+    let failure = ips(Value::Null, json!({ "cni": { "ips": ["x"] } })).unwrap_err();
+    assert_eq!(failure.code, Code::CONFIG);
+    assert!(failure.to_string().contains("args.cni.ips"), "{failure}");
+}
+
+#[test]
 fn wrong_shapes_have_their_code() {
     for (value, code) in [
         (json!({}), Code::CONFIG),

@@ -303,15 +303,15 @@ impl Locked<'_> {
 fn check_wanted(ranges: &[Range], wanted: &[IpAddr]) -> Result<(), Failure> {
     for (place, ip) in wanted.iter().enumerate() {
         let Some(range) = ranges.iter().find(|range| range.is_of_family(*ip)) else {
-            let what = format!("runtimeConfig.ips: this node has no podCIDR of the family of {ip}");
+            let what = format!("addresses that are asked for: this node has no podCIDR of the family of {ip}");
             return Err(Failure::new(Code::UNSUPPORTED, what));
         };
         if !range.contains(*ip) {
-            let what = format!("runtimeConfig.ips: {ip} is none that pods of this node can have");
+            let what = format!("addresses that are asked for: {ip} is none that pods of this node can have");
             return Err(Failure::new(Code::CONFIG, what));
         }
         if wanted[..place].iter().any(|other| range.is_of_family(*other)) {
-            let what = format!("runtimeConfig.ips: {ip} is the second of its family; a pod has one of each");
+            let what = format!("addresses that are asked for: {ip} is the second of its family; a pod has one of each");
             return Err(Failure::new(Code::UNSUPPORTED, what));
         }
     }
