@@ -34,6 +34,15 @@ fn stale(lab: &Lab) -> Result<()> {
         Ok(left) if left.is_empty() => Ok(()),
         other => Err(format!("{other:?}")),
     })?;
+    // As long as the runtime knows the sandbox, it may call DEL for it once more, and that would mend what is broken below.
+    let sandbox = rules
+        .iter()
+        .find_map(|rule| rule.split("id: \\\"").nth(1)?.split('\\').next());
+    let sandbox = sandbox.with_context(|| format!("the rules name no sandbox: {rules:?}"))?;
+    wait_until("the runtime to forget the sandbox", PATIENCE, || {
+        let known = sh(&n1, "ctr -n k8s.io containers ls -q").map_err(|error| error.to_string())?;
+        if known.contains(sandbox) { Err(known) } else { Ok(()) }
+    })?;
     let outcome = left_behind(lab, &namespace, &n1, &rules);
     // The rule that leads there, and the chain.
     let entered = rules.iter().filter(|rule| rule.ends_with(&format!("-j {chain}")));

@@ -1,10 +1,10 @@
 //! What is deleted or falsified by hand is put right: by the kernel's event at once, or, where nothing tells, within a period.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use netcheck_e2e::{
     bundled::{PATIENCE, configure, reach, settled, two_pods},
     fault::Fault,
-    lab::Lab,
+    lab::{Lab, said},
     ledger,
     runner::Case,
     stream::Stream,
@@ -25,6 +25,10 @@ pub const CASES: &[Case] = &[
     (
         "bundled: with an API server that does not answer, nodes are kept",
         with_silent_api,
+    ),
+    (
+        "bundled: a Node with another's range is refused, told of, and harms nobody",
+        doubled_range,
     ),
 ];
 
@@ -220,4 +224,51 @@ fn with_silent_api(lab: &Lab) -> Result<()> {
     wait_for_word(lab, false)?;
     settled(lab)?;
     ledger::wait(&lab.rig, PATIENCE, "a silent API server")
+}
+
+/// A Node object is all that it takes: no machine is behind this one.
+const DOUBLE: &str = "n9";
+
+fn doubled_range(lab: &Lab) -> Result<()> {
+    let namespace = two_pods(lab)?;
+    let n1 = lab.rig.node("n1")?;
+    let ranges = lab.rig.kubectl_json(&["get", "node", "n2"])?["spec"]["podCIDRs"].clone();
+    let stream = Stream::open(lab, &namespace, "on-n1", "on-n2", false)?;
+    let double = Fault::inject(
+        "a Node with n2's range",
+        || {
+            let node = json!({
+                "apiVersion": "v1", "kind": "Node", "metadata": { "name": DOUBLE },
+                "spec": { "podCIDR": ranges[0], "podCIDRs": ranges, "unschedulable": true }
+            });
+            lab.rig.apply(&node.to_string())?;
+            let addresses = r#"{"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.199"}]}}"#;
+            lab.kubectl(&format!("patch node {DOUBLE} --subresource=status -p {addresses}"))
+                .map(drop)
+        },
+        || lab.kubectl(&format!("delete node {DOUBLE}")).map(drop),
+    )?;
+    let refused = || -> Result<Value> {
+        let state: Value = serde_json::from_str(&sh(&n1, "cat /run/netcheck-cni/state.json")?)?;
+        Ok(state["refused"].clone())
+    };
+    let wait_for = |wanted: Value| {
+        wait_until("n1 to say which Nodes are refused", PATIENCE, || match refused() {
+            Ok(said) if said == wanted => Ok(()),
+            said => Err(format!("{said:?}, not {wanted}")),
+        })
+    };
+    let outcome = (|| -> Result<()> {
+        wait_for(json!([{ "node": DOUBLE, "reason": "DuplicatePodCIDR" }]))?;
+        stream.wait_until_flowing(PROMPT)?;
+        let status = lab.plugin(["cni", "status"]).output()?;
+        let text = said(&status);
+        ensure!(text.contains(DOUBLE) && text.contains("DuplicatePodCIDR"), "{text}");
+        // Nothing leads to it; n2 keeps what is its own.
+        reach(&namespace, "on-n1", "on-n2", "beside a Node with its range")
+    })();
+    double.mend()?;
+    outcome?;
+    wait_for(json!([]))?;
+    ledger::wait(&lab.rig, PATIENCE, "a Node with another's range")
 }
