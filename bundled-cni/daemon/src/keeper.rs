@@ -232,19 +232,20 @@ impl Keeper {
     /// Brings node and disk to what is desired.
     fn reconcile(&mut self, desired: &Desired, net: NetState, view: &View) -> Outcome {
         let scope = self.scope(desired);
-        let devices: BTreeSet<String> = net.links.keys().cloned().collect();
+        // For collection, which does not come with each event.
+        let devices: Option<BTreeSet<String>> = scope.all.then(|| net.links.keys().cloned().collect());
         let (actual, unread) = actual::read(desired, net, scope);
         let mut difference = diff(desired, &actual);
         self.delay_removal_of_overlay(&mut difference);
         let due = self.contests.judge(&mut difference, Instant::now());
         let mut applied = apply(&difference, &self.arguments.places.state);
         applied.failed.extend(unread);
-        if scope.all {
+        if let Some(devices) = &devices {
             match nft::forward_dropped(&desired.node_json.pod_cidrs) {
                 Ok(findings) => self.forward_dropped = findings,
                 Err(error) => applied.failed.push(error.to_string()),
             }
-            let collected = self.collector.pass(&self.store, &devices, view, Instant::now());
+            let collected = self.collector.pass(&self.store, devices, view, Instant::now());
             applied.add("attachment", collected.removed);
             applied.failed.extend(collected.failed);
         }

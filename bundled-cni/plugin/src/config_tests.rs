@@ -113,6 +113,8 @@ fn near_config() -> impl Strategy<Value = Value> {
         "dns",
         "dataDir",
         "runtimeConfig",
+        "args",
+        "cni",
         "ips",
         "mac",
         "prevResult",

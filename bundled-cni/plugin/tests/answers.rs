@@ -46,7 +46,7 @@ fn is_readable(is_success: bool, output: &[u8]) -> Result<(), TestCaseError> {
 
 const VERBS: [&str; 8] = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "", "UPDATE"];
 const VERSIONS: [&str; 6] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.1.0", "x"];
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "name",
     "type",
     "ipam",
@@ -54,6 +54,7 @@ const KEYS: [&str; 9] = [
     "dns",
     "dataDir",
     "runtimeConfig",
+    "args",
     "prevResult",
     "cni.dev/valid-attachments",
 ];
